@@ -46,7 +46,7 @@ pub trait DiskFile: Send + Sync + 'static {
     fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<()>;
     /// Makes written data (and the file's length) durable: `fdatasync`.
     fn sync_data(&self) -> io::Result<()>;
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
     fn set_len(&self, bytes: u64) -> io::Result<()>;
     /// The descriptor behind the file, for `sendfile` and `mmap`; `None` in the simulator, where callers copy instead.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
@@ -151,7 +151,7 @@ impl DiskFile for File {
         File::sync_data(self)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 
