@@ -1,0 +1,384 @@
+//! The interface the rest of the system sees. (Skeleton: the bodies are filled in by the modules beside it.)
+
+use bytes::{Bytes, BytesMut};
+use duolog_base::{
+    Disk, DiskFile, LeaderEpoch, Offset, PartitionNumber, Position, ProducerEpoch, ProducerId, TimestampMs,
+};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// What a log is opened with.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// Size of one commit log file, in bytes. A batch never spans files.
+    pub file_bytes: u64,
+    /// How far ahead of the writer a file is filled with zeros, in bytes.
+    pub zero_ahead_bytes: u64,
+    /// Queue entries kept in memory for one unsealed file; the file is rolled when it is reached.
+    pub unsealed_entries: usize,
+    /// Bytes of recent batches kept in memory for readers at the tail.
+    pub tail_cache_bytes: usize,
+    /// Bytes of appends that may wait for the writer; past it, appends are refused with [`AppendError::Overloaded`].
+    pub queue_bytes: usize,
+    /// Free bytes on the file system below which appends from clients are refused.
+    pub reserve_bytes: u64,
+    /// Files kept for reuse after all they held is dead.
+    pub recycled_files: usize,
+}
+
+/// One batch of an append: where it lies in the buffer and which partition it goes to.
+/// The caller has validated the batch (structure, CRC, size); the log patches base offset and leader epoch.
+#[derive(Clone, Debug)]
+pub struct AppendBatch {
+    pub partition: PartitionNumber,
+    pub range: Range<usize>,
+    pub leader_epoch: LeaderEpoch,
+    /// The tag's hash, or a Bloom word for a batch of several; 0 for none.
+    pub tag_filter: u64,
+}
+
+/// The answer for one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub base_offset: Offset,
+    pub last_offset: Offset,
+    pub log_start: Offset,
+    /// The batch had been appended before by the same idempotent producer; the offsets are the original ones.
+    pub duplicate: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    #[error("no such partition in this log: {0}")]
+    UnknownPartition(PartitionNumber),
+    #[error("producer sequence {got} is out of order, expected {expected}")]
+    OutOfOrderSequence { expected: i32, got: i32 },
+    #[error("duplicate sequence that is older than the {window} batches remembered")]
+    DuplicateSequence { window: usize },
+    #[error("unknown producer id {0}")]
+    UnknownProducer(ProducerId),
+    #[error("producer epoch {got} is older than {current}")]
+    FencedProducer { current: ProducerEpoch, got: ProducerEpoch },
+    #[error("leader epoch {got} is older than {current}")]
+    FencedLeader { current: LeaderEpoch, got: LeaderEpoch },
+    #[error("free space is at the reserve of {reserve_bytes} bytes")]
+    DiskFull { reserve_bytes: u64 },
+    #[error("{queued_bytes} bytes wait for the disk already")]
+    Overloaded { queued_bytes: usize },
+    #[error("partition is quarantined: {0}")]
+    Quarantined(String),
+    #[error("the log has stopped after a disk error")]
+    Stopped,
+}
+
+/// What an append hands back: an answer a batch, and the position to wait for.
+#[derive(Debug)]
+pub struct AppendReceipt {
+    /// One answer for each batch, in order.
+    pub results: Vec<Result<Appended, AppendError>>,
+    /// Written (or durable) up to here means: every accepted batch of this append is. For duplicates it is the
+    /// end of the log at the time of the call, so that a repeated batch is not acknowledged before its original is durable.
+    pub end: Position,
+}
+
+/// Which of the two ends of the log moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advance {
+    Written,
+    Durable,
+}
+
+/// Told by the log's writer and syncer; must not block and must not call back into the log's append or steps.
+pub trait LogObserver: Send + Sync + 'static {
+    /// Batches of these partitions (each named once) are now written, or durable.
+    fn advanced(&self, partitions: &[PartitionNumber], what: Advance);
+    /// The log has stopped. The process is expected to exit.
+    fn failed(&self, failure: &LogFailure);
+}
+
+/// A disk error that stopped the log.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{operation} of {path} failed: {error}")]
+pub struct LogFailure {
+    pub operation: &'static str,
+    pub path: PathBuf,
+    pub error: Arc<std::io::Error>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{path}: {error}")]
+    Io { path: PathBuf, error: std::io::Error },
+    #[error("{path}: written by a newer version (format {found}, this binary reads up to {supported})")]
+    NewerFormat { path: PathBuf, found: u32, supported: u32 },
+    #[error("{path} at {position}: {problem}")]
+    Corrupt { path: PathBuf, position: Position, problem: &'static str },
+}
+
+/// What recovery found; logged at start and shown by tests.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveryReport {
+    pub files: usize,
+    pub scanned_bytes: u64,
+    pub scanned_frames: u64,
+    /// Bytes cut from the tail because they could not have been acknowledged as durable.
+    pub torn_bytes: u64,
+    pub quarantined: Vec<PartitionNumber>,
+    pub clean_shutdown: bool,
+}
+
+/// The ends of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogEnds {
+    /// First offset that can be read.
+    pub start: Offset,
+    /// Next offset after the last batch on disk for good; derived from the log's durable position.
+    pub durable: Offset,
+    /// Next offset after the last batch handed to the operating system.
+    pub written: Offset,
+    /// Next offset to be given.
+    pub end: Offset,
+    /// Leader epoch of the newest batch, or of the last [`Log::set_leader_epoch`].
+    pub epoch: LeaderEpoch,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimits {
+    /// Batches from this offset on (exclusive bound: the high watermark or last stable offset) are not shown.
+    pub upto: Offset,
+    pub max_bytes: usize,
+    /// Give the first batch even if it is larger than `max_bytes`.
+    pub at_least_one: bool,
+}
+
+/// Where the bytes of a read lie, in order.
+#[derive(Clone)]
+pub enum ReadPart {
+    Memory(Bytes),
+    File { file: Arc<dyn DiskFile>, position: u64, bytes: usize },
+}
+
+/// Whole batches of one partition, the first of which holds (or follows) the offset asked for.
+#[derive(Clone, Default)]
+pub struct ReadPlan {
+    pub parts: Vec<ReadPart>,
+    pub bytes: usize,
+    /// Offset to read next; equals the offset asked for if nothing was there.
+    pub next: Offset,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("no such partition in this log: {0}")]
+    UnknownPartition(PartitionNumber),
+    #[error("offset {asked} is outside {start}..={end}")]
+    OutOfRange { asked: Offset, start: Offset, end: Offset },
+    #[error("partition is quarantined: {0}")]
+    Quarantined(String),
+    #[error("reading failed: {0}")]
+    Io(Arc<std::io::Error>),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PartitionError {
+    #[error("no such partition in this log: {0}")]
+    UnknownPartition(PartitionNumber),
+    #[error("offset {asked} is outside {start}..={end}")]
+    OutOfRange { asked: Offset, start: Offset, end: Offset },
+    #[error("the log has stopped after a disk error")]
+    Stopped,
+}
+
+/// A batch found by time. The caller decodes it to find the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLocation {
+    pub base_offset: Offset,
+    pub last_offset: Offset,
+    pub max_timestamp: TimestampMs,
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// Answer to OffsetForLeaderEpoch: the largest epoch not above the one asked, and the end of its batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochEnd {
+    pub epoch: LeaderEpoch,
+    pub end: Offset,
+}
+
+/// An idempotent producer as DescribeProducers shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerSnapshot {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+    pub last_sequence: i32,
+    pub last_timestamp: TimestampMs,
+}
+
+/// When the oldest batches of a partition are given up. `None` keeps them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionPolicy {
+    pub max_age_ms: Option<i64>,
+    pub max_bytes: Option<u64>,
+}
+
+/// What a step of the writer or the syncer did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncOutcome {
+    Idle,
+    Progressed,
+}
+
+/// One commit log. All methods may be called from any thread; none of them waits for the disk unless it says so.
+pub struct Log {}
+
+#[allow(unused_variables, clippy::missing_errors_doc)]
+impl Log {
+    /// Opens or creates the log in `dir`, recovering it: reads the disk, cuts a torn tail, makes the recovered
+    /// prefix and a new generation durable. Starts no thread: see [`Log::write_step`] and [`Log::start_threads`].
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        options: LogOptions,
+        observer: Arc<dyn LogObserver>,
+        now: TimestampMs,
+    ) -> Result<(Arc<Log>, RecoveryReport), OpenError> {
+        unimplemented!()
+    }
+
+    /// Starts the writer and syncer threads of the production shell; [`Log::close`] stops and joins them.
+    pub fn start_threads(self: &Arc<Self>) -> std::io::Result<()> {
+        unimplemented!()
+    }
+
+    /// Writes what is queued, once (one `pwritev`); what the writer thread repeats. Tests call it by hand.
+    pub fn write_step(&self) -> Result<SyncOutcome, LogFailure> {
+        unimplemented!()
+    }
+
+    /// Makes what is written durable, once (one `fdatasync`); what the syncer thread repeats.
+    pub fn sync_step(&self) -> Result<SyncOutcome, LogFailure> {
+        unimplemented!()
+    }
+
+    /// Background work in small portions: zero-filling ahead, sealing rolled files, freeing and recycling dead
+    /// files, checking free space. Called every second or so by core's housekeeping, may do disk I/O.
+    pub fn house_step(&self, now: TimestampMs) -> Result<(), LogFailure> {
+        unimplemented!()
+    }
+
+    /// Flushes everything, writes the checkpoint of the active file, stops the threads.
+    pub fn close(&self) -> Result<(), LogFailure> {
+        unimplemented!()
+    }
+
+    /// Makes the partition known (idempotent; nothing is written). Appends to unknown partitions are refused.
+    pub fn open_partition(&self, partition: PartitionNumber) {
+        unimplemented!()
+    }
+
+    /// Partitions the log holds frames of or was told of; core drops those that the metadata no longer knows.
+    pub fn partitions(&self) -> Vec<PartitionNumber> {
+        unimplemented!()
+    }
+
+    /// Forgets a partition for good: a drop frame. Its bytes are freed by [`Log::house_step`].
+    pub fn drop_partition(&self, partition: PartitionNumber) -> Result<Position, PartitionError> {
+        unimplemented!()
+    }
+
+    /// Raises the log start (DeleteRecords, retention): a log-start frame. Lower values are ignored.
+    pub fn set_log_start(&self, partition: PartitionNumber, start: Offset) -> Result<Position, PartitionError> {
+        unimplemented!()
+    }
+
+    /// The epoch given to the partition's leader; older ones are refused from now on.
+    pub fn set_leader_epoch(&self, partition: PartitionNumber, epoch: LeaderEpoch) {
+        unimplemented!()
+    }
+
+    /// Gives every batch its offsets, checks idempotent sequences, and queues all of them for one write.
+    /// `buffer` is the request as it arrived: it is patched in place and kept (no copy) by the tail cache.
+    pub fn append(&self, buffer: BytesMut, batches: &[AppendBatch], now: TimestampMs) -> AppendReceipt {
+        unimplemented!()
+    }
+
+    /// Resolves when everything before `position` is written to the page cache; the receiver errs if the log stops.
+    pub fn wait_written(&self, position: Position) -> oneshot::Receiver<()> {
+        unimplemented!()
+    }
+
+    /// Resolves when everything before `position` is durable; the receiver errs if the log stops.
+    pub fn wait_durable(&self, position: Position) -> oneshot::Receiver<()> {
+        unimplemented!()
+    }
+
+    pub fn durable_position(&self) -> Position {
+        unimplemented!()
+    }
+
+    pub fn ends(&self, partition: PartitionNumber) -> Option<LogEnds> {
+        unimplemented!()
+    }
+
+    /// Plans a read. Looks only at memory and mapped indexes; no data is read.
+    pub fn read(&self, partition: PartitionNumber, from: Offset, limits: ReadLimits) -> Result<ReadPlan, ReadError> {
+        unimplemented!()
+    }
+
+    /// The first batch at or after the log start (and before `upto`) whose max timestamp is at least `timestamp`.
+    pub fn find_by_time(
+        &self,
+        partition: PartitionNumber,
+        timestamp: TimestampMs,
+        upto: Offset,
+    ) -> Result<Option<BatchLocation>, ReadError> {
+        unimplemented!()
+    }
+
+    /// The batch with the largest max timestamp before `upto`.
+    pub fn find_max_timestamp(&self, partition: PartitionNumber, upto: Offset) -> Result<Option<BatchLocation>, ReadError> {
+        unimplemented!()
+    }
+
+    pub fn epoch_end(&self, partition: PartitionNumber, epoch: LeaderEpoch) -> Result<Option<EpochEnd>, ReadError> {
+        unimplemented!()
+    }
+
+    /// Epoch of the batch that holds `offset` (or of the last batch, for the end offset).
+    pub fn epoch_at(&self, partition: PartitionNumber, offset: Offset) -> Option<LeaderEpoch> {
+        unimplemented!()
+    }
+
+    pub fn producers(&self, partition: PartitionNumber) -> Vec<ProducerSnapshot> {
+        unimplemented!()
+    }
+
+    /// Forgets idempotent producers that have not written for `max_idle_ms`.
+    pub fn expire_producers(&self, now: TimestampMs, max_idle_ms: i64) {
+        unimplemented!()
+    }
+
+    /// Live bytes of the partition (batches from the log start on).
+    pub fn partition_bytes(&self, partition: PartitionNumber) -> u64 {
+        unimplemented!()
+    }
+
+    /// The log start the policy asks for, if it is above the present one. Never beyond the durable end.
+    pub fn retention_target(
+        &self,
+        partition: PartitionNumber,
+        policy: RetentionPolicy,
+        now: TimestampMs,
+    ) -> Option<Offset> {
+        unimplemented!()
+    }
+}
+
+impl ReadPlan {
+    /// Copies the whole plan into memory, reading the files. May wait for the disk.
+    pub fn materialize(&self) -> Result<Bytes, ReadError> {
+        unimplemented!()
+    }
+}
