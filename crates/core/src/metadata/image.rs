@@ -1,0 +1,79 @@
+//! The cluster as of one point of the metadata log: immutable, cheap to share, replaced as a whole.
+//!
+//! Look-ups are by name (what clients send), by id (newer clients) and by partition number (the log).
+
+use crate::config::TopicConfig;
+use duolog_base::{LeaderEpoch, NodeId, PartitionIndex, PartitionNumber, TopicId};
+use hashbrown::HashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One partition as the controller knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionImage {
+    pub number: PartitionNumber,
+    pub leader: NodeId,
+    pub leader_epoch: LeaderEpoch,
+    pub replicas: Vec<NodeId>,
+    pub in_sync: Vec<NodeId>,
+}
+
+/// One topic with its partitions and its configuration.
+#[derive(Clone, Debug)]
+pub struct TopicImage {
+    pub id: TopicId,
+    pub name: String,
+    /// Indexed by [`PartitionIndex`].
+    pub partitions: Vec<PartitionImage>,
+    /// What was set on the topic itself, as given.
+    pub overrides: BTreeMap<String, String>,
+    /// The overrides resolved over the broker's defaults.
+    pub config: Arc<TopicConfig>,
+    /// Written by coordinators, not by clients: `__consumer_offsets` and its like.
+    pub internal: bool,
+}
+
+/// One registered node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeImage {
+    pub id: NodeId,
+    pub rack: Option<String>,
+}
+
+/// The whole cluster.
+#[derive(Clone, Debug, Default)]
+pub struct MetadataImage {
+    /// 22 characters of URL-safe base64, as Kafka's cluster ids.
+    pub cluster_id: String,
+    /// Index of the last metadata record folded in; also Kafka's metadata offset.
+    pub applied: u64,
+    /// The Raft leader.
+    pub controller: NodeId,
+    pub nodes: BTreeMap<NodeId, NodeImage>,
+    pub topics: BTreeMap<String, Arc<TopicImage>>,
+    pub topic_names: HashMap<TopicId, String>,
+    /// Dynamic configuration of all nodes (Kafka's default broker resource ""), as given.
+    pub cluster_config: BTreeMap<String, String>,
+    /// Dynamic configuration of one node, as given.
+    pub node_config: BTreeMap<NodeId, BTreeMap<String, String>>,
+    /// Group configurations (Kafka's GROUP resource), as given.
+    pub group_config: BTreeMap<String, BTreeMap<String, String>>,
+    pub next_partition_number: u32,
+    pub next_producer_id: i64,
+}
+
+impl MetadataImage {
+    pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
+        self.topics.get(name)
+    }
+
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<TopicImage>> {
+        self.topics.get(self.topic_names.get(&id)?)
+    }
+}
+
+impl TopicImage {
+    pub fn partition(&self, index: PartitionIndex) -> Option<&PartitionImage> {
+        self.partitions.get(usize::try_from(index.0).ok()?)
+    }
+}

@@ -1,0 +1,96 @@
+//! One request on its way through: what a handler gets, and what it gives back.
+
+use bytes::BytesMut;
+use duolog_log::ReadPart;
+use duolog_wire::kafka::{DecodeError, Decoder, EncodeError, Encoder};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::Services;
+
+/// What is known of the connection a request came on.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// The address the client dialled: what Metadata answers when the listener advertises none.
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    /// The listener's advertised host and port, if configured.
+    pub(crate) advertised: Option<(String, u16)>,
+    /// Unique for the life of the process.
+    pub(crate) connection: u64,
+}
+
+/// One request: its header's fields and the whole frame.
+pub(crate) struct Call {
+    pub(crate) services: Arc<Services>,
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) api_key: i16,
+    pub(crate) version: i16,
+    pub(crate) correlation: i32,
+    pub(crate) client_id: Option<String>,
+    /// The frame without its length prefix; uniquely owned, so that Produce can patch batches in place.
+    pub(crate) frame: BytesMut,
+    /// Where the body starts in `frame`.
+    pub(crate) body: usize,
+}
+
+/// A future that gives the reply.
+pub(crate) type ReplyFuture = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send>>;
+
+/// How far a handler got before it had to wait.
+pub(crate) enum Handled {
+    /// The next request of the connection starts only after this one has finished.
+    InOrder(ReplyFuture),
+    /// What must happen in order has happened; the reply may take its time while later requests start.
+    Deferred(ReplyFuture),
+}
+
+/// What goes back to the client.
+pub(crate) enum Reply {
+    /// Header and body, with file ranges and shared memory to be sent at the marked places.
+    Message(Message),
+    /// Nothing (Produce with acks=0).
+    Silence,
+}
+
+/// An encoded response, without its length prefix.
+pub(crate) struct Message {
+    pub(crate) encoder: Encoder,
+    /// One entry for each cut of the encoder, in order.
+    pub(crate) external: Vec<Vec<ReadPart>>,
+}
+
+/// Why a connection is closed instead of answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    #[error("malformed request: {0}")]
+    Malformed(#[from] DecodeError),
+    #[error("response does not fit its version: {0}")]
+    Response(#[from] EncodeError),
+    #[error("{0}")]
+    Refused(&'static str),
+}
+
+impl Call {
+    /// Decoder over the request's body.
+    pub(crate) fn decoder(&self) -> Decoder<'_> {
+        Decoder::new(&self.frame[self.body..])
+    }
+
+    /// Starts the response: an encoder that holds the response header already.
+    pub(crate) fn response(&self) -> Encoder {
+        let mut encoder = Encoder::new();
+        duolog_wire::kafka::frame::encode_response_header(&mut encoder, self.api_key, self.version, self.correlation);
+        encoder
+    }
+}
+
+impl Reply {
+    /// A response that lies in the encoder as a whole.
+    pub(crate) fn plain(encoder: Encoder) -> Reply {
+        Reply::Message(Message { encoder, external: Vec::new() })
+    }
+}
+
