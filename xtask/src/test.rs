@@ -1,0 +1,52 @@
+//! `cargo xtask test`: every check, in the order in which a failure is cheapest to find. CI runs exactly this.
+
+use crate::command::{Failure, root, run};
+use std::time::Instant;
+
+/// Crates that must not come in through somebody's default features (see `deny.toml` for the reasons).
+const BANNED: &[&str] = &["aws-lc-rs", "aws-lc-sys", "native-tls", "openssl", "openssl-sys", "librocksdb-sys", "prost-build"];
+
+type Stage = (&'static str, fn() -> Result<(), Failure>);
+
+const STAGES: &[Stage] = &[
+    ("format", || run("cargo", &["fmt", "--all", "--check"])),
+    ("dependencies", dependencies),
+    ("lint", || run("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
+    ("unit", || run("cargo", &["test", "--workspace", "--locked"])),
+];
+
+fn run_stages(only: &[String]) -> Result<(), Failure> {
+    for (name, stage) in STAGES {
+        if !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        println!("== {name}");
+        let start = Instant::now();
+        stage()?;
+        println!("== {name}: passed in {} s", start.elapsed().as_secs());
+    }
+    Ok(())
+}
+
+/// Takes `--only STAGE` any number of times.
+pub(crate) fn run_command(arguments: &[String]) -> Result<(), Failure> {
+    let mut only = Vec::new();
+    let mut rest = arguments.iter();
+    while let Some(flag) = rest.next() {
+        match (flag.as_str(), rest.next()) {
+            ("--only", Some(name)) if STAGES.iter().any(|(stage, _)| stage == name) => only.push(name.clone()),
+            _ => {
+                let names: Vec<&str> = STAGES.iter().map(|(name, _)| *name).collect();
+                return Err(Failure::Found(format!("usage: test [--only STAGE]...; stages: {}", names.join(", "))));
+            }
+        }
+    }
+    run_stages(&only)
+}
+
+fn dependencies() -> Result<(), Failure> {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock"))?;
+    let found: Vec<&str> =
+        BANNED.iter().copied().filter(|name| lock.lines().any(|line| line == format!("name = \"{name}\""))).collect();
+    if found.is_empty() { Ok(()) } else { Err(Failure::Found(format!("banned crates in Cargo.lock: {}", found.join(", ")))) }
+}
