@@ -1,1 +1,3 @@
-//! placeholder
+//! Byte formats: what goes over the wire and onto the disk, without I/O, state or a runtime.
+
+pub mod record;

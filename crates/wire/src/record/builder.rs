@@ -1,0 +1,232 @@
+//! Writing whole batches: what the RocketMQ front end, the coordinators, recompression and the CLI produce.
+//!
+//! Records are gathered uncompressed, in offset order; [`BatchBuilder::build`] compresses them and puts the header in front.
+//! The result is what [`super::BatchHeader::parse`] and [`super::verify_crc`] accept, always.
+
+use super::batch::{self, Attributes, BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC, NO_SEQUENCE, TimestampType};
+use super::compression::{Compression, CompressionError, compress};
+use super::decode::Header;
+use super::varint;
+use bytes::{BufMut, BytesMut};
+use duolog_base::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TimestampMs};
+
+/// Most bytes of records in a batch, before and after compression: the batch length is 32 bits and counts the header, too.
+const MAX_PAYLOAD_BYTES: usize = i32::MAX as usize - HEADER_BYTES;
+/// Attributes of a record: none is defined.
+const RECORD_ATTRIBUTES: u8 = 0;
+/// Length that stands for null.
+const NULL_LENGTH: i32 = -1;
+
+/// Why a batch could not be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    #[error("{bytes} bytes of records do not fit into one batch")]
+    TooLarge { bytes: usize },
+    #[error("offset delta {got} does not follow {last}")]
+    OffsetDelta { last: i32, got: i32 },
+    #[error(transparent)]
+    Compression(#[from] CompressionError),
+}
+
+/// A record to be written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NewRecord<'a> {
+    pub timestamp: TimestampMs,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: &'a [Header<'a>],
+}
+
+/// Gathers the records of one batch.
+#[derive(Clone, Debug)]
+pub struct BatchBuilder {
+    header: BatchHeader,
+    compression: Compression,
+    level: Option<i32>,
+    payload: BytesMut,
+    /// Of the newest record; -1 before the first.
+    last_offset_delta: i32,
+}
+
+impl BatchBuilder {
+    /// A batch at offset 0 and no leader epoch, without producer, with the producer's timestamps.
+    pub fn new(compression: Compression) -> BatchBuilder {
+        let header = BatchHeader {
+            base_offset: Offset(0),
+            batch_length: 0,
+            leader_epoch: LeaderEpoch::NONE,
+            magic: MAGIC,
+            crc: 0,
+            attributes: Attributes(compression as i16),
+            last_offset_delta: 0,
+            base_timestamp: TimestampMs::NONE,
+            max_timestamp: TimestampMs::NONE,
+            producer_id: ProducerId::NONE,
+            producer_epoch: ProducerEpoch(-1),
+            base_sequence: NO_SEQUENCE,
+            record_count: 0,
+        };
+        BatchBuilder { header, compression, level: None, payload: BytesMut::new(), last_offset_delta: -1 }
+    }
+
+    /// The codec's own compression level instead of its default.
+    pub fn level(mut self, level: i32) -> Self {
+        self.level = Some(level);
+        self
+    }
+
+    pub fn base_offset(mut self, base_offset: Offset) -> Self {
+        self.header.base_offset = base_offset;
+        self
+    }
+
+    pub fn leader_epoch(mut self, epoch: LeaderEpoch) -> Self {
+        self.header.leader_epoch = epoch;
+        self
+    }
+
+    /// Makes the batch idempotent. `base_sequence` is [`NO_SEQUENCE`] for transaction markers.
+    pub fn producer(mut self, id: ProducerId, epoch: ProducerEpoch, base_sequence: i32) -> Self {
+        self.header.producer_id = id;
+        self.header.producer_epoch = epoch;
+        self.header.base_sequence = base_sequence;
+        self
+    }
+
+    pub fn transactional(mut self) -> Self {
+        self.header.attributes.0 |= Attributes::TRANSACTIONAL;
+        self
+    }
+
+    pub fn control(mut self) -> Self {
+        self.header.attributes.0 |= Attributes::CONTROL;
+        self
+    }
+
+    pub fn timestamp_type(mut self, kind: TimestampType) -> Self {
+        match kind {
+            TimestampType::CreateTime => self.header.attributes.0 &= !Attributes::LOG_APPEND_TIME,
+            TimestampType::LogAppendTime => self.header.attributes.0 |= Attributes::LOG_APPEND_TIME,
+        }
+        self
+    }
+
+    /// Adds a record at the offset after the last one.
+    pub fn push(&mut self, record: NewRecord<'_>) -> Result<(), BuildError> {
+        let next = self.last_offset_delta.checked_add(1);
+        self.push_at(next.ok_or(BuildError::OffsetDelta { last: self.last_offset_delta, got: i32::MIN })?, record)
+    }
+
+    /// Adds a record at an offset of its own, counted from the base offset; deltas must rise. An error changes nothing.
+    pub fn push_at(&mut self, offset_delta: i32, record: NewRecord<'_>) -> Result<(), BuildError> {
+        if offset_delta <= self.last_offset_delta {
+            return Err(BuildError::OffsetDelta { last: self.last_offset_delta, got: offset_delta });
+        }
+        let first = self.header.record_count == 0;
+        let base_timestamp = if first { record.timestamp } else { self.header.base_timestamp };
+        let timestamp_delta = record.timestamp.0.wrapping_sub(base_timestamp.0);
+        let bytes = record_bytes(timestamp_delta, offset_delta, &record);
+        let total = self.payload.len().saturating_add(bytes);
+        if total.saturating_add(varint::bytes_of_i32(i32::MAX)) > MAX_PAYLOAD_BYTES {
+            return Err(BuildError::TooLarge { bytes: total });
+        }
+        self.payload.reserve(bytes + varint::bytes_of_i32(bytes as i32));
+        put_record(&mut self.payload, bytes, timestamp_delta, offset_delta, &record);
+        self.header.base_timestamp = base_timestamp;
+        self.header.max_timestamp = self.header.max_timestamp.max(record.timestamp);
+        self.header.record_count += 1;
+        self.last_offset_delta = offset_delta;
+        Ok(())
+    }
+
+    pub fn record_count(&self) -> i32 {
+        self.header.record_count
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.header.record_count == 0
+    }
+
+    /// Bytes of the batch if its records do not compress at all.
+    pub fn uncompressed_bytes(&self) -> usize {
+        HEADER_BYTES + self.payload.len()
+    }
+
+    /// Lets the batch reach beyond its last record, as compaction does when it removes that record.
+    pub fn end_at(&mut self, last_offset_delta: i32) -> Result<(), BuildError> {
+        if last_offset_delta < self.last_offset_delta.max(0) {
+            return Err(BuildError::OffsetDelta { last: self.last_offset_delta, got: last_offset_delta });
+        }
+        self.last_offset_delta = last_offset_delta;
+        Ok(())
+    }
+
+    /// Appends the batch to `out` and returns its header. `out` is unchanged if that fails.
+    pub fn build(mut self, out: &mut BytesMut) -> Result<BatchHeader, BuildError> {
+        let mut packed = Vec::new();
+        let payload: &[u8] = match self.compression {
+            Compression::None => &self.payload,
+            codec => {
+                compress(codec, self.level, &self.payload, &mut packed)?;
+                &packed
+            }
+        };
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            return Err(BuildError::TooLarge { bytes: payload.len() });
+        }
+        self.header.batch_length = (HEADER_BYTES - LENGTH_PREFIX_BYTES + payload.len()) as i32;
+        self.header.last_offset_delta = self.last_offset_delta.max(0);
+        let start = out.len();
+        let mut header_bytes = [0; HEADER_BYTES];
+        self.header.write(&mut header_bytes);
+        out.reserve(HEADER_BYTES + payload.len());
+        out.put_slice(&header_bytes);
+        out.put_slice(payload);
+        batch::write_crc(&mut out[start..]);
+        Ok(BatchHeader::parse(&out[start..]).expect("a built batch is well-formed"))
+    }
+}
+
+/// Bytes of a record behind its length.
+fn record_bytes(timestamp_delta: i64, offset_delta: i32, record: &NewRecord<'_>) -> usize {
+    let headers: usize = record.headers.iter().map(|h| nullable_bytes(Some(h.key)) + nullable_bytes(h.value)).sum();
+    size_of_val(&RECORD_ATTRIBUTES)
+        + varint::bytes_of_i64(timestamp_delta)
+        + varint::bytes_of_i32(offset_delta)
+        + nullable_bytes(record.key)
+        + nullable_bytes(record.value)
+        + varint::bytes_of_i32(record.headers.len() as i32)
+        + headers
+}
+
+fn nullable_bytes(value: Option<&[u8]>) -> usize {
+    match value {
+        // A length beyond 32 bits makes the sum too large for a batch, whatever its prefix would be.
+        Some(bytes) => varint::bytes_of_i32(bytes.len() as i32) + bytes.len(),
+        None => varint::bytes_of_i32(NULL_LENGTH),
+    }
+}
+
+fn put_record(out: &mut BytesMut, bytes: usize, timestamp_delta: i64, offset_delta: i32, record: &NewRecord<'_>) {
+    varint::put_i32(out, bytes as i32);
+    out.put_u8(RECORD_ATTRIBUTES);
+    varint::put_i64(out, timestamp_delta);
+    varint::put_i32(out, offset_delta);
+    put_nullable(out, record.key);
+    put_nullable(out, record.value);
+    varint::put_i32(out, record.headers.len() as i32);
+    for header in record.headers {
+        put_nullable(out, Some(header.key));
+        put_nullable(out, header.value);
+    }
+}
+
+fn put_nullable(out: &mut BytesMut, value: Option<&[u8]>) {
+    match value {
+        Some(bytes) => {
+            varint::put_i32(out, bytes.len() as i32);
+            out.put_slice(bytes);
+        }
+        None => varint::put_i32(out, NULL_LENGTH),
+    }
+}
