@@ -107,7 +107,7 @@ impl<'a> Headers<'a> {
     }
 
     /// Value of the last header of that key, which is the one that counts for Kafka's clients. `Some(None)` is a null value.
-    pub fn last(&self, key: &[u8]) -> Option<Option<&'a [u8]>> {
+    pub fn last_value(&self, key: &[u8]) -> Option<Option<&'a [u8]>> {
         self.clone().filter(|header| header.key == key).last().map(|header| header.value)
     }
 }

@@ -1,0 +1,4 @@
+//! Integration tests of the byte formats, one binary.
+
+mod record_batch;
+mod record_compression;
