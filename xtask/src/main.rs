@@ -1,32 +1,23 @@
-//! The project's own commands: `cargo xtask NAME`. Everything a developer or CI runs, in one place.
+//! The repository's chores, run as `cargo xtask <chore>`: each is a module with one entry function.
 //!
-//! Each command is a module with a `run` function that takes the remaining arguments and says whether it passed.
+//! Nothing here is part of the product; developers and the continuous build call it.
 
-mod command;
-mod test;
+mod generate;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "cargo xtask COMMAND
-
-  test [--only STAGE]...   every check, as CI runs it
-";
+const USAGE: &str = "usage: cargo xtask generate [--descriptors DIR] [--check]";
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let name = arguments.next().unwrap_or_default();
-    let rest: Vec<String> = arguments.collect();
-    let outcome = match name.as_str() {
-        "test" => test::run_command(&rest),
-        _ => {
-            eprint!("{USAGE}");
-            return ExitCode::from(2);
-        }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.first().map(String::as_str) {
+        Some("generate") => generate::run(&arguments[1..]).map_err(|error| error.to_string()),
+        _ => Err(USAGE.to_string()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("xtask {name}: {error}");
+        Err(message) => {
+            eprintln!("{message}");
             ExitCode::FAILURE
         }
     }
