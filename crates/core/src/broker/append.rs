@@ -1,0 +1,236 @@
+//! Appending: check every batch, hand all of them to the log at once, wait as `acks` says.
+//!
+//! The first part is synchronous, so that the order of the calls is the order of the offsets.
+
+use super::Broker;
+use super::validate;
+use crate::config::FlushMode;
+use crate::metadata::TopicImage;
+use bytes::BytesMut;
+use duolog_base::{LeaderEpoch, Offset, PartitionIndex, Position, ProducerEpoch, ProducerId, TimestampMs};
+use duolog_log::{AppendBatch, AppendError, Appended};
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// What the producer wants to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// Nothing.
+    None,
+    /// That the leader has written the batch to its page cache.
+    Leader,
+    /// That the batch is stored as the topic's flush mode says.
+    All,
+}
+
+/// Who appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A client: internal topics are closed to it.
+    Client,
+    /// A coordinator of this node.
+    Coordinator,
+}
+
+/// One record batch for a partition: exactly what lies in `range` of the request's buffer.
+#[derive(Clone, Debug)]
+pub struct ProduceBatch {
+    pub topic: Arc<TopicImage>,
+    pub partition: PartitionIndex,
+    pub range: Range<usize>,
+}
+
+/// A partition's batches as they were stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Produced {
+    pub base_offset: Offset,
+    /// The broker's time, where it replaced the producer's.
+    pub log_append_time: Option<TimestampMs>,
+    pub log_start: Offset,
+}
+
+/// Why a partition's batches were refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProduceError {
+    #[error("unknown partition")]
+    UnknownPartition,
+    #[error("topic {topic} is written by the broker only")]
+    InternalTopic { topic: String },
+    #[error("no record batch")]
+    Empty,
+    #[error("batch of {bytes} bytes is larger than the topic's limit of {limit}")]
+    TooLarge { bytes: usize, limit: usize },
+    #[error("batch is damaged: {problem}")]
+    Corrupt { problem: &'static str },
+    #[error("record format {magic} is older than the one stored")]
+    OldFormat { magic: i8 },
+    #[error("batch is invalid: {problem}")]
+    Invalid { problem: &'static str },
+    #[error("timestamp {timestamp} is outside {earliest}..={latest}")]
+    Timestamp { timestamp: TimestampMs, earliest: i64, latest: i64 },
+    #[error("records without a key in the compacted topic {topic}")]
+    KeyMissing { topic: String },
+    #[error("transactions are not served")]
+    Transactional,
+    #[error("compression failed")]
+    Compression,
+    #[error("sequence {got} is out of order, expected {expected}")]
+    OutOfOrderSequence { expected: i32, got: i32 },
+    #[error("sequence was appended before and its offset is no longer known")]
+    DuplicateSequence,
+    #[error("unknown producer id {0}")]
+    UnknownProducer(ProducerId),
+    #[error("producer epoch {got} is older than {current}")]
+    FencedProducer { current: ProducerEpoch, got: ProducerEpoch },
+    #[error("leader epoch {got} is older than {current}")]
+    FencedLeader { current: LeaderEpoch, got: LeaderEpoch },
+    #[error("the disk is full: free space is at the reserve of {reserve_bytes} bytes")]
+    DiskFull { reserve_bytes: u64 },
+    #[error("{queued_bytes} bytes wait for the disk already")]
+    Overloaded { queued_bytes: usize },
+    #[error("partition is quarantined: {0}")]
+    Quarantined(String),
+    #[error("the log has stopped after a disk error")]
+    Stopped,
+}
+
+/// An append on its way: its offsets are given, its bytes may not be stored yet.
+#[must_use = "what an append came to is known only when it is done"]
+pub struct PendingAppend {
+    results: Vec<Result<Produced, ProduceError>>,
+    /// Nothing to wait for, or the log's promise; it errs if the log stops.
+    stored: Option<oneshot::Receiver<()>>,
+}
+
+impl PendingAppend {
+    /// One answer for each partition, in the order given. Waits as long as it takes: callers set the limit.
+    pub async fn done(mut self) -> Vec<Result<Produced, ProduceError>> {
+        if let Some(stored) = self.stored.take()
+            && stored.await.is_err()
+        {
+            self.results.iter_mut().filter(|result| result.is_ok()).for_each(|result| *result = Err(ProduceError::Stopped));
+        }
+        self.results
+    }
+
+    /// The answers known by now: a refusal is final, an offset is not stored yet.
+    pub fn results(&self) -> &[Result<Produced, ProduceError>] {
+        &self.results
+    }
+}
+
+/// What an append waits for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wait {
+    Nothing,
+    Written,
+    Durable,
+}
+
+impl Broker {
+    /// Checks the batches, gives them their offsets and queues them for one write. Does not wait.
+    pub fn append(&self, mut buffer: BytesMut, batches: &[ProduceBatch], acks: Acks, origin: Origin) -> PendingAppend {
+        let now = self.clock.now();
+        self.metrics.appends.add(1);
+        let mut results = Vec::with_capacity(batches.len());
+        let mut accepted = Vec::with_capacity(batches.len());
+        let mut wait = Wait::Nothing;
+        for batch in batches {
+            match self.prepare(&mut buffer, batch, origin, now) {
+                Ok((append, log_append_time)) => {
+                    wait = wait.max(wait_for(acks, batch.topic.config.flush));
+                    accepted.push(append);
+                    results.push(Ok(Produced { base_offset: Offset(-1), log_append_time, log_start: Offset(-1) }));
+                }
+                Err(error) => results.push(Err(error)),
+            }
+        }
+        let stored = match accepted.is_empty() {
+            true => None,
+            false => {
+                let receipt = self.log.append(buffer, &accepted, now);
+                fill_in(&mut results, receipt.results);
+                self.wait(wait, receipt.end)
+            }
+        };
+        let failed = results.iter().filter(|result| result.is_err()).count();
+        self.metrics.appends_failed.add(failed as u64);
+        PendingAppend { results, stored }
+    }
+
+    fn prepare(
+        &self,
+        buffer: &mut BytesMut,
+        batch: &ProduceBatch,
+        origin: Origin,
+        now: TimestampMs,
+    ) -> Result<(AppendBatch, Option<TimestampMs>), ProduceError> {
+        let partition = batch.topic.partition(batch.partition).ok_or(ProduceError::UnknownPartition)?;
+        if batch.topic.internal && origin == Origin::Client {
+            return Err(ProduceError::InternalTopic { topic: batch.topic.name.clone() });
+        }
+        let checked = validate::check(buffer, batch.range.clone(), &batch.topic, origin, now)?;
+        if origin == Origin::Client {
+            self.metrics.bytes_in.add(checked.range.len() as u64);
+            self.metrics.records_in.add(checked.records as u64);
+            self.metrics.batches_in.add(1);
+        }
+        let append = AppendBatch {
+            partition: partition.number,
+            range: checked.range,
+            leader_epoch: partition.leader_epoch,
+            tag_filter: 0,
+        };
+        Ok((append, checked.log_append_time))
+    }
+
+    fn wait(&self, wait: Wait, end: Position) -> Option<oneshot::Receiver<()>> {
+        match wait {
+            Wait::Nothing => None,
+            Wait::Written => Some(self.log.wait_written(end)),
+            Wait::Durable => Some(self.log.wait_durable(end)),
+        }
+    }
+}
+
+fn wait_for(acks: Acks, flush: FlushMode) -> Wait {
+    match (acks, flush) {
+        (Acks::None, _) => Wait::Nothing,
+        (Acks::Leader, _) | (Acks::All, FlushMode::Async) => Wait::Written,
+        (Acks::All, FlushMode::Sync) => Wait::Durable,
+    }
+}
+
+/// Puts the log's answers in the places of the batches that were handed to it.
+fn fill_in(results: &mut [Result<Produced, ProduceError>], answers: Vec<Result<Appended, AppendError>>) {
+    let mut answers = answers.into_iter();
+    for result in results.iter_mut().filter(|result| result.is_ok()) {
+        let answer = answers.next().expect("the log answers every batch");
+        *result = match (answer, result.as_ref()) {
+            (Ok(appended), Ok(produced)) => {
+                Ok(Produced { base_offset: appended.base_offset, log_start: appended.log_start, ..*produced })
+            }
+            (Err(error), _) => Err(error.into()),
+            (Ok(_), Err(_)) => unreachable!("only accepted batches are visited"),
+        };
+    }
+    assert!(answers.next().is_none(), "the log answers nothing else");
+}
+
+impl From<AppendError> for ProduceError {
+    fn from(error: AppendError) -> ProduceError {
+        match error {
+            AppendError::UnknownPartition(_) => ProduceError::UnknownPartition,
+            AppendError::OutOfOrderSequence { expected, got } => ProduceError::OutOfOrderSequence { expected, got },
+            AppendError::DuplicateSequence { .. } => ProduceError::DuplicateSequence,
+            AppendError::UnknownProducer(id) => ProduceError::UnknownProducer(id),
+            AppendError::FencedProducer { current, got } => ProduceError::FencedProducer { current, got },
+            AppendError::FencedLeader { current, got } => ProduceError::FencedLeader { current, got },
+            AppendError::DiskFull { reserve_bytes } => ProduceError::DiskFull { reserve_bytes },
+            AppendError::Overloaded { queued_bytes } => ProduceError::Overloaded { queued_bytes },
+            AppendError::Quarantined(reason) => ProduceError::Quarantined(reason),
+            AppendError::Stopped => ProduceError::Stopped,
+        }
+    }
+}

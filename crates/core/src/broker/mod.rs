@@ -1,0 +1,121 @@
+//! The narrow, protocol-free API on partitions: append, read, look up, delete.
+//!
+//! [`Broker`] joins the metadata log (which partitions exist) with the commit log (what is in them). It owns no
+//! partition state of its own. Both front ends and the coordinators call it; it calls `duolog-log` and
+//! [`crate::metadata`] only. Appending is split in two: [`Broker::append`] does what must happen in the order of
+//! arrival and returns at once, [`PendingAppend::done`] waits for the page cache or the disk.
+
+mod append;
+mod lock;
+mod lookup;
+mod metrics;
+mod open;
+mod partitions;
+mod producer_ids;
+mod read;
+mod validate;
+mod watch;
+
+pub use append::{Acks, Origin, PendingAppend, ProduceBatch, ProduceError, Produced};
+pub use lock::LockError;
+pub use lookup::{DeleteRecordsError, FoundOffset, LookupError, OffsetLookup};
+pub use metrics::BrokerMetrics;
+pub use open::{BrokerOpenError, BrokerOptions};
+pub use producer_ids::ProducerIdError;
+pub use read::{FetchError, Fetched, PartitionEnds};
+pub use watch::Watch;
+
+use crate::config::{BrokerConfig, FlushMode};
+use crate::metadata::{Metadata, MetadataImage, PartitionImage, TopicImage};
+use duolog_base::{Clock, NodeId, Offset, PartitionIndex};
+use duolog_log::{Log, LogEnds, LogFailure};
+use std::sync::Arc;
+use tokio::sync::watch as signal;
+
+/// The partitions of this node.
+pub struct Broker {
+    node: NodeId,
+    config: Arc<BrokerConfig>,
+    clock: Arc<dyn Clock>,
+    log: Arc<Log>,
+    metadata: Arc<Metadata>,
+    producer_ids: producer_ids::ProducerIds,
+    observer: Arc<watch::Observer>,
+    metrics: BrokerMetrics,
+    stopping: signal::Sender<bool>,
+    housekeeping: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    _lock: lock::DirectoryLock,
+}
+
+impl Broker {
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    pub fn config(&self) -> &Arc<BrokerConfig> {
+        &self.config
+    }
+
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    pub fn metadata(&self) -> &Arc<Metadata> {
+        &self.metadata
+    }
+
+    /// The cluster as of now; never waits.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.metadata.image()
+    }
+
+    pub fn metrics(&self) -> &BrokerMetrics {
+        &self.metrics
+    }
+
+    /// Holds the failure once the log has stopped; the process is expected to exit then.
+    pub fn failed(&self) -> signal::Receiver<Option<LogFailure>> {
+        self.observer.failed()
+    }
+
+    /// Turns true when the broker stops: whoever waits for data answers with what there is.
+    pub fn stopping(&self) -> signal::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// Ends every wait for data. Appends and reads still work until [`Broker::close`].
+    pub fn stop_waiting(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Where the partition's records begin and end, as a client may see them.
+    pub fn ends(&self, topic: &TopicImage, partition: PartitionIndex) -> Option<PartitionEnds> {
+        let image = topic.partition(partition)?;
+        Some(visible_ends(topic, image, self.log.ends(image.number)?))
+    }
+
+    /// The offset below which everything may be shown to a consumer.
+    pub fn high_watermark(&self, topic: &TopicImage, partition: PartitionIndex) -> Option<Offset> {
+        Some(self.ends(topic, partition)?.high_watermark)
+    }
+}
+
+/// What is stored, as far as the topic's flush mode lets a client see it.
+fn visible_ends(topic: &TopicImage, partition: &PartitionImage, ends: LogEnds) -> PartitionEnds {
+    let high_watermark = match topic.config.flush {
+        FlushMode::Sync => ends.durable,
+        FlushMode::Async => ends.written,
+    };
+    // The log start may have been raised to an end that is not shown yet.
+    let high_watermark = high_watermark.max(ends.start);
+    PartitionEnds {
+        log_start: ends.start,
+        high_watermark,
+        last_stable: high_watermark,
+        leader_epoch: partition.leader_epoch,
+    }
+}

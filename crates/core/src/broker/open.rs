@@ -1,0 +1,204 @@
+//! Starting and stopping the broker, and the work it does by the clock.
+
+use super::lock::{DirectoryLock, LockError};
+use super::partitions::PartitionOpener;
+use super::watch::Observer;
+use super::{Broker, BrokerMetrics};
+use crate::config::BrokerConfig;
+use crate::metadata::{Metadata, MetadataOpenError, MetadataOptions};
+use duolog_base::{Clock, Disk, NodeId};
+use duolog_log::{Log, LogOptions, OpenError, RetentionPolicy};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::watch as signal;
+
+/// How often the log's background work runs.
+const HOUSE_STEP: Duration = Duration::from_secs(1);
+/// Idle producers are looked for this often, in house steps.
+const EXPIRE_PRODUCERS_STEPS: u64 = 600;
+
+/// How far ahead of the writer the active file is filled with zeros.
+const ZERO_AHEAD_BYTES: u64 = 64 << 20;
+/// Queue entries (one a batch) that the active file may have before it is rolled; they are held in memory.
+const UNSEALED_ENTRIES: usize = 4 << 20;
+/// Bytes of appends that may wait for the writer.
+const APPEND_QUEUE_BYTES: usize = 256 << 20;
+/// Dead files kept for reuse.
+const RECYCLED_FILES: usize = 2;
+
+/// What a broker is opened with.
+pub struct BrokerOptions {
+    pub data_dir: PathBuf,
+    pub config: BrokerConfig,
+    pub disk: Arc<dyn Disk>,
+    pub clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerOpenError {
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error("commit log: {0}")]
+    Log(#[from] OpenError),
+    #[error("metadata: {0}")]
+    Metadata(#[from] MetadataOpenError),
+    #[error("starting the log's threads: {0}")]
+    Threads(io::Error),
+    #[error("opening the log was cancelled")]
+    Cancelled,
+}
+
+impl Broker {
+    /// Takes the data directory, recovers the log, opens the metadata and brings the two in line.
+    pub async fn open(options: BrokerOptions) -> Result<Arc<Broker>, BrokerOpenError> {
+        let BrokerOptions { data_dir, config, disk, clock } = options;
+        let lock = DirectoryLock::take(&data_dir)?;
+        let observer = Observer::new();
+        let config = Arc::new(config);
+        let log = open_log(disk.clone(), data_dir.clone(), log_options(&config), observer.clone(), clock.clone()).await?;
+        log.start_threads().map_err(BrokerOpenError::Threads)?;
+        let node = NodeId(config.node_id);
+        let opener = Arc::new(PartitionOpener { node, log: log.clone() });
+        let metadata = Metadata::open(MetadataOptions {
+            dir: data_dir.join("meta"),
+            node,
+            disk,
+            static_config: config.clone(),
+            listener: opener.clone(),
+            clock: clock.clone(),
+        })
+        .await?;
+        let dropped = opener.reconcile(&metadata.image());
+        if dropped > 0 {
+            tracing::info!(partitions = dropped, "dropped partitions that the metadata no longer knows");
+        }
+        let broker = Arc::new(Broker {
+            node,
+            config,
+            clock,
+            log,
+            metadata,
+            producer_ids: Default::default(),
+            observer,
+            metrics: BrokerMetrics::default(),
+            stopping: signal::Sender::new(false),
+            housekeeping: Default::default(),
+            _lock: lock,
+        });
+        let housekeeping = tokio::spawn(keep_house(Arc::downgrade(&broker)));
+        *broker.housekeeping.lock() = Some(housekeeping);
+        Ok(broker)
+    }
+
+    /// Ends all waiting, writes out and checkpoints the log. Appends are refused from then on.
+    pub async fn close(&self) {
+        self.stop_waiting();
+        if let Some(task) = self.housekeeping.lock().take() {
+            task.abort();
+        }
+        self.metadata.close().await;
+        let log = self.log.clone();
+        match tokio::task::spawn_blocking(move || log.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => tracing::error!(%failure, "the log did not close cleanly"),
+            Err(error) => tracing::error!(%error, "closing the log was interrupted"),
+        }
+    }
+}
+
+/// Opens the log on the blocking pool: recovery reads the disk.
+async fn open_log(
+    disk: Arc<dyn Disk>,
+    data_dir: PathBuf,
+    options: LogOptions,
+    observer: Arc<Observer>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Log>, BrokerOpenError> {
+    let opening = tokio::task::spawn_blocking(move || Log::open(disk, data_dir.join("shared"), options, observer, clock.now()));
+    let (log, report) = opening.await.map_err(|_| BrokerOpenError::Cancelled)??;
+    tracing::info!(
+        files = report.files,
+        scanned_bytes = report.scanned_bytes,
+        torn_bytes = report.torn_bytes,
+        clean = report.clean_shutdown,
+        "log recovered"
+    );
+    for partition in report.quarantined {
+        tracing::error!(%partition, "partition is quarantined: its stored batches are damaged");
+    }
+    Ok(log)
+}
+
+fn log_options(config: &BrokerConfig) -> LogOptions {
+    LogOptions {
+        file_bytes: config.log_file_bytes,
+        zero_ahead_bytes: ZERO_AHEAD_BYTES.min(config.log_file_bytes),
+        unsealed_entries: UNSEALED_ENTRIES,
+        tail_cache_bytes: config.tail_cache_bytes,
+        queue_bytes: APPEND_QUEUE_BYTES,
+        reserve_bytes: config.disk_reserve_bytes,
+        recycled_files: RECYCLED_FILES,
+    }
+}
+
+/// What the broker does by the clock, until it is dropped.
+async fn keep_house(broker: Weak<Broker>) {
+    let mut tick = tokio::time::interval(HOUSE_STEP);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let Some(retention_ms) = broker.upgrade().map(|broker| broker.config.retention_check_interval_ms) else { return };
+    let mut next_retention_ms = retention_ms;
+    let mut elapsed_ms = 0;
+    let mut steps = 0;
+    loop {
+        tick.tick().await;
+        let Some(broker) = broker.upgrade() else { return };
+        steps += 1;
+        elapsed_ms += HOUSE_STEP.as_millis() as u64;
+        let retain = elapsed_ms >= next_retention_ms;
+        if retain {
+            next_retention_ms = elapsed_ms + retention_ms;
+        }
+        let expire = steps % EXPIRE_PRODUCERS_STEPS == 0;
+        let work = tokio::task::spawn_blocking(move || broker.house_step(retain, expire));
+        // A panic in there is a bug that the log has reported; the next step tries again.
+        if work.await.is_err() {
+            tracing::error!("housekeeping was interrupted");
+        }
+    }
+}
+
+impl Broker {
+    /// One step of housekeeping; may wait for the disk.
+    fn house_step(&self, retain: bool, expire: bool) {
+        let now = self.clock.now();
+        if retain {
+            self.retain();
+        }
+        if expire {
+            self.log.expire_producers(now, self.config.producer_expiration_ms);
+        }
+        if let Err(failure) = self.log.house_step(now) {
+            tracing::error!(%failure, "the log's housekeeping failed");
+        }
+    }
+
+    /// Raises the log start of partitions whose oldest records are past their time or size.
+    pub fn retain(&self) {
+        let now = self.clock.now();
+        for topic in self.image().topics.values().filter(|topic| topic.config.delete) {
+            let policy = RetentionPolicy {
+                max_age_ms: (topic.config.retention_ms >= 0).then_some(topic.config.retention_ms),
+                max_bytes: u64::try_from(topic.config.retention_bytes).ok(),
+            };
+            for partition in &topic.partitions {
+                let Some(start) = self.log.retention_target(partition.number, policy, now) else { continue };
+                match self.log.set_log_start(partition.number, start) {
+                    Ok(_) => tracing::debug!(topic = topic.name, partition = %partition.number, %start, "retention"),
+                    Err(error) => tracing::warn!(topic = topic.name, partition = %partition.number, %error, "retention"),
+                }
+            }
+        }
+    }
+}

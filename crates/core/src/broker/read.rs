@@ -1,0 +1,86 @@
+//! Reading: where a partition's batches lie, up to what a consumer may see. No data is read here.
+
+use super::{Broker, Watch, visible_ends};
+use crate::config::FlushMode;
+use crate::metadata::TopicImage;
+use duolog_base::{LeaderEpoch, Offset, PartitionIndex, PartitionNumber};
+use duolog_log::{ReadError, ReadLimits, ReadPlan};
+use std::io;
+use std::sync::Arc;
+
+/// The ends of a partition as clients see them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionEnds {
+    pub log_start: Offset,
+    /// Everything below is safe as the topic's flush mode says.
+    pub high_watermark: Offset,
+    /// Everything below is decided; equals the high watermark while there are no transactions.
+    pub last_stable: Offset,
+    /// The epoch of the present leader.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// Batches found, and the ends at that moment.
+#[derive(Clone)]
+pub struct Fetched {
+    pub plan: ReadPlan,
+    pub ends: PartitionEnds,
+}
+
+/// Why nothing can be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("unknown partition")]
+    UnknownPartition,
+    #[error("offset {asked} is outside the log, which starts at {}", ends.log_start)]
+    OutOfRange { asked: Offset, ends: PartitionEnds },
+    #[error("partition is quarantined: {0}")]
+    Quarantined(String),
+    #[error("reading failed: {0}")]
+    Io(Arc<io::Error>),
+}
+
+impl Broker {
+    /// Plans a read of whole batches from `from` on. The first batch is given even if it is larger than `max_bytes`
+    /// when `at_least_one` says so. At or beyond the high watermark the plan is empty.
+    pub fn read(
+        &self,
+        topic: &TopicImage,
+        partition: PartitionIndex,
+        from: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<Fetched, FetchError> {
+        let image = topic.partition(partition).ok_or(FetchError::UnknownPartition)?;
+        let log_ends = self.log.ends(image.number).ok_or(FetchError::UnknownPartition)?;
+        let ends = visible_ends(topic, image, log_ends);
+        if from < ends.log_start || from > log_ends.end {
+            return Err(FetchError::OutOfRange { asked: from, ends });
+        }
+        if from >= ends.high_watermark || (max_bytes == 0 && !at_least_one) {
+            return Ok(Fetched { plan: ReadPlan { next: from, ..ReadPlan::default() }, ends });
+        }
+        let limits = ReadLimits { upto: ends.high_watermark, max_bytes, at_least_one };
+        match self.log.read(image.number, from, limits) {
+            Ok(plan) => {
+                self.metrics.bytes_out.add(plan.bytes as u64);
+                Ok(Fetched { plan, ends })
+            }
+            Err(error) => Err(fetch_error(error, ends)),
+        }
+    }
+
+    /// Registers interest in partitions. Do so before reading: what arrives after the read then wakes the watch.
+    pub fn watch(&self, partitions: impl IntoIterator<Item = (PartitionNumber, FlushMode)>) -> Watch {
+        self.observer.watch(partitions)
+    }
+}
+
+fn fetch_error(error: ReadError, ends: PartitionEnds) -> FetchError {
+    match error {
+        ReadError::UnknownPartition(_) => FetchError::UnknownPartition,
+        ReadError::OutOfRange { asked, .. } => FetchError::OutOfRange { asked, ends },
+        ReadError::Quarantined(reason) => FetchError::Quarantined(reason),
+        ReadError::Io(error) => FetchError::Io(error),
+    }
+}
