@@ -3,15 +3,17 @@
 //! Nothing here is part of the product; developers and the continuous build call it.
 
 mod generate;
+mod oracle;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask generate [--descriptors DIR] [--check]";
+const USAGE: &str = "usage: cargo xtask generate [--descriptors DIR] [--check] | cargo xtask oracle [--golden]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.first().map(String::as_str) {
         Some("generate") => generate::run(&arguments[1..]).map_err(|error| error.to_string()),
+        Some("oracle") => oracle::run(&arguments[1..]).map_err(|error| error.to_string()),
         _ => Err(USAGE.to_string()),
     };
     match outcome {

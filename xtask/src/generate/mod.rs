@@ -17,10 +17,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub use descriptors::execute;
 pub use error::GenerateError;
 
-/// File names (relative to the messages directory) and their text.
+/// Paths below the wire crate and the text that belongs there.
 type Files = BTreeMap<String, String>;
+
+/// The directory that holds generated files only.
+const MESSAGES: &str = "src/kafka/messages";
+/// Lists every message's codec for the tests.
+const TEST_TABLE: &str = "tests/it/kafka_codecs.rs";
 
 struct Options {
     descriptors: Option<PathBuf>,
@@ -40,7 +46,7 @@ pub fn run(arguments: &[String]) -> Result<(), GenerateError> {
         messages.extend(schema::parse(&path, &text)?);
     }
     let files = format(generate(&messages)?, &root)?;
-    let target = root.join("crates/wire/src/kafka/messages");
+    let target = root.join("crates/wire");
     if options.check { check(&files, &target) } else { write(&files, &target) }
 }
 
@@ -68,13 +74,14 @@ pub fn repository_root() -> PathBuf {
 fn generate(messages: &[schema::Message]) -> Result<Files, GenerateError> {
     let mut files = Files::new();
     for message in messages {
-        let file = format!("{}.rs", names::snake(&message.name));
+        let file = format!("{MESSAGES}/{}.rs", names::snake(&message.name));
         if files.insert(file, structs::file(message)?).is_some() {
             return Err(GenerateError::Duplicate { message: message.name.clone() });
         }
     }
-    files.insert("mod.rs".to_string(), table::module(messages));
-    files.insert("api_keys.rs".to_string(), table::api_keys(messages)?);
+    files.insert(format!("{MESSAGES}/mod.rs"), table::module(messages));
+    files.insert(format!("{MESSAGES}/api_keys.rs"), table::api_keys(messages)?);
+    files.insert(TEST_TABLE.to_string(), table::codecs(messages));
     Ok(files)
 }
 
@@ -86,7 +93,8 @@ fn format(files: Files, root: &Path) -> Result<Files, GenerateError> {
     }
     write(&files, &scratch)?;
     let mut rustfmt = Command::new("rustfmt");
-    rustfmt.args(["--edition", "2024", "--config-path"]).arg(root.join("rustfmt.toml")).arg(scratch.join("mod.rs"));
+    rustfmt.args(["--edition", "2024", "--config-path"]).arg(root.join("rustfmt.toml"));
+    rustfmt.arg(scratch.join(MESSAGES).join("mod.rs")).arg(scratch.join(TEST_TABLE));
     descriptors::execute(&mut rustfmt)?;
     let mut formatted = Files::new();
     for name in files.into_keys() {
@@ -98,17 +106,18 @@ fn format(files: Files, root: &Path) -> Result<Files, GenerateError> {
 }
 
 fn write(files: &Files, target: &Path) -> Result<(), GenerateError> {
-    std::fs::create_dir_all(target).map_err(|source| GenerateError::io(target, source))?;
-    for name in stale(files, target)? {
-        let path = target.join(name);
-        std::fs::remove_file(&path).map_err(|source| GenerateError::io(&path, source))?;
-    }
     for (name, text) in files {
         let path = target.join(name);
+        let directory = path.parent().unwrap_or(target);
+        std::fs::create_dir_all(directory).map_err(|source| GenerateError::io(directory, source))?;
         if std::fs::read_to_string(&path).is_ok_and(|old| old == *text) {
             continue;
         }
         std::fs::write(&path, text).map_err(|source| GenerateError::io(&path, source))?;
+    }
+    for name in stale(files, target)? {
+        let path = target.join(name);
+        std::fs::remove_file(&path).map_err(|source| GenerateError::io(&path, source))?;
     }
     Ok(())
 }
@@ -123,12 +132,13 @@ fn check(files: &Files, target: &Path) -> Result<(), GenerateError> {
     if different.is_empty() { Ok(()) } else { Err(GenerateError::Stale { files: different }) }
 }
 
-/// Files in `target` that no descriptor gives any more.
+/// Files among the messages that no descriptor gives any more.
 fn stale(files: &Files, target: &Path) -> Result<Vec<String>, GenerateError> {
+    let directory = target.join(MESSAGES);
     let mut stale = Vec::new();
-    for entry in std::fs::read_dir(target).map_err(|source| GenerateError::io(target, source))? {
-        let entry = entry.map_err(|source| GenerateError::io(target, source))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for entry in std::fs::read_dir(&directory).map_err(|source| GenerateError::io(&directory, source))? {
+        let entry = entry.map_err(|source| GenerateError::io(&directory, source))?;
+        let name = format!("{MESSAGES}/{}", entry.file_name().to_string_lossy());
         if !files.contains_key(&name) {
             stale.push(name);
         }
