@@ -6,8 +6,10 @@
 
 mod clock;
 mod disk;
+mod history;
 mod random;
 
 pub use clock::SimClock;
 pub use disk::{Failure, Operation, PAGE_BYTES, SECTOR_BYTES, SimDisk};
+pub use history::{Crash, Event, Gaps, History, MOST_VIOLATIONS, Origin, Promise, Reader, ValueHash, Violation};
 pub use random::Random;
