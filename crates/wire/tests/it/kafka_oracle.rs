@@ -59,7 +59,8 @@ fn every_sample_survives(file: &[u8]) {
 fn every_prefix_is_refused(file: &[u8]) {
     for sample in samples(file) {
         for length in 0..sample.bytes.len() {
-            let outcome = (sample.codec().recode)(&mut Decoder::new(&sample.bytes[..length]), sample.version, &mut Encoder::new());
+            let outcome =
+                (sample.codec().recode)(&mut Decoder::new(&sample.bytes[..length]), sample.version, &mut Encoder::new());
             assert!(outcome.is_err(), "{} {} was read from {length} of its bytes", sample.name, sample.version);
         }
     }

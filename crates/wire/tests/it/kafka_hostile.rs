@@ -1,0 +1,46 @@
+//! Bytes from a hostile peer: whatever they are, every decoder at every version answers without a panic.
+
+use crate::kafka_codecs::CODECS;
+use crate::kafka_oracle::{GOLDEN, samples};
+use duolog_wire::kafka::frame::decode_request_header;
+use duolog_wire::kafka::{Decoder, Encoder};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn arbitrary_bytes_do_not_panic(bytes in vec(any::<u8>(), 0..200)) {
+        for codec in CODECS {
+            for version in codec.min_version..=codec.max_version {
+                // What was decoded can be encoded, since it came from this version.
+                if let Ok(encoded) = (codec.recode)(&mut Decoder::new(&bytes), version, &mut Encoder::new()) {
+                    prop_assert_eq!(encoded, Ok(()), "{} {}", codec.name, version);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_messages_do_not_panic(damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+        for sample in samples(GOLDEN).iter().filter(|sample| !sample.bytes.is_empty()) {
+            let mut bytes = sample.bytes.to_vec();
+            for (at, byte) in &damage {
+                *at.get_mut(&mut bytes) = *byte;
+            }
+            if let Ok(encoded) = (sample.codec().recode)(&mut Decoder::new(&bytes), sample.version, &mut Encoder::new()) {
+                prop_assert_eq!(encoded, Ok(()), "{} {}", sample.name, sample.version);
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_frames_have_a_header_or_an_error(key in 0i16..100, version in 0i16..20, rest in vec(any::<u8>(), 0..40)) {
+        let mut frame = [key.to_be_bytes(), version.to_be_bytes()].concat();
+        frame.extend(rest);
+        if let Ok((header, _)) = decode_request_header(&frame) {
+            prop_assert_eq!((header.request_api_key, header.request_api_version), (key, version));
+        }
+    }
+}
