@@ -1,7 +1,25 @@
 //! Configuration: one declarative table of keys, and the typed values resolved from it.
 //!
-//! Parsing, validation, `docs/config.md` and Kafka's DescribeConfigs answers all come from the table.
+//! [`KEYS`] names every key once: its type, default, where it may be set, whether it can change while the server
+//! runs, and its explanation. Parsing, validation, `docs/config.md` and Kafka's DescribeConfigs answers come from it.
+//! [`BrokerConfig`] is what a node runs with, [`TopicConfig`] what one topic runs with; both know nothing of files,
+//! the environment or flags, whose values arrive here as strings with a [`Source`].
 
+mod broker;
+mod describe;
+mod error;
+mod key;
+mod markdown;
+mod nearest;
+mod table;
 mod topic;
+mod value;
 
+pub use broker::BrokerConfig;
+pub use describe::{ConfigEntry, ConfigSynonym, describe_broker, describe_topic};
+pub use error::ConfigError;
+pub use key::{Effect, Key, Kind, Scope, Source, Synonym};
+pub use markdown::config_markdown;
+pub use table::{KEYS, find};
 pub use topic::{CompressionType, FlushMode, TimestampType, TopicConfig};
+pub use value::{unknown_key, validate_broker_change, validate_topic_overrides};

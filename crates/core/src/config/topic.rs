@@ -1,5 +1,10 @@
 //! A topic's configuration with every key resolved: its own override, else the broker's default.
 
+use super::error::ConfigError;
+use super::value::{Values, list, malformed};
+use super::{BrokerConfig, Scope, find};
+use std::collections::BTreeMap;
+
 /// When an append counts as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushMode {
@@ -49,4 +54,94 @@ pub struct TopicConfig {
     /// `cleanup.policy` contains `compact`.
     pub compact: bool,
     pub min_insync_replicas: i32,
+}
+
+impl TopicConfig {
+    /// The topic's overrides over the broker's defaults.
+    pub fn resolve(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -> Result<TopicConfig, ConfigError> {
+        TopicConfig::from_lookup(&|name| match overrides.get(name) {
+            Some(value) => value.trim().to_owned(),
+            None => broker.topic_default(name).unwrap_or_default(),
+        })
+    }
+
+    /// From a function that gives the value of a topic's key.
+    pub(super) fn from_lookup(lookup: &dyn Fn(&'static str) -> String) -> Result<TopicConfig, ConfigError> {
+        let values = Values { lookup };
+        let policy = values.text("cleanup.policy");
+        Ok(TopicConfig {
+            flush: choose(&values, "flush", &[("sync", FlushMode::Sync), ("async", FlushMode::Async)])?,
+            compression_type: choose(
+                &values,
+                "compression.type",
+                &[
+                    ("producer", CompressionType::Producer),
+                    ("uncompressed", CompressionType::Uncompressed),
+                    ("gzip", CompressionType::Gzip),
+                    ("snappy", CompressionType::Snappy),
+                    ("lz4", CompressionType::Lz4),
+                    ("zstd", CompressionType::Zstd),
+                ],
+            )?,
+            timestamp_type: choose(
+                &values,
+                "message.timestamp.type",
+                &[("CreateTime", TimestampType::CreateTime), ("LogAppendTime", TimestampType::LogAppendTime)],
+            )?,
+            timestamp_before_max_ms: values.number("message.timestamp.before.max.ms")?,
+            timestamp_after_max_ms: values.number("message.timestamp.after.max.ms")?,
+            max_message_bytes: values.number("max.message.bytes")?,
+            retention_ms: values.number("retention.ms")?,
+            retention_bytes: values.number("retention.bytes")?,
+            delete: list(&policy).any(|word| word == "delete"),
+            compact: list(&policy).any(|word| word == "compact"),
+            min_insync_replicas: values.number("min.insync.replicas")?,
+        })
+    }
+}
+
+impl Default for TopicConfig {
+    /// What the table's defaults give.
+    fn default() -> Self {
+        TopicConfig::clone(&BrokerConfig::default().topic)
+    }
+}
+
+fn choose<T: Copy>(values: &Values<'_>, name: &'static str, choices: &[(&str, T)]) -> Result<T, ConfigError> {
+    let value = values.text(name);
+    let found = choices.iter().find(|(word, _)| *word == value.trim());
+    found.map(|(_, chosen)| *chosen).ok_or_else(|| {
+        let kind = find(Scope::Topic, name).map(|key| key.kind);
+        malformed(name, &value, kind.map(super::value::expected).unwrap_or_default())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Source;
+
+    fn overrides(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    }
+
+    #[test]
+    fn a_topic_takes_its_own_value_else_the_brokers_else_the_tables() {
+        let broker = BrokerConfig::from_values(vec![("log.retention.hours".to_owned(), "1".to_owned(), Source::File)]).unwrap();
+        let config =
+            TopicConfig::resolve(&overrides(&[("flush", "async"), ("cleanup.policy", "compact,delete")]), &broker).unwrap();
+        assert_eq!(config.flush, FlushMode::Async);
+        assert!(config.compact && config.delete);
+        assert_eq!(config.retention_ms, 3_600_000);
+        assert_eq!(config.max_message_bytes, 1_048_588);
+    }
+
+    #[test]
+    fn the_defaults_are_kafkas_with_a_sync_before_the_answer() {
+        let config = TopicConfig::default();
+        assert_eq!(config.flush, FlushMode::Sync);
+        assert_eq!(config.retention_ms, 7 * 24 * 3_600_000);
+        assert!(config.delete && !config.compact);
+        assert_eq!(config.timestamp_after_max_ms, 3_600_000);
+    }
 }

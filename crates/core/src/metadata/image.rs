@@ -1,8 +1,9 @@
 //! The cluster as of one point of the metadata log: immutable, cheap to share, replaced as a whole.
 //!
-//! Look-ups are by name (what clients send), by id (newer clients) and by partition number (the log).
+//! Look-ups are by name (what clients send), by id (newer clients) and by partition number (the log). A new image
+//! shares every topic that did not change with the old one, by pointer: comparing with `Arc::ptr_eq` tells what changed.
 
-use crate::config::TopicConfig;
+use crate::config::{BrokerConfig, TopicConfig};
 use duolog_base::{LeaderEpoch, NodeId, PartitionIndex, PartitionNumber, TopicId};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ pub struct PartitionImage {
 }
 
 /// One topic with its partitions and its configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicImage {
     pub id: TopicId,
     pub name: String,
@@ -41,7 +42,7 @@ pub struct NodeImage {
 }
 
 /// The whole cluster.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetadataImage {
     /// 22 characters of URL-safe base64, as Kafka's cluster ids.
     pub cluster_id: String,
@@ -52,6 +53,8 @@ pub struct MetadataImage {
     pub nodes: BTreeMap<NodeId, NodeImage>,
     pub topics: BTreeMap<String, Arc<TopicImage>>,
     pub topic_names: HashMap<TopicId, String>,
+    /// What this node runs with: its configuration at start with the dynamic one laid over it.
+    pub config: Arc<BrokerConfig>,
     /// Dynamic configuration of all nodes (Kafka's default broker resource ""), as given.
     pub cluster_config: BTreeMap<String, String>,
     /// Dynamic configuration of one node, as given.
@@ -63,6 +66,11 @@ pub struct MetadataImage {
 }
 
 impl MetadataImage {
+    /// The cluster before its first record, as seen by a node that runs with `config`.
+    pub fn empty(config: Arc<BrokerConfig>) -> MetadataImage {
+        MetadataImage { controller: NodeId(config.node_id), config, ..MetadataImage::default() }
+    }
+
     pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
         self.topics.get(name)
     }

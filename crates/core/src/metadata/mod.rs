@@ -4,7 +4,39 @@
 //! [`MetadataRecord`] committed through Raft; a single node is a quorum of one and takes the same path.
 //! Readers take the current image with [`Metadata::image`] and never wait. A change is durable, folded into the
 //! image, and seen by the [`ImageListener`] before the call that asked for it returns.
+//!
+//! * `decide`: request + image -> records or refusals. Pure.
+//! * `fold`: image + records -> image. Pure.
+//! * `storage`: the journal and the snapshots on disk.
+//! * `raft`: the only place that knows the Raft library.
 
+mod decide;
+mod error;
+mod fold;
 mod image;
+mod name;
+mod node;
+mod published;
+mod raft;
+mod record;
+mod storage;
+mod topic_id;
 
+pub use decide::{
+    ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, MAX_NEW_PARTITIONS, NewPartitions, NewTopic, TopicReference,
+};
+pub use error::{
+    AllocateProducerIdsError, AlterConfigError, AssignmentProblem, CreatePartitionsError, CreateTopicError, DeleteTopicError,
+    MetadataOpenError, Unavailable,
+};
+pub use fold::{FoldError, fold};
 pub use image::{MetadataImage, NodeImage, PartitionImage, TopicImage};
+pub use name::{
+    MAX_TOPIC_NAME, NameProblem, OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC, check_topic_name, is_internal_topic,
+};
+pub use node::{ImageListener, Metadata, MetadataOptions, QuorumState};
+pub use record::{Change, ConfigOwner, FEATURE_LEVEL, MetadataRecord, PartitionRecord};
+pub use topic_id::{IdSource, RandomIds, parse_topic_id};
+
+#[cfg(test)]
+mod node_tests;

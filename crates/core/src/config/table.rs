@@ -1,0 +1,438 @@
+//! The table of keys. One entry is all it takes to add a setting.
+//!
+//! Names are Kafka's where Kafka has the setting. Keys of Kafka that concern files a topic would have of its own are
+//! kept for topics, because ordinary tools set them, and marked as stored only.
+
+use super::key::{Effect, Key, Kind, Scope, Synonym};
+
+const ANY_LONG: i64 = i64::MAX;
+const POSITIVE_INT: Kind = Kind::Int { min: 1, max: i32::MAX };
+const NOT_NEGATIVE_INT: Kind = Kind::Int { min: 0, max: i32::MAX };
+const NOT_NEGATIVE_LONG: Kind = Kind::Long { min: 0, max: ANY_LONG };
+const POSITIVE_LONG: Kind = Kind::Long { min: 1, max: ANY_LONG };
+/// -1 is "no limit".
+const LIMIT_OR_NONE: Kind = Kind::Long { min: -1, max: ANY_LONG };
+const FLUSH_MODES: Kind = Kind::Choice(&["sync", "async"]);
+const TIMESTAMP_TYPES: Kind = Kind::Choice(&["CreateTime", "LogAppendTime"]);
+const COMPRESSION_TYPES: Kind = Kind::Choice(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]);
+const CLEANUP_POLICIES: Kind = Kind::List(&["compact", "delete"]);
+
+const NO_SEGMENTS: Effect = Effect::Stored("topics share one commit log and have no segment files of their own");
+const NO_FLUSH_COUNT: Effect = Effect::Stored("what is on disk when is decided by `flush`, for all topics with one sync");
+const NO_CLEANER: Effect = Effect::Stored("compacted topics are not cleaned yet and keep every record");
+const NO_ELECTION: Effect = Effect::Stored("a partition has one replica, so nobody else can be elected");
+
+const fn broker(name: &'static str, kind: Kind, default: &'static str, dynamic: bool, doc: &'static str) -> Key {
+    Key {
+        name,
+        scope: Scope::Broker,
+        kind,
+        default: Some(default),
+        broker_default: None,
+        synonyms: &[],
+        dynamic,
+        effect: Effect::Honoured,
+        doc,
+    }
+}
+
+const fn unset(key: Key) -> Key {
+    Key { default: None, ..key }
+}
+
+const fn also(key: Key, synonyms: &'static [Synonym]) -> Key {
+    Key { synonyms, ..key }
+}
+
+/// A topic's key whose default is a broker's.
+const fn topic(name: &'static str, kind: Kind, broker_default: &'static str, doc: &'static str) -> Key {
+    Key {
+        name,
+        scope: Scope::Topic,
+        kind,
+        default: None,
+        broker_default: Some(broker_default),
+        synonyms: &[],
+        dynamic: true,
+        effect: Effect::Honoured,
+        doc,
+    }
+}
+
+/// A topic's key that is kept and shown, and does nothing else.
+const fn stored(name: &'static str, kind: Kind, default: &'static str, effect: Effect, doc: &'static str) -> Key {
+    Key {
+        name,
+        scope: Scope::Topic,
+        kind,
+        default: Some(default),
+        broker_default: None,
+        synonyms: &[],
+        dynamic: true,
+        effect,
+        doc,
+    }
+}
+
+/// Every key there is, by scope and then by theme.
+pub const KEYS: &[Key] = &[
+    broker("node.id", NOT_NEGATIVE_INT, "1", false, "Number of this node in the cluster."),
+    unset(broker("broker.rack", Kind::Text, "", false, "Rack or zone the node stands in, shown to clients.")),
+    broker("data.dir", Kind::Text, "./duolog-data", false, "Directory that holds everything the node stores."),
+    broker(
+        "listeners",
+        Kind::List(&[]),
+        "kafka://127.0.0.1:9092",
+        false,
+        "Addresses to listen on, as `protocol://host:port`, separated by commas; port 0 takes a free one.",
+    ),
+    unset(broker(
+        "advertised.listeners",
+        Kind::List(&[]),
+        "",
+        false,
+        "Addresses to tell clients instead of the ones they dialled, as `protocol://host:port`, separated by commas.",
+    )),
+    broker("http.listen", Kind::Text, "127.0.0.1:9644", false, "Address for metrics and health checks; port 0 takes a free one."),
+    // Durability and storage.
+    broker(
+        "flush",
+        FLUSH_MODES,
+        "sync",
+        true,
+        "When `acks=all` is answered: `sync` after the records are on disk, `async` after they are in the page cache.",
+    ),
+    broker(
+        "log.file.bytes",
+        Kind::Long { min: 4 << 20, max: 64 << 30 },
+        "1073741824",
+        false,
+        "Size of one commit log file, in bytes. Space is given back file by file.",
+    ),
+    broker(
+        "log.tail.cache.bytes",
+        NOT_NEGATIVE_LONG,
+        "134217728",
+        false,
+        "Memory for the newest batches, in bytes, from which consumers that keep up are served without the disk.",
+    ),
+    broker(
+        "log.disk.reserve.bytes",
+        NOT_NEGATIVE_LONG,
+        "536870912",
+        false,
+        "Free disk space below which producers are refused, in bytes. Reading goes on, and so does producing once there is space.",
+    ),
+    // Topics.
+    broker(
+        "auto.create.topics.enable",
+        Kind::Boolean,
+        "true",
+        false,
+        "Whether a topic is created when a client that allows it asks for one that does not exist.",
+    ),
+    broker("delete.topic.enable", Kind::Boolean, "true", false, "Whether topics can be deleted."),
+    broker("num.partitions", POSITIVE_INT, "1", false, "Partitions of a topic that is created without saying how many."),
+    broker(
+        "default.replication.factor",
+        Kind::Short { min: 1, max: i16::MAX },
+        "1",
+        false,
+        "Replicas of a topic that is created without saying how many.",
+    ),
+    // Defaults of topics.
+    also(
+        broker(
+            "log.retention.ms",
+            LIMIT_OR_NONE,
+            "604800000",
+            true,
+            "How long records are kept, in milliseconds; -1 for ever. Default of `retention.ms`.",
+        ),
+        &[Synonym { name: "log.retention.minutes", factor: 60_000 }, Synonym { name: "log.retention.hours", factor: 3_600_000 }],
+    ),
+    broker(
+        "log.retention.bytes",
+        LIMIT_OR_NONE,
+        "-1",
+        true,
+        "How much of a partition is kept, in bytes; -1 for no limit. Default of `retention.bytes`.",
+    ),
+    broker(
+        "log.retention.check.interval.ms",
+        POSITIVE_LONG,
+        "300000",
+        false,
+        "How often records past their retention are looked for, in milliseconds.",
+    ),
+    broker("log.cleanup.policy", CLEANUP_POLICIES, "delete", true, "Default of `cleanup.policy`."),
+    broker(
+        "message.max.bytes",
+        NOT_NEGATIVE_INT,
+        "1048588",
+        true,
+        "Largest batch taken from a producer, in bytes as sent. Default of `max.message.bytes`.",
+    ),
+    broker(
+        "log.message.timestamp.type",
+        TIMESTAMP_TYPES,
+        "CreateTime",
+        true,
+        "Whether records carry the producer's or the broker's time. Default of `message.timestamp.type`.",
+    ),
+    broker(
+        "log.message.timestamp.before.max.ms",
+        NOT_NEGATIVE_LONG,
+        "9223372036854775807",
+        true,
+        "How far before the broker's clock a producer's timestamp may lie, in milliseconds. Default of `message.timestamp.before.max.ms`.",
+    ),
+    broker(
+        "log.message.timestamp.after.max.ms",
+        NOT_NEGATIVE_LONG,
+        "3600000",
+        true,
+        "How far after the broker's clock a producer's timestamp may lie, in milliseconds. Default of `message.timestamp.after.max.ms`.",
+    ),
+    broker(
+        "compression.type",
+        COMPRESSION_TYPES,
+        "producer",
+        true,
+        "How batches are stored: `producer` as they were sent, else recompressed. Default of the topic's key of the same name.",
+    ),
+    broker(
+        "min.insync.replicas",
+        POSITIVE_INT,
+        "1",
+        true,
+        "In-sync replicas that `acks=all` needs. Default of the topic's key of the same name.",
+    ),
+    // Groups.
+    broker(
+        "offsets.topic.num.partitions",
+        POSITIVE_INT,
+        "50",
+        false,
+        "Partitions of `__consumer_offsets`; fixed once the topic exists.",
+    ),
+    broker(
+        "offsets.retention.minutes",
+        POSITIVE_INT,
+        "10080",
+        false,
+        "How long offsets of a group without members are kept, in minutes.",
+    ),
+    broker(
+        "offsets.retention.check.interval.ms",
+        POSITIVE_LONG,
+        "600000",
+        false,
+        "How often expired offsets are looked for, in milliseconds.",
+    ),
+    broker(
+        "offset.metadata.max.bytes",
+        NOT_NEGATIVE_INT,
+        "4096",
+        false,
+        "Longest note a client may commit beside an offset, in bytes.",
+    ),
+    broker(
+        "group.initial.rebalance.delay.ms",
+        NOT_NEGATIVE_INT,
+        "3000",
+        false,
+        "How long the first rebalance of an empty group waits for more members, in milliseconds.",
+    ),
+    broker(
+        "group.min.session.timeout.ms",
+        NOT_NEGATIVE_INT,
+        "6000",
+        false,
+        "Shortest session time-out a member may ask for, in milliseconds.",
+    ),
+    broker(
+        "group.max.session.timeout.ms",
+        NOT_NEGATIVE_INT,
+        "1800000",
+        false,
+        "Longest session time-out a member may ask for, in milliseconds.",
+    ),
+    broker("group.max.size", POSITIVE_INT, "2147483647", false, "Most members a group may have."),
+    // Connections.
+    broker("max.connections", POSITIVE_INT, "10000", false, "Most connections open at once; further ones are closed at once."),
+    broker(
+        "connections.max.idle.ms",
+        POSITIVE_LONG,
+        "600000",
+        false,
+        "How long a connection may be silent before it is closed, in milliseconds.",
+    ),
+    broker(
+        "socket.request.max.bytes",
+        POSITIVE_INT,
+        "104857600",
+        false,
+        "Largest request taken, in bytes; a larger one closes its connection.",
+    ),
+    broker(
+        "fetch.max.bytes",
+        Kind::Int { min: 1024, max: i32::MAX },
+        "57671680",
+        false,
+        "Most bytes of records in one answer to a consumer; a single larger batch is still sent whole.",
+    ),
+    broker(
+        "max.incremental.fetch.session.cache.slots",
+        NOT_NEGATIVE_INT,
+        "1000",
+        false,
+        "Most incremental fetch sessions kept at once.",
+    ),
+    // Producers.
+    broker(
+        "producer.id.expiration.ms",
+        POSITIVE_INT,
+        "86400000",
+        false,
+        "How long the sequence numbers of a silent idempotent producer are remembered, in milliseconds.",
+    ),
+    // Topics' own keys.
+    topic("flush", FLUSH_MODES, "flush", "When `acks=all` is answered: after the disk (`sync`) or the page cache (`async`)."),
+    topic(
+        "cleanup.policy",
+        CLEANUP_POLICIES,
+        "log.cleanup.policy",
+        "`delete` drops records past their retention. `compact` is kept and shown, but nothing is cleaned yet: a topic with `compact` alone keeps every record.",
+    ),
+    topic("retention.ms", LIMIT_OR_NONE, "log.retention.ms", "How long records are kept, in milliseconds; -1 for ever."),
+    topic("retention.bytes", LIMIT_OR_NONE, "log.retention.bytes", "How much of a partition is kept, in bytes; -1 for no limit."),
+    topic("max.message.bytes", NOT_NEGATIVE_INT, "message.max.bytes", "Largest batch taken from a producer, in bytes as sent."),
+    topic(
+        "message.timestamp.type",
+        TIMESTAMP_TYPES,
+        "log.message.timestamp.type",
+        "Whether records carry the producer's time (`CreateTime`) or the broker's (`LogAppendTime`).",
+    ),
+    topic(
+        "message.timestamp.before.max.ms",
+        NOT_NEGATIVE_LONG,
+        "log.message.timestamp.before.max.ms",
+        "How far before the broker's clock a producer's timestamp may lie, in milliseconds.",
+    ),
+    topic(
+        "message.timestamp.after.max.ms",
+        NOT_NEGATIVE_LONG,
+        "log.message.timestamp.after.max.ms",
+        "How far after the broker's clock a producer's timestamp may lie, in milliseconds.",
+    ),
+    topic(
+        "compression.type",
+        COMPRESSION_TYPES,
+        "compression.type",
+        "How batches are stored: `producer` as they were sent, else recompressed.",
+    ),
+    topic("min.insync.replicas", POSITIVE_INT, "min.insync.replicas", "In-sync replicas that `acks=all` needs."),
+    // Kafka's topic keys that do nothing here.
+    stored("segment.bytes", Kind::Int { min: 14, max: i32::MAX }, "1073741824", NO_SEGMENTS, "Size of a segment file, in bytes."),
+    stored("segment.ms", POSITIVE_LONG, "604800000", NO_SEGMENTS, "Longest time before a segment is rolled, in milliseconds."),
+    stored("segment.jitter.ms", NOT_NEGATIVE_LONG, "0", NO_SEGMENTS, "Random share taken off `segment.ms`, in milliseconds."),
+    stored(
+        "segment.index.bytes",
+        Kind::Int { min: 4, max: i32::MAX },
+        "10485760",
+        NO_SEGMENTS,
+        "Size of an index file, in bytes.",
+    ),
+    stored("index.interval.bytes", NOT_NEGATIVE_INT, "4096", NO_SEGMENTS, "Bytes of records between two index entries."),
+    stored(
+        "file.delete.delay.ms",
+        NOT_NEGATIVE_LONG,
+        "60000",
+        NO_SEGMENTS,
+        "Wait before a deleted file is removed, in milliseconds.",
+    ),
+    stored("preallocate", Kind::Boolean, "false", NO_SEGMENTS, "Whether segment files are allocated ahead."),
+    stored("flush.messages", POSITIVE_LONG, "9223372036854775807", NO_FLUSH_COUNT, "Records between two syncs."),
+    stored("flush.ms", NOT_NEGATIVE_LONG, "9223372036854775807", NO_FLUSH_COUNT, "Milliseconds between two syncs."),
+    stored("delete.retention.ms", NOT_NEGATIVE_LONG, "86400000", NO_CLEANER, "How long tombstones are kept, in milliseconds."),
+    stored(
+        "min.compaction.lag.ms",
+        NOT_NEGATIVE_LONG,
+        "0",
+        NO_CLEANER,
+        "Age below which a record is not compacted, in milliseconds.",
+    ),
+    stored(
+        "max.compaction.lag.ms",
+        POSITIVE_LONG,
+        "9223372036854775807",
+        NO_CLEANER,
+        "Age above which a record must be compacted, in milliseconds.",
+    ),
+    stored(
+        "min.cleanable.dirty.ratio",
+        Kind::Double { min: 0.0, max: 1.0 },
+        "0.5",
+        NO_CLEANER,
+        "Share of uncompacted records that starts a compaction.",
+    ),
+    stored(
+        "unclean.leader.election.enable",
+        Kind::Boolean,
+        "false",
+        NO_ELECTION,
+        "Whether a replica that is not in sync may become the leader.",
+    ),
+];
+
+/// The key of this name in this scope; synonyms count as their key's.
+pub fn find(scope: Scope, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.scope == scope && key.answers_to(name))
+}
+
+impl Key {
+    fn answers_to(&self, name: &str) -> bool {
+        self.name == name || self.synonyms.iter().any(|synonym| synonym.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEYS, find};
+    use crate::config::Scope;
+    use crate::config::value::check;
+
+    #[test]
+    fn every_default_is_a_valid_value_of_its_key() {
+        for key in KEYS {
+            if let Some(default) = key.default {
+                check(key, default).unwrap_or_else(|error| panic!("{}: {error}", key.name));
+            }
+        }
+    }
+
+    #[test]
+    fn every_topic_key_finds_its_default() {
+        for key in KEYS.iter().filter(|key| key.scope == Scope::Topic) {
+            match key.broker_default {
+                None => assert!(key.default.is_some(), "{} has no default", key.name),
+                Some(name) => {
+                    let broker = find(Scope::Broker, name).unwrap_or_else(|| panic!("{}: no broker key {name}", key.name));
+                    assert_eq!(broker.kind, key.kind, "{} and {name} differ in type", key.name);
+                    assert!(broker.dynamic, "{name} is a default of topics and must be dynamic");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_name_is_used_twice_in_a_scope() {
+        let mut seen = std::collections::BTreeSet::new();
+        for key in KEYS {
+            for name in std::iter::once(key.name).chain(key.synonyms.iter().map(|synonym| synonym.name)) {
+                assert!(seen.insert((key.scope == Scope::Topic, name)), "{name} stands twice");
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Altering configurations, one resource after another, as a whole or key by key.
+
+use super::Decision;
+use crate::config::{
+    ConfigError, Key, Kind, Scope, TopicConfig, find, unknown_key, validate_broker_change, validate_topic_overrides,
+};
+use crate::metadata::error::AlterConfigError;
+use crate::metadata::image::MetadataImage;
+use crate::metadata::name::check_topic_name;
+use crate::metadata::record::{ConfigOwner, MetadataRecord};
+use duolog_base::NodeId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a configuration belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConfigResource {
+    /// All nodes: Kafka's broker resource with an empty name.
+    Cluster,
+    Node(NodeId),
+    Topic(String),
+    Group(String),
+}
+
+/// A request for one resource.
+#[derive(Clone, Debug)]
+pub struct ConfigChange {
+    pub resource: ConfigResource,
+    pub update: ConfigUpdate,
+}
+
+#[derive(Clone, Debug)]
+pub enum ConfigUpdate {
+    /// These values and no others.
+    Replace(BTreeMap<String, Option<String>>),
+    /// These keys; the others stay. (KIP-339)
+    Incremental(Vec<(String, ConfigOperation)>),
+}
+
+/// What to do with one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigOperation {
+    Set(Option<String>),
+    Delete,
+    /// Adds words to a list.
+    Append(Option<String>),
+    /// Takes words off a list.
+    Subtract(Option<String>),
+}
+
+/// Decides a request to alter configurations.
+pub(in crate::metadata) fn decide_configs(image: &MetadataImage, changes: Vec<ConfigChange>) -> Decision<(), AlterConfigError> {
+    let mut decision = Decision::new();
+    let mut seen = BTreeSet::new();
+    let repeated: BTreeSet<_> =
+        changes.iter().filter(|change| !seen.insert(&change.resource)).map(|change| change.resource.clone()).collect();
+    for change in changes {
+        let result = match repeated.contains(&change.resource) {
+            true => Err(AlterConfigError::Repeated),
+            false => alter(image, &change),
+        };
+        decision.results.push(result.map(|record| decision.records.extend(record)));
+    }
+    decision
+}
+
+/// The record for one resource; `None` if nothing changes.
+fn alter(image: &MetadataImage, change: &ConfigChange) -> Result<Option<MetadataRecord>, AlterConfigError> {
+    let (scope, owner, current) = owner(image, &change.resource)?;
+    let wanted = match &change.update {
+        ConfigUpdate::Replace(values) => replace(values)?,
+        ConfigUpdate::Incremental(operations) => increment(image, scope, &current, operations)?,
+    };
+    let changes = difference(&current, &wanted);
+    match scope {
+        Some(Scope::Topic) => {
+            // What an older version let in stays until it is touched.
+            validate_topic_overrides(&changes.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect())?;
+            TopicConfig::resolve(&wanted, &image.config)?;
+        }
+        Some(Scope::Broker) => check_broker(image, &change.resource, &changes, &wanted)?,
+        None => {
+            if let Some(key) = wanted.keys().next() {
+                return Err(unknown_key(key).into());
+            }
+        }
+    }
+    match changes.is_empty() {
+        true => Ok(None),
+        false => Ok(Some(MetadataRecord::Config { resource: owner, changes })),
+    }
+}
+
+type Owner = (Option<Scope>, ConfigOwner, BTreeMap<String, String>);
+
+/// Which keys a resource takes (`None`: none at all), its name in the log, and its values now.
+fn owner(image: &MetadataImage, resource: &ConfigResource) -> Result<Owner, AlterConfigError> {
+    let here = NodeId(image.config.node_id);
+    match resource {
+        ConfigResource::Cluster => Ok((Some(Scope::Broker), ConfigOwner::Cluster, image.cluster_config.clone())),
+        ConfigResource::Node(asked) if *asked != here => Err(AlterConfigError::OtherNode { asked: *asked, here }),
+        ConfigResource::Node(id) => {
+            let values = image.node_config.get(id).cloned().unwrap_or_default();
+            Ok((Some(Scope::Broker), ConfigOwner::Node(id.0), values))
+        }
+        ConfigResource::Topic(name) => {
+            check_topic_name(name).map_err(|problem| AlterConfigError::InvalidName { problem })?;
+            let Some(topic) = image.topic(name) else {
+                return Err(AlterConfigError::UnknownTopic { name: name.clone() });
+            };
+            Ok((Some(Scope::Topic), ConfigOwner::Topic(topic.id.to_string()), topic.overrides.clone()))
+        }
+        ConfigResource::Group(name) if name.is_empty() => Err(AlterConfigError::EmptyGroup),
+        ConfigResource::Group(name) => {
+            let values = image.group_config.get(name).cloned().unwrap_or_default();
+            Ok((None, ConfigOwner::Group(name.clone()), values))
+        }
+    }
+}
+
+fn replace(values: &BTreeMap<String, Option<String>>) -> Result<BTreeMap<String, String>, ConfigError> {
+    let value = |(key, value): (&String, &Option<String>)| match value {
+        Some(value) => Ok((key.clone(), value.clone())),
+        None => Err(ConfigError::NoValue { key: key.clone() }),
+    };
+    values.iter().map(value).collect()
+}
+
+fn increment(
+    image: &MetadataImage,
+    scope: Option<Scope>,
+    current: &BTreeMap<String, String>,
+    operations: &[(String, ConfigOperation)],
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut wanted = current.clone();
+    let mut seen = BTreeSet::new();
+    for (name, operation) in operations {
+        if !seen.insert(name) {
+            return Err(ConfigError::Repeated { key: name.clone() });
+        }
+        let key = scope.and_then(|scope| find(scope, name)).ok_or_else(|| unknown_key(name))?;
+        let value = match operation {
+            ConfigOperation::Delete => None,
+            ConfigOperation::Set(value) => Some(given(name, value)?.to_owned()),
+            ConfigOperation::Append(value) => {
+                let mut words = present_words(image, key, current)?;
+                let added = words_of(given(name, value)?);
+                words.extend(added.into_iter().filter(|word| !words.contains(word)).collect::<Vec<_>>());
+                Some(words.join(","))
+            }
+            ConfigOperation::Subtract(value) => {
+                let removed = words_of(given(name, value)?);
+                let words = present_words(image, key, current)?;
+                Some(words.into_iter().filter(|word| !removed.contains(word)).collect::<Vec<_>>().join(","))
+            }
+        };
+        match value {
+            Some(value) => wanted.insert(name.clone(), value),
+            None => wanted.remove(name),
+        };
+    }
+    Ok(wanted)
+}
+
+fn given<'a>(key: &str, value: &'a Option<String>) -> Result<&'a str, ConfigError> {
+    value.as_deref().ok_or_else(|| ConfigError::NoValue { key: key.to_owned() })
+}
+
+/// The list a key holds now: its own, or what it falls back to.
+fn present_words(image: &MetadataImage, key: &Key, current: &BTreeMap<String, String>) -> Result<Vec<String>, ConfigError> {
+    if !matches!(key.kind, Kind::List(_)) {
+        return Err(ConfigError::NotAList { key: key.name.to_owned() });
+    }
+    let fallback = match key.scope {
+        Scope::Broker => image.config.value(key.name).map(|(value, _)| value),
+        Scope::Topic => image.config.topic_default(key.name),
+    };
+    Ok(words_of(&current.get(key.name).cloned().or(fallback).unwrap_or_default()))
+}
+
+fn words_of(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+/// What to set and what to take back, to get from one to the other.
+fn difference(from: &BTreeMap<String, String>, to: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
+    let set =
+        to.iter().filter(|(key, value)| from.get(*key) != Some(value)).map(|(key, value)| (key.clone(), Some(value.clone())));
+    let unset = from.keys().filter(|key| !to.contains_key(*key)).map(|key| (key.clone(), None));
+    set.chain(unset).collect()
+}
+
+/// Refuses keys that need a restart, and values with which a node could not run.
+fn check_broker(
+    image: &MetadataImage,
+    resource: &ConfigResource,
+    changes: &BTreeMap<String, Option<String>>,
+    wanted: &BTreeMap<String, String>,
+) -> Result<(), ConfigError> {
+    for (name, value) in changes {
+        if let Some(value) = value {
+            validate_broker_change(name, value)?;
+        }
+    }
+    let none = BTreeMap::new();
+    let own = image.node_config.get(&NodeId(image.config.node_id)).unwrap_or(&none);
+    let (cluster, node) = match resource {
+        ConfigResource::Cluster => (wanted, own),
+        _ => (&image.cluster_config, wanted),
+    };
+    image.config.with_dynamic(cluster, node).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::BrokerConfig;
+    use crate::metadata::decide::{NewTopic, decide_create_topics};
+    use crate::metadata::fold::fold;
+    use crate::metadata::topic_id::RandomIds;
+    use std::sync::Arc;
+
+    fn image() -> MetadataImage {
+        let image = MetadataImage::empty(Arc::new(BrokerConfig::default()));
+        let image = fold(&image, &[MetadataRecord::Node { id: 1, rack: None }], 1).unwrap();
+        let decision = decide_create_topics(&image, vec![NewTopic::with_defaults("t")], &RandomIds);
+        fold(&image, &decision.records, 2).unwrap()
+    }
+
+    fn ask(image: &MetadataImage, resource: ConfigResource, update: ConfigUpdate) -> Result<MetadataImage, AlterConfigError> {
+        let mut decision = decide_configs(image, vec![ConfigChange { resource, update }]);
+        decision.results.remove(0)?;
+        Ok(fold(image, &decision.records, image.applied + 1).unwrap())
+    }
+
+    fn one(key: &str, operation: ConfigOperation) -> ConfigUpdate {
+        ConfigUpdate::Incremental(vec![(key.to_owned(), operation)])
+    }
+
+    fn set(key: &str, value: &str) -> ConfigUpdate {
+        one(key, ConfigOperation::Set(Some(value.to_owned())))
+    }
+
+    fn topic() -> ConfigResource {
+        ConfigResource::Topic("t".to_owned())
+    }
+
+    #[test]
+    fn an_increment_leaves_other_keys_and_a_replacement_does_not() {
+        let image = ask(&image(), topic(), set("retention.ms", "5")).unwrap();
+        let image = ask(&image, topic(), set("flush", "async")).unwrap();
+        assert_eq!(image.topics["t"].overrides.len(), 2);
+        let values = BTreeMap::from([("retention.bytes".to_owned(), Some("7".to_owned()))]);
+        let image = ask(&image, topic(), ConfigUpdate::Replace(values)).unwrap();
+        assert_eq!(image.topics["t"].overrides, BTreeMap::from([("retention.bytes".to_owned(), "7".to_owned())]));
+        let image = ask(&image, topic(), one("retention.bytes", ConfigOperation::Delete)).unwrap();
+        assert_eq!(image.topics["t"].config.retention_bytes, -1);
+    }
+
+    #[test]
+    fn lists_grow_from_their_default_and_shrink() {
+        let image = ask(&image(), topic(), one("cleanup.policy", ConfigOperation::Append(Some("compact".to_owned())))).unwrap();
+        assert_eq!(image.topics["t"].overrides["cleanup.policy"], "delete,compact");
+        let image = ask(&image, topic(), one("cleanup.policy", ConfigOperation::Subtract(Some("delete".to_owned())))).unwrap();
+        assert!(image.topics["t"].config.compact && !image.topics["t"].config.delete);
+        let wrong = one("retention.ms", ConfigOperation::Append(Some("1".to_owned())));
+        assert_eq!(
+            ask(&image, topic(), wrong).unwrap_err(),
+            AlterConfigError::Config(ConfigError::NotAList { key: "retention.ms".to_owned() })
+        );
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_taken_is_refused() {
+        let image = image();
+        let refused = |resource, update| ask(&image, resource, update).unwrap_err();
+        let unknown = refused(topic(), set("retention.msec", "5"));
+        assert!(matches!(unknown, AlterConfigError::Config(ConfigError::Unknown { nearest: Some(_), .. })));
+        let malformed = refused(topic(), set("retention.ms", "soon"));
+        assert!(matches!(malformed, AlterConfigError::Config(ConfigError::Malformed { .. })));
+        let missing = refused(ConfigResource::Topic("x".to_owned()), set("retention.ms", "5"));
+        assert_eq!(missing, AlterConfigError::UnknownTopic { name: "x".to_owned() });
+        let fixed = refused(ConfigResource::Cluster, set("node.id", "5"));
+        assert_eq!(fixed, AlterConfigError::Config(ConfigError::NotDynamic { key: "node.id".to_owned() }));
+        let elsewhere = refused(ConfigResource::Node(NodeId(2)), set("log.retention.ms", "5"));
+        assert_eq!(elsewhere, AlterConfigError::OtherNode { asked: NodeId(2), here: NodeId(1) });
+        let twice = ConfigUpdate::Incremental(vec![
+            ("flush".to_owned(), ConfigOperation::Delete),
+            ("flush".to_owned(), ConfigOperation::Delete),
+        ]);
+        assert_eq!(refused(topic(), twice), AlterConfigError::Config(ConfigError::Repeated { key: "flush".to_owned() }));
+        let group = refused(ConfigResource::Group("g".to_owned()), set("consumer.session.timeout.ms", "5"));
+        assert!(matches!(group, AlterConfigError::Config(ConfigError::Unknown { .. })));
+    }
+
+    #[test]
+    fn a_run_time_default_reaches_topics_and_a_nodes_own_wins() {
+        let image = ask(&image(), ConfigResource::Cluster, set("log.retention.hours", "1")).unwrap();
+        assert_eq!(image.topics["t"].config.retention_ms, 3_600_000);
+        let image = ask(&image, ConfigResource::Node(NodeId(1)), set("log.retention.ms", "5")).unwrap();
+        assert_eq!(image.topics["t"].config.retention_ms, 5);
+    }
+
+    #[test]
+    fn a_resource_named_twice_is_refused_both_times() {
+        let change = || ConfigChange { resource: topic(), update: set("retention.ms", "5") };
+        let decision = decide_configs(&image(), vec![change(), change()]);
+        assert_eq!(decision.results, [Err(AlterConfigError::Repeated), Err(AlterConfigError::Repeated)]);
+        assert!(decision.records.is_empty());
+    }
+}

@@ -1,0 +1,346 @@
+//! Creating, growing and deleting topics.
+
+use super::Decision;
+use crate::config::{ConfigError, TopicConfig, validate_topic_overrides};
+use crate::metadata::error::{AssignmentProblem, CreatePartitionsError, CreateTopicError, DeleteTopicError};
+use crate::metadata::image::{MetadataImage, TopicImage};
+use crate::metadata::name::{check_topic_name, collision_form, is_internal_topic, may_collide};
+use crate::metadata::record::{MetadataRecord, PartitionRecord};
+use crate::metadata::topic_id::IdSource;
+use duolog_base::{LeaderEpoch, NodeId, PartitionIndex, PartitionNumber, TopicId};
+use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Partitions one request may create.
+pub const MAX_NEW_PARTITIONS: usize = 100_000;
+/// Partition numbers that are given at most; the rest of the range marks "none".
+const LAST_PARTITION_NUMBER: u32 = u32::MAX - 1;
+
+/// A topic to be created.
+#[derive(Clone, Debug, Default)]
+pub struct NewTopic {
+    pub name: String,
+    /// -1 for the broker's default.
+    pub partitions: i32,
+    /// -1 for the broker's default.
+    pub replication_factor: i16,
+    /// Replicas by hand; empty lets the controller choose.
+    pub assignment: Vec<(PartitionIndex, Vec<NodeId>)>,
+    pub configs: BTreeMap<String, String>,
+}
+
+impl NewTopic {
+    /// A topic with the broker's defaults.
+    pub fn with_defaults(name: &str) -> NewTopic {
+        NewTopic { name: name.to_owned(), partitions: -1, replication_factor: -1, ..NewTopic::default() }
+    }
+}
+
+/// Partitions to be added to a topic.
+#[derive(Clone, Debug, Default)]
+pub struct NewPartitions {
+    pub topic: String,
+    /// How many partitions the topic shall have then.
+    pub total: i32,
+    /// Replicas of the added ones by hand; empty lets the controller choose.
+    pub assignment: Vec<Vec<NodeId>>,
+}
+
+/// A topic as a request names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TopicReference {
+    Name(String),
+    Id(TopicId),
+}
+
+/// What has been given away while a request is decided.
+struct Grants {
+    next_number: u32,
+    partitions: usize,
+}
+
+impl Grants {
+    fn new(image: &MetadataImage) -> Grants {
+        Grants { next_number: image.next_partition_number, partitions: 0 }
+    }
+
+    /// Whether `count` more partitions can be had; says what the request would come to.
+    fn check(&self, count: usize) -> Result<(), usize> {
+        let total = self.partitions.saturating_add(count);
+        let numbers = (LAST_PARTITION_NUMBER - self.next_number) as usize;
+        match total <= MAX_NEW_PARTITIONS && count <= numbers {
+            true => Ok(()),
+            false => Err(total),
+        }
+    }
+
+    fn partition(&mut self, replicas: Vec<NodeId>) -> PartitionRecord {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.partitions += 1;
+        let replicas: Vec<i32> = replicas.into_iter().map(|node| node.0).collect();
+        PartitionRecord { number, leader: replicas[0], leader_epoch: 0, in_sync: replicas.clone(), replicas }
+    }
+}
+
+/// Decides a request to create topics. `Ok` holds each topic as it will be.
+pub(in crate::metadata) fn decide_create_topics(
+    image: &MetadataImage,
+    topics: Vec<NewTopic>,
+    ids: &dyn IdSource,
+) -> Decision<Arc<TopicImage>, CreateTopicError> {
+    let mut named: HashMap<String, usize> = HashMap::new();
+    topics.iter().for_each(|topic| *named.entry(topic.name.clone()).or_default() += 1);
+    let mut forms = collision_forms(image, &topics);
+    let mut grants = Grants::new(image);
+    let mut decision = Decision::new();
+    for topic in topics {
+        let result = match named.get(&topic.name) {
+            Some(2..) => Err(CreateTopicError::Repeated { name: topic.name.clone() }),
+            _ => create_topic(image, &topic, &forms, &mut grants),
+        };
+        let result = result.map(|(partitions, config)| {
+            forms.insert(collision_form(&topic.name), topic.name.clone());
+            let created = describe_new(topic, ids.next_id(), &partitions, config);
+            decision.records.push(topic_record(&created));
+            let topic = created.id.to_string();
+            decision.records.push(MetadataRecord::Partitions { topic, first: 0, partitions });
+            Arc::new(created)
+        });
+        decision.results.push(result);
+    }
+    decision
+}
+
+/// Names by the form in which they collide; empty if no new name can collide.
+fn collision_forms(image: &MetadataImage, topics: &[NewTopic]) -> HashMap<String, String> {
+    match topics.iter().any(|topic| may_collide(&topic.name)) {
+        true => image.topics.keys().filter(|name| may_collide(name)).map(|name| (collision_form(name), name.clone())).collect(),
+        false => HashMap::new(),
+    }
+}
+
+type NewTopicParts = (Vec<PartitionRecord>, Arc<TopicConfig>);
+
+fn create_topic(
+    image: &MetadataImage,
+    topic: &NewTopic,
+    forms: &HashMap<String, String>,
+    grants: &mut Grants,
+) -> Result<NewTopicParts, CreateTopicError> {
+    check_topic_name(&topic.name).map_err(|problem| CreateTopicError::InvalidName { problem })?;
+    if image.topics.contains_key(&topic.name) {
+        return Err(CreateTopicError::Exists { name: topic.name.clone() });
+    }
+    if let Some(existing) = forms.get(&collision_form(&topic.name)).filter(|_| may_collide(&topic.name)) {
+        return Err(CreateTopicError::Collision { name: topic.name.clone(), existing: existing.clone() });
+    }
+    validate_topic_overrides(&topic.configs)?;
+    let config: Result<TopicConfig, ConfigError> = TopicConfig::resolve(&topic.configs, &image.config);
+    let config = Arc::new(config?);
+    let replicas = match topic.assignment.is_empty() {
+        true => chosen_replicas(image, topic)?,
+        false => assigned_replicas(image, topic)?,
+    };
+    let too_many = |partitions| CreateTopicError::TooManyPartitions { partitions, limit: MAX_NEW_PARTITIONS };
+    grants.check(replicas.len()).map_err(too_many)?;
+    Ok((replicas.into_iter().map(|replicas| grants.partition(replicas)).collect(), config))
+}
+
+/// Replicas where the request only says how many.
+fn chosen_replicas(image: &MetadataImage, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>, CreateTopicError> {
+    let partitions = match topic.partitions {
+        -1 => image.config.default_partitions,
+        count if count > 0 => count,
+        count => return Err(CreateTopicError::InvalidPartitions { count }),
+    };
+    let factor = match topic.replication_factor {
+        -1 => image.config.default_replication_factor,
+        factor if factor > 0 => factor,
+        factor => return Err(CreateTopicError::InvalidReplicationFactor { factor }),
+    };
+    let nodes = image.nodes.len();
+    if factor as usize > nodes {
+        return Err(CreateTopicError::TooFewNodes { factor, nodes });
+    }
+    let partitions = partitions as usize;
+    if partitions > MAX_NEW_PARTITIONS {
+        return Err(CreateTopicError::TooManyPartitions { partitions, limit: MAX_NEW_PARTITIONS });
+    }
+    Ok((0..partitions).map(|partition| spread(image, partition, factor as usize)).collect())
+}
+
+/// The nodes of a partition: the first is its leader, which goes round from partition to partition.
+fn spread(image: &MetadataImage, partition: usize, factor: usize) -> Vec<NodeId> {
+    let nodes = image.nodes.len();
+    image.nodes.keys().copied().cycle().skip(partition % nodes).take(factor).collect()
+}
+
+/// Replicas where the request names them.
+fn assigned_replicas(image: &MetadataImage, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>, CreateTopicError> {
+    if topic.partitions != -1 || topic.replication_factor != -1 {
+        return Err(CreateTopicError::AssignmentAndCount);
+    }
+    let mut by_index = BTreeMap::new();
+    for (partition, replicas) in &topic.assignment {
+        if by_index.insert(partition.0, replicas.clone()).is_some() {
+            return Err(AssignmentProblem::RepeatedPartition { partition: partition.0 }.into());
+        }
+    }
+    if let Some((missing, _)) = (0..).zip(by_index.keys()).find(|(expected, index)| expected != *index) {
+        return Err(AssignmentProblem::Gap { first: 0, missing }.into());
+    }
+    let expected = by_index.values().next().map_or(0, Vec::len);
+    for (partition, replicas) in &by_index {
+        check_replicas(image, *partition, replicas, expected)?;
+    }
+    Ok(by_index.into_values().collect())
+}
+
+fn check_replicas(image: &MetadataImage, partition: i32, nodes: &[NodeId], expected: usize) -> Result<(), AssignmentProblem> {
+    if nodes.is_empty() {
+        return Err(AssignmentProblem::NoReplicas { partition });
+    }
+    let mut seen = HashSet::new();
+    for node in nodes {
+        if !image.nodes.contains_key(node) {
+            return Err(AssignmentProblem::UnknownNode { partition, node: *node });
+        }
+        if !seen.insert(*node) {
+            return Err(AssignmentProblem::RepeatedNode { partition, node: *node });
+        }
+    }
+    match nodes.len() == expected {
+        true => Ok(()),
+        false => Err(AssignmentProblem::UnevenReplicas { partition, found: nodes.len(), expected }),
+    }
+}
+
+fn describe_new(topic: NewTopic, id: TopicId, partitions: &[PartitionRecord], config: Arc<TopicConfig>) -> TopicImage {
+    let partition = |record: &PartitionRecord| crate::metadata::PartitionImage {
+        number: PartitionNumber(record.number),
+        leader: NodeId(record.leader),
+        leader_epoch: LeaderEpoch(record.leader_epoch),
+        replicas: record.replicas.iter().copied().map(NodeId).collect(),
+        in_sync: record.in_sync.iter().copied().map(NodeId).collect(),
+    };
+    TopicImage {
+        id,
+        internal: is_internal_topic(&topic.name),
+        name: topic.name,
+        partitions: partitions.iter().map(partition).collect(),
+        overrides: topic.configs,
+        config,
+    }
+}
+
+fn topic_record(topic: &TopicImage) -> MetadataRecord {
+    MetadataRecord::Topic {
+        id: topic.id.to_string(),
+        name: topic.name.clone(),
+        internal: topic.internal,
+        overrides: topic.overrides.clone(),
+    }
+}
+
+/// Decides a request to add partitions.
+pub(in crate::metadata) fn decide_create_partitions(
+    image: &MetadataImage,
+    requests: Vec<NewPartitions>,
+) -> Decision<(), CreatePartitionsError> {
+    let mut named: HashMap<String, usize> = HashMap::new();
+    requests.iter().for_each(|request| *named.entry(request.topic.clone()).or_default() += 1);
+    let mut grants = Grants::new(image);
+    let mut decision = Decision::new();
+    for request in requests {
+        let result = match named.get(&request.topic) {
+            Some(2..) => Err(CreatePartitionsError::Repeated { name: request.topic.clone() }),
+            _ => create_partitions(image, &request, &mut grants),
+        };
+        decision.results.push(result.map(|record| decision.records.push(record)));
+    }
+    decision
+}
+
+fn create_partitions(
+    image: &MetadataImage,
+    request: &NewPartitions,
+    grants: &mut Grants,
+) -> Result<MetadataRecord, CreatePartitionsError> {
+    let name = request.topic.clone();
+    let Some(topic) = image.topic(&name) else { return Err(CreatePartitionsError::UnknownTopic { name }) };
+    if topic.internal {
+        return Err(CreatePartitionsError::Internal { name });
+    }
+    let have = topic.partitions.len();
+    let total = usize::try_from(request.total).unwrap_or(0);
+    if total <= have {
+        return Err(CreatePartitionsError::NoIncrease { name, have, asked: request.total });
+    }
+    let too_many = |partitions| CreatePartitionsError::TooManyPartitions { partitions, limit: MAX_NEW_PARTITIONS };
+    grants.check(total - have).map_err(too_many)?;
+    let replicas = added_replicas(image, topic, request, total)?;
+    let partitions = replicas.into_iter().map(|replicas| grants.partition(replicas)).collect();
+    Ok(MetadataRecord::Partitions { topic: topic.id.to_string(), first: have as i32, partitions })
+}
+
+fn added_replicas(
+    image: &MetadataImage,
+    topic: &TopicImage,
+    request: &NewPartitions,
+    total: usize,
+) -> Result<Vec<Vec<NodeId>>, AssignmentProblem> {
+    let have = topic.partitions.len();
+    let factor = topic.partitions.first().map_or(1, |partition| partition.replicas.len());
+    if request.assignment.is_empty() {
+        return Ok((have..total).map(|partition| spread(image, partition, factor)).collect());
+    }
+    if request.assignment.len() != total - have {
+        return Err(AssignmentProblem::WrongCount { added: total - have, assigned: request.assignment.len() });
+    }
+    for (index, replicas) in request.assignment.iter().enumerate() {
+        check_replicas(image, (have + index) as i32, replicas, factor)?;
+    }
+    Ok(request.assignment.clone())
+}
+
+/// Decides a request to delete topics. `Ok` holds what is deleted.
+pub(in crate::metadata) fn decide_delete_topics(
+    image: &MetadataImage,
+    topics: Vec<TopicReference>,
+) -> Decision<Arc<TopicImage>, DeleteTopicError> {
+    let found: Vec<_> = topics.iter().map(|topic| delete_topic(image, topic)).collect();
+    let mut named: HashMap<TopicId, usize> = HashMap::new();
+    found.iter().flatten().for_each(|topic| *named.entry(topic.id).or_default() += 1);
+    let mut decision = Decision::new();
+    for result in found {
+        let result = result.and_then(|topic| match named.get(&topic.id) {
+            Some(2..) => Err(DeleteTopicError::Repeated),
+            _ => Ok(topic),
+        });
+        if let Ok(topic) = &result {
+            decision.records.push(MetadataRecord::TopicDeleted { id: topic.id.to_string() });
+        }
+        decision.results.push(result);
+    }
+    decision
+}
+
+fn delete_topic(image: &MetadataImage, topic: &TopicReference) -> Result<Arc<TopicImage>, DeleteTopicError> {
+    if !image.config.delete_topics {
+        return Err(DeleteTopicError::Disabled);
+    }
+    let found = match topic {
+        TopicReference::Name(name) => image.topic(name).ok_or_else(|| DeleteTopicError::UnknownName { name: name.clone() }),
+        TopicReference::Id(id) => image.topic_by_id(*id).ok_or(DeleteTopicError::UnknownId { id: *id }),
+    }?;
+    match found.internal {
+        true => Err(DeleteTopicError::Internal { name: found.name.clone() }),
+        false => Ok(found.clone()),
+    }
+}
+
+#[cfg(test)]
+#[path = "topics_tests.rs"]
+mod tests;

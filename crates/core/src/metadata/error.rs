@@ -1,0 +1,145 @@
+//! Why the controller refuses, one enum an operation, and why the metadata log cannot be opened or written.
+
+use super::fold::FoldError;
+use super::name::NameProblem;
+use crate::config::ConfigError;
+use duolog_base::{NodeId, TopicId};
+use std::io;
+use std::path::PathBuf;
+
+/// The metadata log cannot take a change now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    #[error("the metadata log has stopped")]
+    Stopped,
+    #[error("{free_bytes} bytes of disk are free, and a change of the metadata needs {needed_bytes}")]
+    DiskFull { free_bytes: u64, needed_bytes: u64 },
+    #[error("this node is not the controller")]
+    NotController,
+}
+
+/// Replicas that cannot be placed as asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AssignmentProblem {
+    #[error("partitions must be numbered from {first} without a gap, but {missing} is missing")]
+    Gap { first: i32, missing: i32 },
+    #[error("partition {partition} is assigned more than once")]
+    RepeatedPartition { partition: i32 },
+    #[error("partition {partition} has no replicas")]
+    NoReplicas { partition: i32 },
+    #[error("partition {partition} names node {node} more than once")]
+    RepeatedNode { partition: i32, node: NodeId },
+    #[error("partition {partition} names node {node}, which is not registered")]
+    UnknownNode { partition: i32, node: NodeId },
+    #[error("partition {partition} has {found} replicas where others have {expected}")]
+    UnevenReplicas { partition: i32, found: usize, expected: usize },
+    #[error("{added} partitions are to be added, but {assigned} are assigned")]
+    WrongCount { added: usize, assigned: usize },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreateTopicError {
+    #[error("topic name {problem}")]
+    InvalidName { problem: NameProblem },
+    #[error("topic {name} would collide with topic {existing}: '.' and '_' count as the same in metric names")]
+    Collision { name: String, existing: String },
+    #[error("topic {name} exists already")]
+    Exists { name: String },
+    #[error("topic {name} is named more than once in the request")]
+    Repeated { name: String },
+    #[error("{count} is no number of partitions: it must be above 0, or -1 for the default")]
+    InvalidPartitions { count: i32 },
+    #[error("{partitions} new partitions in one request are above the limit of {limit}")]
+    TooManyPartitions { partitions: usize, limit: usize },
+    #[error("{factor} is no replication factor: it must be above 0, or -1 for the default")]
+    InvalidReplicationFactor { factor: i16 },
+    #[error("a replication factor of {factor} cannot be reached with {nodes} registered nodes")]
+    TooFewNodes { factor: i16, nodes: usize },
+    #[error("partitions and replication factor must be -1 where replicas are assigned by hand")]
+    AssignmentAndCount,
+    #[error("{0}")]
+    Assignment(#[from] AssignmentProblem),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteTopicError {
+    #[error("no topic named {name}")]
+    UnknownName { name: String },
+    #[error("no topic with id {id}")]
+    UnknownId { id: TopicId },
+    #[error("topics cannot be deleted: delete.topic.enable is false")]
+    Disabled,
+    #[error("topic {name} is kept by the server itself and cannot be deleted")]
+    Internal { name: String },
+    #[error("the same topic is named more than once in the request")]
+    Repeated,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreatePartitionsError {
+    #[error("no topic named {name}")]
+    UnknownTopic { name: String },
+    #[error("topic {name} is named more than once in the request")]
+    Repeated { name: String },
+    #[error("topic {name} is kept by the server itself and its partitions cannot be changed")]
+    Internal { name: String },
+    #[error("topic {name} has {have} partitions, and {asked} would not be more")]
+    NoIncrease { name: String, have: usize, asked: i32 },
+    #[error("{partitions} new partitions in one request are above the limit of {limit}")]
+    TooManyPartitions { partitions: usize, limit: usize },
+    #[error("{0}")]
+    Assignment(#[from] AssignmentProblem),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AlterConfigError {
+    #[error("no topic named {name}")]
+    UnknownTopic { name: String },
+    #[error("topic name {problem}")]
+    InvalidName { problem: NameProblem },
+    #[error("node {asked} cannot be configured by node {here}")]
+    OtherNode { asked: NodeId, here: NodeId },
+    #[error("the resource is named more than once in the request")]
+    Repeated,
+    #[error("a group's id must not be empty")]
+    EmptyGroup,
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AllocateProducerIdsError {
+    #[error("all producer ids have been given away")]
+    Exhausted,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why the metadata cannot be opened. The process cannot run without it.
+#[derive(Debug, thiserror::Error)]
+pub enum MetadataOpenError {
+    #[error("{path}: {error}")]
+    Io { path: PathBuf, error: io::Error },
+    #[error("{path}: written by a newer version (format {found}, this binary reads up to {supported})")]
+    NewerFormat { path: PathBuf, found: u32, supported: u32 },
+    #[error("records of level {found} were written by a newer version, this binary reads up to {supported}")]
+    NewerRecords { found: u32, supported: u32 },
+    #[error("{path} at byte {position}: {problem}")]
+    Corrupt { path: PathBuf, position: u64, problem: &'static str },
+    #[error("a metadata record does not fit: {0}")]
+    Fold(#[from] FoldError),
+    #[error("{dir} belongs to node {found}, but this node's id is {expected}")]
+    OtherNode { dir: PathBuf, found: NodeId, expected: NodeId },
+    #[error("Raft: {0}")]
+    Raft(String),
+}

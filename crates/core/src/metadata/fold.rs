@@ -1,0 +1,308 @@
+//! Image plus records gives the next image. Pure; the same records give the same image on every node.
+//!
+//! Records of one entry are folded together, so that the maps are copied once an entry and not once a record;
+//! topics that do not change are shared with the old image.
+
+use super::image::{MetadataImage, NodeImage, PartitionImage, TopicImage};
+use super::record::{ConfigOwner, MetadataRecord, PartitionRecord};
+use super::topic_id::parse_topic_id;
+use crate::config::{ConfigError, TopicConfig};
+use duolog_base::{LeaderEpoch, NodeId, PartitionNumber, TopicId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A record that does not fit the image before it: the log is damaged, or written by something else.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    #[error("not a topic id: {text}")]
+    NotAnId { text: String },
+    #[error("topic {name} exists already")]
+    TopicExists { name: String },
+    #[error("no topic with id {id}")]
+    UnknownTopic { id: TopicId },
+    #[error("topic {name} has {have} partitions, so none can be added from index {first} on")]
+    PartitionGap { name: String, have: usize, first: i32 },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// The image after `records`, the last of which has index `applied`.
+pub fn fold(image: &MetadataImage, records: &[MetadataRecord], applied: u64) -> Result<MetadataImage, FoldError> {
+    let mut next = image.clone();
+    next.applied = applied;
+    records.iter().try_for_each(|record| next.take(record))?;
+    Ok(next)
+}
+
+impl MetadataImage {
+    fn take(&mut self, record: &MetadataRecord) -> Result<(), FoldError> {
+        match record {
+            MetadataRecord::Cluster { id } => self.cluster_id = id.clone(),
+            MetadataRecord::Node { id, rack } => {
+                let id = NodeId(*id);
+                self.nodes.insert(id, NodeImage { id, rack: rack.clone() });
+            }
+            MetadataRecord::Topic { id, name, internal, overrides } => self.add_topic(id, name, *internal, overrides)?,
+            MetadataRecord::Partitions { topic, first, partitions } => self.add_partitions(topic, *first, partitions)?,
+            MetadataRecord::TopicDeleted { id } => {
+                let id = parse(id)?;
+                let name = self.topic_names.remove(&id).ok_or(FoldError::UnknownTopic { id })?;
+                self.topics.remove(&name);
+            }
+            MetadataRecord::Config { resource, changes } => self.change_config(resource, changes)?,
+            MetadataRecord::ProducerIds { next } => self.next_producer_id = self.next_producer_id.max(*next),
+            MetadataRecord::PartitionNumbers { next } => self.next_partition_number = self.next_partition_number.max(*next),
+        }
+        Ok(())
+    }
+
+    fn add_topic(&mut self, id: &str, name: &str, internal: bool, overrides: &BTreeMap<String, String>) -> Result<(), FoldError> {
+        let id = parse(id)?;
+        if self.topics.contains_key(name) || self.topic_names.contains_key(&id) {
+            return Err(FoldError::TopicExists { name: name.to_owned() });
+        }
+        let topic = TopicImage {
+            id,
+            name: name.to_owned(),
+            partitions: Vec::new(),
+            overrides: overrides.clone(),
+            config: self.topic_config(overrides)?,
+            internal,
+        };
+        self.topics.insert(name.to_owned(), Arc::new(topic));
+        self.topic_names.insert(id, name.to_owned());
+        Ok(())
+    }
+
+    /// Topics without overrides share one configuration.
+    fn topic_config(&self, overrides: &BTreeMap<String, String>) -> Result<Arc<TopicConfig>, FoldError> {
+        match overrides.is_empty() {
+            true => Ok(self.config.topic.clone()),
+            false => Ok(Arc::new(TopicConfig::resolve(overrides, &self.config)?)),
+        }
+    }
+
+    fn add_partitions(&mut self, topic: &str, first: i32, added: &[PartitionRecord]) -> Result<(), FoldError> {
+        let topic = self.topic_mut(parse(topic)?)?;
+        let have = topic.partitions.len();
+        if usize::try_from(first) != Ok(have) {
+            return Err(FoldError::PartitionGap { name: topic.name.clone(), have, first });
+        }
+        topic.partitions.extend(added.iter().map(partition));
+        let next = added.iter().map(|partition| partition.number.saturating_add(1)).max().unwrap_or(0);
+        self.next_partition_number = self.next_partition_number.max(next);
+        Ok(())
+    }
+
+    /// The topic, copied first if the old image still has it.
+    fn topic_mut(&mut self, id: TopicId) -> Result<&mut TopicImage, FoldError> {
+        let name = self.topic_names.get(&id).ok_or(FoldError::UnknownTopic { id })?;
+        self.topics.get_mut(name).map(Arc::make_mut).ok_or(FoldError::UnknownTopic { id })
+    }
+
+    fn change_config(&mut self, owner: &ConfigOwner, changes: &BTreeMap<String, Option<String>>) -> Result<(), FoldError> {
+        match owner {
+            ConfigOwner::Cluster => {
+                apply(&mut self.cluster_config, changes);
+                self.resolve_node()
+            }
+            ConfigOwner::Node(id) => {
+                let values = self.node_config.entry(NodeId(*id)).or_default();
+                apply(values, changes);
+                if values.is_empty() {
+                    self.node_config.remove(&NodeId(*id));
+                }
+                self.resolve_node()
+            }
+            ConfigOwner::Topic(id) => {
+                let config = self.config.clone();
+                let topic = self.topic_mut(parse(id)?)?;
+                apply(&mut topic.overrides, changes);
+                topic.config = Arc::new(TopicConfig::resolve(&topic.overrides, &config)?);
+                Ok(())
+            }
+            ConfigOwner::Group(name) => {
+                let values = self.group_config.entry(name.clone()).or_default();
+                apply(values, changes);
+                if values.is_empty() {
+                    self.group_config.remove(name);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Lays the dynamic configuration over this node's own, and resolves the topics anew if their defaults changed.
+    fn resolve_node(&mut self) -> Result<(), FoldError> {
+        let none = BTreeMap::new();
+        let own = self.node_config.get(&NodeId(self.config.node_id)).unwrap_or(&none);
+        let config = self.config.with_dynamic(&self.cluster_config, own)?;
+        let defaults_changed = config.topic != self.config.topic;
+        self.config = Arc::new(config);
+        if defaults_changed {
+            for topic in self.topics.values_mut() {
+                let resolved = match topic.overrides.is_empty() {
+                    true => self.config.topic.clone(),
+                    false => Arc::new(TopicConfig::resolve(&topic.overrides, &self.config)?),
+                };
+                Arc::make_mut(topic).config = resolved;
+            }
+        }
+        Ok(())
+    }
+
+    /// The records that build this image from an empty one: a snapshot.
+    pub fn to_records(&self) -> Vec<MetadataRecord> {
+        let mut records = vec![MetadataRecord::Cluster { id: self.cluster_id.clone() }];
+        records.extend(self.nodes.values().map(|node| MetadataRecord::Node { id: node.id.0, rack: node.rack.clone() }));
+        records.extend(self.config_records());
+        for topic in self.topics.values() {
+            let id = topic.id.to_string();
+            records.push(MetadataRecord::Topic {
+                id: id.clone(),
+                name: topic.name.clone(),
+                internal: topic.internal,
+                overrides: topic.overrides.clone(),
+            });
+            let partitions = topic.partitions.iter().map(partition_record).collect();
+            records.push(MetadataRecord::Partitions { topic: id, first: 0, partitions });
+        }
+        records.push(MetadataRecord::PartitionNumbers { next: self.next_partition_number });
+        records.push(MetadataRecord::ProducerIds { next: self.next_producer_id });
+        records
+    }
+
+    fn config_records(&self) -> Vec<MetadataRecord> {
+        let cluster = [(ConfigOwner::Cluster, &self.cluster_config)];
+        let nodes = self.node_config.iter().map(|(id, values)| (ConfigOwner::Node(id.0), values));
+        let groups = self.group_config.iter().map(|(name, values)| (ConfigOwner::Group(name.clone()), values));
+        let owners = cluster.into_iter().chain(nodes).chain(groups).filter(|(_, values)| !values.is_empty());
+        owners
+            .map(|(resource, values)| {
+                let changes = values.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+                MetadataRecord::Config { resource, changes }
+            })
+            .collect()
+    }
+}
+
+fn parse(text: &str) -> Result<TopicId, FoldError> {
+    parse_topic_id(text).ok_or_else(|| FoldError::NotAnId { text: text.to_owned() })
+}
+
+fn apply(values: &mut BTreeMap<String, String>, changes: &BTreeMap<String, Option<String>>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => values.insert(key.clone(), value.clone()),
+            None => values.remove(key),
+        };
+    }
+}
+
+fn partition(record: &PartitionRecord) -> PartitionImage {
+    PartitionImage {
+        number: PartitionNumber(record.number),
+        leader: NodeId(record.leader),
+        leader_epoch: LeaderEpoch(record.leader_epoch),
+        replicas: record.replicas.iter().copied().map(NodeId).collect(),
+        in_sync: record.in_sync.iter().copied().map(NodeId).collect(),
+    }
+}
+
+fn partition_record(partition: &PartitionImage) -> PartitionRecord {
+    PartitionRecord {
+        number: partition.number.0,
+        leader: partition.leader.0,
+        leader_epoch: partition.leader_epoch.0,
+        replicas: partition.replicas.iter().map(|node| node.0).collect(),
+        in_sync: partition.in_sync.iter().map(|node| node.0).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::BrokerConfig;
+
+    fn topic(id: u128, name: &str) -> MetadataRecord {
+        MetadataRecord::Topic { id: TopicId(id).to_string(), name: name.to_owned(), internal: false, overrides: BTreeMap::new() }
+    }
+
+    fn partitions(id: u128, first: i32, numbers: std::ops::Range<u32>) -> MetadataRecord {
+        let record = |number| PartitionRecord { number, leader: 1, leader_epoch: 0, replicas: vec![1], in_sync: vec![1] };
+        MetadataRecord::Partitions { topic: TopicId(id).to_string(), first, partitions: numbers.map(record).collect() }
+    }
+
+    fn config(resource: ConfigOwner, key: &str, value: Option<&str>) -> MetadataRecord {
+        let changes = BTreeMap::from([(key.to_owned(), value.map(str::to_owned))]);
+        MetadataRecord::Config { resource, changes }
+    }
+
+    fn start() -> MetadataImage {
+        let records = [MetadataRecord::Cluster { id: "c".to_owned() }, MetadataRecord::Node { id: 1, rack: None }];
+        fold(&MetadataImage::empty(Arc::new(BrokerConfig::default())), &records, 1).unwrap()
+    }
+
+    #[test]
+    fn topics_that_do_not_change_are_shared_with_the_old_image() {
+        let before = fold(&start(), &[topic(7, "a"), partitions(7, 0, 0..2), topic(8, "b"), partitions(8, 0, 2..3)], 2).unwrap();
+        let after = fold(&before, &[partitions(8, 1, 3..5)], 3).unwrap();
+        assert!(Arc::ptr_eq(&before.topics["a"], &after.topics["a"]));
+        assert_eq!((before.topics["b"].partitions.len(), after.topics["b"].partitions.len()), (1, 3));
+        assert_eq!((after.next_partition_number, after.applied), (5, 3));
+    }
+
+    #[test]
+    fn a_deleted_topics_numbers_stay_used() {
+        let before = fold(&start(), &[topic(7, "a"), partitions(7, 0, 0..4)], 2).unwrap();
+        let after = fold(&before, &[MetadataRecord::TopicDeleted { id: TopicId(7).to_string() }], 3).unwrap();
+        assert!(after.topics.is_empty() && after.topic_names.is_empty());
+        assert_eq!(after.next_partition_number, 4);
+        let again = fold(&start(), &after.to_records(), 3).unwrap();
+        assert_eq!(again, after);
+    }
+
+    #[test]
+    fn a_default_that_changes_reaches_the_topics_that_do_not_override_it() {
+        let owner = ConfigOwner::Topic(TopicId(8).to_string());
+        let before = fold(&start(), &[topic(7, "a"), topic(8, "b"), config(owner, "retention.ms", Some("5"))], 2).unwrap();
+        let set = config(ConfigOwner::Cluster, "log.retention.ms", Some("9"));
+        let after = fold(&before, &[set], 3).unwrap();
+        assert_eq!((after.topics["a"].config.retention_ms, after.topics["b"].config.retention_ms), (9, 5));
+        let undone = fold(&after, &[config(ConfigOwner::Cluster, "log.retention.ms", None)], 4).unwrap();
+        assert_eq!(undone.topics["a"].config.retention_ms, 604_800_000);
+        let elsewhere = fold(&before, &[config(ConfigOwner::Node(2), "log.retention.ms", Some("9"))], 3).unwrap();
+        assert_eq!(elsewhere.topics["a"].config.retention_ms, 604_800_000, "another node's value is not ours");
+    }
+
+    #[test]
+    fn a_snapshot_folds_back_into_the_same_image() {
+        let records = [
+            topic(7, "a"),
+            partitions(7, 0, 0..3),
+            topic(8, "b"),
+            config(ConfigOwner::Topic(TopicId(7).to_string()), "flush", Some("async")),
+            config(ConfigOwner::Cluster, "log.retention.ms", Some("9")),
+            config(ConfigOwner::Node(1), "log.retention.bytes", Some("10")),
+            config(ConfigOwner::Group("g".to_owned()), "k", Some("v")),
+            MetadataRecord::ProducerIds { next: 2000 },
+        ];
+        let image = fold(&start(), &records, 9).unwrap();
+        let empty = MetadataImage::empty(Arc::new(BrokerConfig::default()));
+        assert_eq!(fold(&empty, &image.to_records(), 9).unwrap(), image);
+    }
+
+    #[test]
+    fn records_that_do_not_fit_are_refused() {
+        let id = TopicId(7);
+        assert_eq!(fold(&start(), &[partitions(7, 0, 0..1)], 2).unwrap_err(), FoldError::UnknownTopic { id });
+        assert_eq!(
+            fold(&start(), &[topic(7, "a"), topic(8, "a")], 2).unwrap_err(),
+            FoldError::TopicExists { name: "a".to_owned() }
+        );
+        assert_eq!(
+            fold(&start(), &[topic(7, "a"), partitions(7, 1, 0..1)], 2).unwrap_err(),
+            FoldError::PartitionGap { name: "a".to_owned(), have: 0, first: 1 }
+        );
+    }
+}

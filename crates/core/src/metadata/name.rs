@@ -1,0 +1,71 @@
+//! Rules for topic names: Kafka's.
+
+/// Longest topic name, in characters; with a partition number it must still fit a file name.
+pub const MAX_TOPIC_NAME: usize = 249;
+
+/// Topics that coordinators write, by name.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+pub const SHARE_STATE_TOPIC: &str = "__share_group_state";
+
+/// What is wrong with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameProblem {
+    #[error("must not be empty")]
+    Empty,
+    #[error("must not be \".\" or \"..\"")]
+    Dots,
+    #[error("has {length} characters, more than {MAX_TOPIC_NAME}")]
+    TooLong { length: usize },
+    #[error("may contain only ASCII letters, digits, '.', '_' and '-'")]
+    Character,
+}
+
+/// Refuses what cannot name a topic.
+pub fn check_topic_name(name: &str) -> Result<(), NameProblem> {
+    match name {
+        "" => return Err(NameProblem::Empty),
+        "." | ".." => return Err(NameProblem::Dots),
+        _ => {}
+    }
+    if name.len() > MAX_TOPIC_NAME {
+        return Err(NameProblem::TooLong { length: name.chars().count() });
+    }
+    match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
+        true => Ok(()),
+        false => Err(NameProblem::Character),
+    }
+}
+
+/// Whether a topic of this name is written by the server and closed to producers.
+pub fn is_internal_topic(name: &str) -> bool {
+    matches!(name, OFFSETS_TOPIC | TRANSACTIONS_TOPIC | SHARE_STATE_TOPIC)
+}
+
+/// Whether the name shares its form in metrics with other names.
+pub(super) fn may_collide(name: &str) -> bool {
+    name.contains(['.', '_'])
+}
+
+/// The form in which names that collide are equal.
+pub(super) fn collision_form(name: &str) -> String {
+    name.replace('.', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_kafkas_rules() {
+        for good in ["a", "A.b_c-9", "...", &"x".repeat(249)] {
+            assert_eq!(check_topic_name(good), Ok(()), "{good}");
+        }
+        assert_eq!(check_topic_name(""), Err(NameProblem::Empty));
+        assert_eq!(check_topic_name(".."), Err(NameProblem::Dots));
+        assert_eq!(check_topic_name(&"x".repeat(250)), Err(NameProblem::TooLong { length: 250 }));
+        for bad in ["a b", "a/b", "ä", "a,b"] {
+            assert_eq!(check_topic_name(bad), Err(NameProblem::Character), "{bad}");
+        }
+    }
+}

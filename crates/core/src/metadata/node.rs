@@ -1,0 +1,221 @@
+//! [`Metadata`]: this node's view of the cluster, and the requests that change it.
+//!
+//! One request is decided at a time, on the newest image, and the next one only after its records are in the image;
+//! so decisions never see half of another. All waiting is here; `decide` does the thinking.
+
+use super::decide::{
+    ConfigChange, Decision, NewPartitions, NewTopic, TopicReference, decide_configs, decide_create_partitions,
+    decide_create_topics, decide_delete_topics,
+};
+use super::error::{
+    AllocateProducerIdsError, AlterConfigError, CreatePartitionsError, CreateTopicError, DeleteTopicError, MetadataOpenError,
+    Unavailable,
+};
+use super::image::{MetadataImage, TopicImage};
+use super::name::OFFSETS_TOPIC;
+use super::published::Published;
+use super::raft::RaftLog;
+use super::record::{Change, MetadataRecord};
+use super::topic_id::{IdSource, RandomIds};
+use crate::config::BrokerConfig;
+use duolog_base::{Clock, Disk, NodeId};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::{Mutex, watch};
+
+/// Told of every new image. Called in log order, before the request that caused the change is answered.
+pub trait ImageListener: Send + Sync {
+    /// The first call has an image without topics as `old` and everything that was found on disk as `new`.
+    fn image_changed(&self, old: &MetadataImage, new: &MetadataImage);
+}
+
+/// What the metadata is opened with.
+pub struct MetadataOptions {
+    /// Directory of its own.
+    pub dir: PathBuf,
+    pub node: NodeId,
+    pub disk: Arc<dyn Disk>,
+    /// What the node was started with.
+    pub static_config: Arc<BrokerConfig>,
+    pub listener: Arc<dyn ImageListener>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The state of the quorum, as DescribeQuorum shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumState {
+    pub leader: Option<NodeId>,
+    /// Raft term; Kafka's leader epoch.
+    pub epoch: u64,
+    /// Index after the last entry that is committed.
+    pub high_watermark: u64,
+    /// Index after the last entry of this node's log.
+    pub log_end: u64,
+    pub voters: Vec<NodeId>,
+}
+
+/// The cluster's state and the door to change it.
+pub struct Metadata {
+    published: Arc<Published>,
+    log: RaftLog,
+    ids: Arc<dyn IdSource>,
+    /// Held from the look at the image until the records that follow from it are in the image.
+    deciding: Mutex<()>,
+}
+
+impl Metadata {
+    /// Reads what is on disk, or founds a cluster of one node if there is nothing.
+    pub async fn open(options: MetadataOptions) -> Result<Arc<Metadata>, MetadataOpenError> {
+        Metadata::open_with_ids(options, Arc::new(RandomIds)).await
+    }
+
+    /// As [`Metadata::open`], with another source of ids.
+    pub async fn open_with_ids(options: MetadataOptions, ids: Arc<dyn IdSource>) -> Result<Arc<Metadata>, MetadataOpenError> {
+        let MetadataOptions { dir, node, disk, static_config, listener, clock: _ } = options;
+        let empty = MetadataImage::empty(static_config.clone());
+        let published = Arc::new(Published::new(empty.clone(), listener));
+        let log = RaftLog::open(disk, dir.clone(), node, published.clone()).await?;
+        let metadata = Metadata { published, log, ids, deciding: Mutex::new(()) };
+        metadata.register(node, &static_config, dir).await?;
+        metadata.published.go_live(&empty);
+        Ok(Arc::new(metadata))
+    }
+
+    /// Founds the cluster if it is new, and brings this node's registration up to date.
+    async fn register(&self, node: NodeId, config: &BrokerConfig, dir: PathBuf) -> Result<(), MetadataOpenError> {
+        let image = self.image();
+        if let Some(found) = image.nodes.keys().next().filter(|_| !image.nodes.contains_key(&node)) {
+            return Err(MetadataOpenError::OtherNode { dir, found: *found, expected: node });
+        }
+        let mut records = Vec::new();
+        if image.cluster_id.is_empty() {
+            records.push(MetadataRecord::Cluster { id: self.ids.next_id().to_string() });
+        }
+        if image.nodes.get(&node).is_none_or(|known| known.rack != config.rack) {
+            records.push(MetadataRecord::Node { id: node.0, rack: config.rack.clone() });
+        }
+        self.commit(records).await.map_err(|error| MetadataOpenError::Raft(error.to_string()))
+    }
+
+    /// The cluster as of now. Never waits.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.published.image()
+    }
+
+    /// Holds [`MetadataImage::applied`] of the current image.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.published.changes()
+    }
+
+    pub fn quorum(&self) -> QuorumState {
+        self.log.quorum()
+    }
+
+    /// Creates topics; an answer for each, in order. With `validate_only` nothing is created and the ids mean nothing.
+    pub async fn create_topics(
+        &self,
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+    ) -> Vec<Result<Arc<TopicImage>, CreateTopicError>> {
+        let _turn = self.deciding.lock().await;
+        let decision = decide_create_topics(&self.image(), topics, &*self.ids);
+        self.conclude(decision, validate_only).await
+    }
+
+    /// Adds partitions to topics; an answer for each, in order.
+    pub async fn create_partitions(
+        &self,
+        requests: Vec<NewPartitions>,
+        validate_only: bool,
+    ) -> Vec<Result<(), CreatePartitionsError>> {
+        let _turn = self.deciding.lock().await;
+        let decision = decide_create_partitions(&self.image(), requests);
+        self.conclude(decision, validate_only).await
+    }
+
+    /// Deletes topics; an answer for each, in order: the topic that is gone.
+    pub async fn delete_topics(&self, topics: Vec<TopicReference>) -> Vec<Result<Arc<TopicImage>, DeleteTopicError>> {
+        let _turn = self.deciding.lock().await;
+        let decision = decide_delete_topics(&self.image(), topics);
+        self.conclude(decision, false).await
+    }
+
+    /// Alters configurations; an answer for each, in order.
+    pub async fn alter_configs(&self, changes: Vec<ConfigChange>, validate_only: bool) -> Vec<Result<(), AlterConfigError>> {
+        let _turn = self.deciding.lock().await;
+        let decision = decide_configs(&self.image(), changes);
+        self.conclude(decision, validate_only).await
+    }
+
+    /// The topic of this name, created with the defaults (an internal topic: with its own) if it does not exist.
+    pub async fn ensure_topic(&self, name: &str) -> Result<Arc<TopicImage>, CreateTopicError> {
+        if let Some(topic) = self.image().topic(name) {
+            return Ok(topic.clone());
+        }
+        let new = new_topic_by_name(name, &self.image().config);
+        let created = self.create_topics(vec![new], false).await.pop();
+        match created {
+            Some(Err(CreateTopicError::Exists { name })) => {
+                // Somebody else was faster.
+                self.image().topic(&name).cloned().ok_or(CreateTopicError::Exists { name })
+            }
+            Some(result) => result,
+            None => Err(Unavailable::Stopped.into()),
+        }
+    }
+
+    /// `__consumer_offsets`.
+    pub async fn ensure_offsets_topic(&self) -> Result<Arc<TopicImage>, CreateTopicError> {
+        self.ensure_topic(OFFSETS_TOPIC).await
+    }
+
+    /// Ids that were never given before; durable before this returns.
+    pub async fn allocate_producer_ids(&self, count: i64) -> Result<Range<i64>, AllocateProducerIdsError> {
+        let _turn = self.deciding.lock().await;
+        let first = self.image().next_producer_id;
+        let next = first.checked_add(count.max(0)).ok_or(AllocateProducerIdsError::Exhausted)?;
+        self.commit(vec![MetadataRecord::ProducerIds { next }]).await?;
+        Ok(first..next)
+    }
+
+    /// Takes no more changes and lets go of the files. The image stays readable.
+    pub async fn close(&self) {
+        let _turn = self.deciding.lock().await;
+        self.log.close().await;
+    }
+
+    /// Commits what was decided; if that fails, the answers that depended on it become failures.
+    async fn conclude<T, E: From<Unavailable>>(&self, decision: Decision<T, E>, validate_only: bool) -> Vec<Result<T, E>> {
+        let Decision { results, records } = decision;
+        if validate_only {
+            return results;
+        }
+        match self.commit(records).await {
+            Ok(()) => results,
+            Err(unavailable) => {
+                let fail = |result: Result<T, E>| result.and_then(|_| Err(E::from(unavailable.clone())));
+                results.into_iter().map(fail).collect()
+            }
+        }
+    }
+
+    async fn commit(&self, records: Vec<MetadataRecord>) -> Result<(), Unavailable> {
+        match records.is_empty() {
+            true => Ok(()),
+            false => self.log.propose(Change::new(records)).await,
+        }
+    }
+}
+
+/// What a topic that nobody described gets.
+fn new_topic_by_name(name: &str, config: &BrokerConfig) -> NewTopic {
+    let mut topic = NewTopic::with_defaults(name);
+    if name == OFFSETS_TOPIC {
+        topic.partitions = config.offsets_topic_partitions;
+        let configs = [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")];
+        topic.configs = configs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect::<BTreeMap<_, _>>();
+    }
+    topic
+}

@@ -1,0 +1,189 @@
+//! The replicated log: the only module that knows the Raft library.
+//!
+//! [`RaftLog`] is what the rest sees: open, propose, look at the quorum, close. A node alone elects itself at once and
+//! has no timers: without other members there is nobody to send heartbeats to, and no leader that could be lost.
+
+mod log_store;
+mod network;
+mod state_machine;
+mod types;
+
+use self::log_store::LogStore;
+use self::network::Alone;
+use self::state_machine::StateMachine;
+use self::types::{RaftNode, node_id, raft_id};
+use super::error::{MetadataOpenError, Unavailable};
+use super::fold::fold;
+use super::node::QuorumState;
+use super::published::Published;
+use super::record::Change;
+use super::storage::{Journal, Snapshot, Snapshots};
+use duolog_base::{Disk, NodeId};
+use openraft::error::{ClientWriteError, RaftError};
+use openraft::{BasicNode, ServerState, SnapshotPolicy};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A snapshot is written when the journal has grown by this much since the last one, in bytes.
+const SNAPSHOT_AFTER_BYTES: u64 = 8 << 20;
+/// Free space that must remain for the journal and a snapshot, in bytes; below it changes are refused.
+const RESERVE_BYTES: u64 = 32 << 20;
+/// How long a node waits at start until it leads and has applied its log.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The metadata log of one node.
+pub(super) struct RaftLog {
+    raft: RaftNode,
+    journal: Arc<Mutex<Journal>>,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    /// Bytes the journal had been given when a snapshot was last begun.
+    snapshot_at: AtomicU64,
+}
+
+impl RaftLog {
+    /// Reads snapshot and journal, and returns once this node leads and everything it has is in the published image.
+    pub(super) async fn open(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        node: NodeId,
+        published: Arc<Published>,
+    ) -> Result<RaftLog, MetadataOpenError> {
+        let empty = published.image();
+        let (place, place_disk) = (dir.clone(), disk.clone());
+        let read = tokio::task::spawn_blocking(move || read_disk(place_disk, &place)).await;
+        let (snapshots, snapshot, journal) = read.map_err(|error| MetadataOpenError::Raft(error.to_string()))??;
+        if let Some(snapshot) = &snapshot {
+            published.publish(fold(&empty, &snapshot.records, snapshot.meta.applied)?);
+        }
+        let journal = Arc::new(Mutex::new(journal));
+        let store = LogStore { journal: journal.clone() };
+        let meta = snapshot.as_ref().map(|snapshot| &snapshot.meta);
+        let machine = StateMachine::new(published, Arc::new(snapshots), (*empty).clone(), meta);
+        let raft = RaftNode::new(raft_id(node), Arc::new(library_config()), Alone, store, machine).await;
+        let raft = raft.map_err(raft_error)?;
+        let log = RaftLog { raft, journal, disk, dir, snapshot_at: AtomicU64::new(0) };
+        log.lead(node).await?;
+        Ok(log)
+    }
+
+    /// Makes this node the leader, of a new quorum of one if there is none.
+    async fn lead(&self, node: NodeId) -> Result<(), MetadataOpenError> {
+        if !self.raft.is_initialized().await.map_err(raft_error)? {
+            let members = BTreeMap::from([(raft_id(node), BasicNode::default())]);
+            self.raft.initialize(members).await.map_err(raft_error)?;
+        } else if self.raft.metrics().borrow().state != ServerState::Leader {
+            self.raft.trigger().elect().await.map_err(raft_error)?;
+        }
+        let wait = self.raft.wait(Some(OPEN_TIMEOUT));
+        let ready = wait.metrics(
+            |metrics| {
+                let applied = metrics.last_applied.map(|id| id.index);
+                metrics.state == ServerState::Leader && applied == metrics.last_log_index
+            },
+            "leads and has applied its log",
+        );
+        ready.await.map(|_| ()).map_err(raft_error)
+    }
+
+    /// Commits a change. When this returns, it is durable and in the published image.
+    pub(super) async fn propose(&self, change: Change) -> Result<(), Unavailable> {
+        self.check_space()?;
+        match self.raft.client_write(change).await {
+            Ok(_) => {
+                self.snapshot_if_due().await;
+                Ok(())
+            }
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(Unavailable::NotController),
+            Err(error) => {
+                tracing::error!(%error, "a metadata change failed");
+                Err(Unavailable::Stopped)
+            }
+        }
+    }
+
+    /// Refuses changes before the disk is full: a write that fails would stop the log for good.
+    fn check_space(&self) -> Result<(), Unavailable> {
+        match self.disk.free_bytes(&self.dir) {
+            Ok(free_bytes) if free_bytes < RESERVE_BYTES => {
+                Err(Unavailable::DiskFull { free_bytes, needed_bytes: RESERVE_BYTES })
+            }
+            // If the question fails, the write decides.
+            _ => Ok(()),
+        }
+    }
+
+    async fn snapshot_if_due(&self) {
+        let written = self.journal.lock().written_bytes();
+        if written - self.snapshot_at.load(Ordering::Relaxed) < SNAPSHOT_AFTER_BYTES {
+            return;
+        }
+        self.snapshot_at.store(written, Ordering::Relaxed);
+        if let Err(error) = self.raft.trigger().snapshot().await {
+            tracing::warn!(%error, "no metadata snapshot");
+        }
+    }
+
+    pub(super) fn quorum(&self) -> QuorumState {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        QuorumState {
+            leader: metrics.current_leader.map(node_id),
+            epoch: metrics.current_term,
+            high_watermark: metrics.last_applied.map_or(0, |id| id.index + 1),
+            log_end: metrics.last_log_index.map_or(0, |index| index + 1),
+            voters: metrics.membership_config.membership().voter_ids().map(node_id).collect(),
+        }
+    }
+
+    /// Stops. What was acknowledged is durable already.
+    pub(super) async fn close(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "the metadata log did not stop cleanly");
+        }
+    }
+}
+
+fn raft_error(error: impl std::fmt::Display) -> MetadataOpenError {
+    MetadataOpenError::Raft(error.to_string())
+}
+
+type OnDisk = (Snapshots, Option<Snapshot>, Journal);
+
+fn read_disk(disk: Arc<dyn Disk>, dir: &Path) -> Result<OnDisk, MetadataOpenError> {
+    let failed = |error| MetadataOpenError::Io { path: dir.to_owned(), error };
+    disk.create_dir_all(dir).map_err(failed)?;
+    if let Some(parent) = dir.parent() {
+        disk.sync_dir(parent).map_err(failed)?;
+    }
+    let snapshots = Snapshots::new(disk.clone(), dir.to_owned());
+    let snapshot = snapshots.load()?;
+    let journal = Journal::open(disk, dir.to_owned())?;
+    let covered = snapshot.as_ref().and_then(|snapshot| snapshot.meta.last).map_or(0, |id| id.index + 1);
+    let purged = journal.purged().map_or(0, |id| id.index + 1);
+    match purged > covered {
+        true => Err(MetadataOpenError::Corrupt {
+            path: dir.to_owned(),
+            position: purged,
+            problem: "the snapshot that replaces the entries before this index is missing",
+        }),
+        false => Ok((snapshots, snapshot, journal)),
+    }
+}
+
+/// No ticks: a single member neither sends heartbeats nor loses its leader.
+fn library_config() -> openraft::Config {
+    openraft::Config {
+        cluster_name: "duolog".to_owned(),
+        enable_tick: false,
+        enable_heartbeat: false,
+        enable_elect: false,
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: 0,
+        ..openraft::Config::default()
+    }
+}

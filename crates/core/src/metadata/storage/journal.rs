@@ -1,0 +1,283 @@
+//! The replicated log's entries and the vote, as frames in segments; each call returns when its frame is durable.
+//!
+//! Entries are kept on disk only; memory holds where each frame lies. Segments are dropped as a whole once a snapshot
+//! covers all their entries, so a new segment's first frame repeats what must outlive the old ones.
+
+use super::format::{Entry, EntryId, Frame, Vote};
+use super::segment::{FramePlace, Scanned, Segment, segment_name, segment_sequence};
+use super::{corrupt, io_error};
+use crate::metadata::error::MetadataOpenError;
+use duolog_base::Disk;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A segment is followed by a new one when it is longer than this, in bytes.
+const SEGMENT_BYTES: u64 = 4 << 20;
+
+/// The journal of one node.
+pub(in crate::metadata) struct Journal {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    /// Oldest first; never empty; the last is written to.
+    segments: VecDeque<Segment>,
+    /// By the index of a frame's first entry.
+    places: BTreeMap<u64, EntriesPlace>,
+    vote: Option<Vote>,
+    purged: Option<EntryId>,
+    last: Option<EntryId>,
+    /// All bytes of segments found and frames written since.
+    written_bytes: u64,
+    /// Set by the first failed write: what is on disk is then unknown, and nothing more is written.
+    failed: bool,
+}
+
+/// A frame of entries.
+#[derive(Clone, Copy, Debug)]
+struct EntriesPlace {
+    sequence: u64,
+    frame: FramePlace,
+    /// Last of its entries that holds; later ones were truncated.
+    last: EntryId,
+}
+
+impl Journal {
+    /// Reads the journal in `dir`, or begins one.
+    pub(in crate::metadata) fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Journal, MetadataOpenError> {
+        let names = disk.list(&dir).map_err(|error| io_error(&dir, error))?;
+        let mut sequences: Vec<u64> = names.iter().filter_map(|name| segment_sequence(name)).collect();
+        sequences.sort_unstable();
+        let mut journal = Journal {
+            disk,
+            dir,
+            segments: VecDeque::new(),
+            places: BTreeMap::new(),
+            vote: None,
+            purged: None,
+            last: None,
+            written_bytes: 0,
+            failed: false,
+        };
+        let last = sequences.last().copied();
+        let (leftover, needed) = sequences.split_at(leftover_segments(&sequences));
+        for sequence in needed {
+            journal.read_segment(*sequence, Some(*sequence) == last)?;
+        }
+        journal.begin_if_empty(last.map_or(0, |last| last + 1))?;
+        journal.check_complete()?;
+        for sequence in leftover {
+            journal.remove(*sequence)?;
+        }
+        Ok(journal)
+    }
+
+    fn read_segment(&mut self, sequence: u64, last: bool) -> Result<(), MetadataOpenError> {
+        match Segment::scan(&*self.disk, &self.dir, sequence, last)? {
+            Scanned::Unborn => self.remove(sequence),
+            Scanned::Frames(segment, frames) => {
+                for (frame, place) in frames {
+                    let problem = self.replay(sequence, frame, place);
+                    problem.map_err(|problem| corrupt(&segment.path, place.position, problem))?;
+                }
+                self.written_bytes += segment.length;
+                self.segments.push_back(segment);
+                Ok(())
+            }
+        }
+    }
+
+    fn remove(&self, sequence: u64) -> Result<(), MetadataOpenError> {
+        let path = self.dir.join(segment_name(sequence));
+        self.disk.remove(&path).map_err(|error| io_error(&path, error))
+    }
+
+    fn replay(&mut self, sequence: u64, frame: Frame, place: FramePlace) -> Result<(), &'static str> {
+        match frame {
+            Frame::Start { vote, purged } => {
+                self.vote = vote.or(self.vote);
+                if let Some(purged) = purged {
+                    self.forget_until(purged);
+                }
+            }
+            Frame::Vote(vote) => self.vote = Some(vote),
+            Frame::Entries(entries) => self.note(sequence, &entries, place)?,
+            Frame::Truncate { from, kept } => self.cut(from, kept),
+            Frame::Purge(id) => self.forget_until(id),
+        }
+        Ok(())
+    }
+
+    /// Begins a journal where there is none. If segments were lost, what they said is found missing by the snapshot's check.
+    fn begin_if_empty(&mut self, sequence: u64) -> Result<(), MetadataOpenError> {
+        if self.segments.is_empty() {
+            let first = Frame::Start { vote: self.vote, purged: self.purged };
+            let segment = Segment::create(&*self.disk, &self.dir, sequence, &first);
+            self.segments.push_back(segment.map_err(|error| io_error(&self.dir, error))?);
+        }
+        Ok(())
+    }
+
+    /// The entries must follow on what was purged without a gap.
+    fn check_complete(&self) -> Result<(), MetadataOpenError> {
+        let mut expected = self.purged.map_or(0, |id| id.index + 1);
+        for (first, place) in &self.places {
+            if *first > expected {
+                return Err(corrupt(&self.dir, *first, "entries before this index are missing"));
+            }
+            expected = place.last.index + 1;
+        }
+        Ok(())
+    }
+
+    pub(in crate::metadata) fn vote(&self) -> Option<Vote> {
+        self.vote
+    }
+
+    pub(in crate::metadata) fn purged(&self) -> Option<EntryId> {
+        self.purged
+    }
+
+    /// The last entry, or the last purged one if there is none after it.
+    pub(in crate::metadata) fn last(&self) -> Option<EntryId> {
+        self.last.or(self.purged)
+    }
+
+    /// Bytes found at opening and written since; never falls.
+    pub(in crate::metadata) fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
+    pub(in crate::metadata) fn save_vote(&mut self, vote: Vote) -> io::Result<()> {
+        self.write(&Frame::Vote(vote))?;
+        self.vote = Some(vote);
+        Ok(())
+    }
+
+    pub(in crate::metadata) fn append(&mut self, entries: Vec<Entry>) -> io::Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let frame = Frame::Entries(entries);
+        let (sequence, place) = self.write(&frame)?;
+        let Frame::Entries(entries) = frame else { unreachable!("it was made two lines above") };
+        self.note(sequence, &entries, place).map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem))
+    }
+
+    /// Makes entries from `from` on void.
+    pub(in crate::metadata) fn truncate(&mut self, from: u64) -> io::Result<()> {
+        let kept = self.entry_before(from)?;
+        self.write(&Frame::Truncate { from, kept })?;
+        self.cut(from, kept);
+        Ok(())
+    }
+
+    /// Forgets entries up to `id`, and removes the segments that hold no others.
+    pub(in crate::metadata) fn purge(&mut self, id: EntryId) -> io::Result<()> {
+        self.write(&Frame::Purge(id))?;
+        self.forget_until(id);
+        let needed = self.places.values().map(|place| place.sequence).min();
+        let active = self.segments.back().map(|segment| segment.sequence);
+        let oldest_needed = needed.or(active).unwrap_or(0);
+        let mut removed = false;
+        while self.segments.len() > 1 && self.segments.front().is_some_and(|segment| segment.sequence < oldest_needed) {
+            if let Some(segment) = self.segments.pop_front() {
+                self.disk.remove(&segment.path)?;
+                removed = true;
+            }
+        }
+        match removed {
+            true => self.disk.sync_dir(&self.dir),
+            false => Ok(()),
+        }
+    }
+
+    /// Entries with these indexes, as far as there are any.
+    pub(in crate::metadata) fn read(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
+        let mut found = Vec::new();
+        let first = self.places.range(..=from).next_back().map_or(from, |(first, _)| *first);
+        for (_, place) in self.places.range(first..to.max(first)) {
+            let upto = to.min(place.last.index + 1);
+            found.extend(self.entries_at(place)?.into_iter().filter(|entry| (from..upto).contains(&entry.id.index)));
+        }
+        let purged = self.purged.map_or(0, |id| id.index + 1);
+        found.retain(|entry| entry.id.index >= purged);
+        Ok(found)
+    }
+
+    fn entries_at(&self, place: &EntriesPlace) -> io::Result<Vec<Entry>> {
+        let segment = self.segments.iter().find(|segment| segment.sequence == place.sequence);
+        let frame = segment.map(|segment| segment.read(place.frame)).transpose()?;
+        match frame {
+            Some(Frame::Entries(entries)) => Ok(entries),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a frame of entries is missing")),
+        }
+    }
+
+    /// Writes one frame, in a new segment if the present one is full.
+    fn write(&mut self, frame: &Frame) -> io::Result<(u64, FramePlace)> {
+        if self.failed {
+            return Err(io::Error::other("the metadata journal has stopped after a failed write"));
+        }
+        let written = self.write_frame(frame);
+        self.failed = written.is_err();
+        written
+    }
+
+    fn write_frame(&mut self, frame: &Frame) -> io::Result<(u64, FramePlace)> {
+        let full = self.segments.back().map(|segment| (segment.sequence, segment.length >= SEGMENT_BYTES));
+        if let Some((sequence, true)) = full {
+            let first = Frame::Start { vote: self.vote, purged: self.purged };
+            let segment = Segment::create(&*self.disk, &self.dir, sequence + 1, &first)?;
+            self.segments.push_back(segment);
+        }
+        let Some(segment) = self.segments.back_mut() else { unreachable!("a journal has a segment from open on") };
+        let place = segment.append(frame)?;
+        self.written_bytes += place.length;
+        Ok((segment.sequence, place))
+    }
+
+    /// Takes note of a frame of entries.
+    fn note(&mut self, sequence: u64, entries: &[Entry], frame: FramePlace) -> Result<(), &'static str> {
+        let consecutive = entries.windows(2).all(|pair| pair[1].id.index == pair[0].id.index + 1);
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Err("a frame without entries") };
+        // Where earlier segments are gone, what they held is in a snapshot: nothing to follow on is not a gap.
+        if !consecutive || self.last.is_some_and(|before| before.index + 1 != first.id.index) {
+            return Err("entries do not follow on each other");
+        }
+        self.places.insert(first.id.index, EntriesPlace { sequence, frame, last: last.id });
+        self.last = Some(last.id);
+        Ok(())
+    }
+
+    fn entry_before(&self, from: u64) -> io::Result<Option<EntryId>> {
+        let Some(before) = from.checked_sub(1) else { return Ok(None) };
+        Ok(self.read(before, from)?.first().map(|entry| entry.id))
+    }
+
+    fn cut(&mut self, from: u64, kept: Option<EntryId>) {
+        self.places.split_off(&from);
+        if let (Some(mut place), Some(kept)) = (self.places.last_entry(), kept) {
+            place.get_mut().last = kept;
+        }
+        self.last = kept;
+    }
+
+    fn forget_until(&mut self, id: EntryId) {
+        self.purged = Some(id);
+        self.places.retain(|_, place| place.last.index > id.index);
+        if self.last.is_some_and(|last| last.index <= id.index) {
+            self.last = None;
+        }
+    }
+}
+
+/// How many segments lie before a gap: they were being removed when the crash came.
+fn leftover_segments(sequences: &[u64]) -> usize {
+    let gap = sequences.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
+    gap.map_or(0, |before| before + 1)
+}
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;
