@@ -10,12 +10,37 @@
 //!   of the process;
 //! * after a write or sync error the log is stopped: nothing more is acknowledged, every waiter is told.
 //!
+//! Inside: `append` decides under the one lock and queues; `writer` and `sync` move the queue to the disk, `threads` repeats their steps;
+//! `read` and `queries` look at unsealed entries (`partition`) and sealed files (`sealed`); `house` seals, zero-fills and frees;
+//! `recover` rebuilds everything at start; `format` alone knows bytes.
+//!
 //! Called by `duolog-core`. Files: see `docs/storage-format.md`.
 
 mod api;
+mod append;
+mod files;
+mod format;
+mod house;
+mod log;
+mod map;
+mod partition;
+mod producer;
+mod queries;
+mod read;
+mod recover;
+mod retention;
+mod scan;
+mod sealed;
+mod sync;
+mod tail_cache;
+mod threads;
+mod waiters;
+mod writer;
+mod zero;
 
 pub use api::{
-    Advance, AppendBatch, AppendError, AppendReceipt, Appended, BatchLocation, EpochEnd, Log, LogEnds, LogFailure, LogObserver,
+    Advance, AppendBatch, AppendError, AppendReceipt, Appended, BatchLocation, EpochEnd, LogEnds, LogFailure, LogObserver,
     LogOptions, OpenError, PartitionError, ProducerSnapshot, ReadError, ReadLimits, ReadPart, ReadPlan, RecoveryReport,
     RetentionPolicy, SyncOutcome,
 };
+pub use log::Log;

@@ -1,0 +1,202 @@
+//! Housekeeping: seals full files, fills ahead of the writer, frees or recycles dead files, watches the free space.
+//!
+//! One at a time (the `house` lock), in small portions, never on the way of an append.
+
+use crate::LogFailure;
+use crate::files::{checkpoint_path, log_path, queues_path, remove_if_there, spare_path, write_whole};
+use crate::format::index::{IndexBuilder, IndexKind, QueueEntry};
+use crate::format::state;
+use crate::log::{FullFile, Log, OpenFile};
+use crate::sealed::Sealed;
+use duolog_base::{PartitionNumber, TimestampMs};
+use std::io;
+use std::sync::Arc;
+
+/// Entries copied in one go under the lock.
+const CHUNK_ENTRIES: usize = 16 << 10;
+/// Partitions looked at in one go under the lock.
+const CHUNK_PARTITIONS: usize = 256;
+
+/// What the housekeeping owns.
+#[derive(Default)]
+pub(crate) struct House {
+    /// A file found dead, and the position before which all that killed it lies.
+    condemned: Option<(u64, u64)>,
+}
+
+impl Log {
+    /// Background work in small portions: zero-filling ahead, sealing rolled files, freeing and recycling dead
+    /// files, checking free space. Called every second or so by core's housekeeping, may do disk I/O.
+    pub fn house_step(&self, _now: TimestampMs) -> Result<(), LogFailure> {
+        self.prepare_step()?;
+        let mut house = self.house.lock();
+        while self.free_oldest(&mut house)? {}
+        self.check_space()?;
+        Ok(())
+    }
+
+    /// The part of the housekeeping that the writer asks for: sealing and zero-filling.
+    pub(crate) fn prepare_step(&self) -> Result<(), LogFailure> {
+        let mut house = self.house.lock();
+        if let Some(failure) = &self.state.lock().failure {
+            return Err(failure.clone());
+        }
+        while self.seal_oldest(&mut house)? {}
+        let spendable = self.check_space()?;
+        self.zero_step(spendable)
+    }
+
+    /// Looks at the free space and says how far appends may go; answers the bytes above the reserve.
+    pub(crate) fn check_space(&self) -> Result<u64, LogFailure> {
+        let free = self.disk.free_bytes(&self.dir).map_err(|error| self.fail("look at free space", &self.dir, error))?;
+        let spendable = free.saturating_sub(self.options.reserve_bytes);
+        let filled_to = self.fill.lock().filled_to();
+        let mut state = self.state.lock();
+        state.append_limit = match spendable {
+            0 => 0,
+            _ => state.written.max(filled_to).saturating_add(spendable),
+        };
+        Ok(spendable)
+    }
+
+    /// Seals the oldest open file if it is full and durable.
+    fn seal_oldest(&self, _house: &mut House) -> Result<bool, LogFailure> {
+        let (file, full) = {
+            let state = self.state.lock();
+            match state.files.front() {
+                Some(file @ OpenFile { full: Some(full), .. }) if state.durable >= full.end => (file.clone(), full.clone()),
+                _ => return Ok(false),
+            }
+        };
+        let path = queues_path(&self.dir, file.base);
+        let sealed = self.seal(&file, &full).map_err(|error| self.fail("seal", &path, error))?;
+        let mut files = self.sealed.load().as_ref().clone();
+        files.push(Arc::new(sealed));
+        // Published before the entries go, so that a reader always finds them in one of the two.
+        self.sealed.store(Arc::new(files));
+        let numbers = self.partitions();
+        for chunk in numbers.chunks(CHUNK_PARTITIONS) {
+            let mut state = self.state.lock();
+            for number in chunk {
+                if let Some(partition) = state.partitions.get_mut(number) {
+                    partition.seal_before(full.end);
+                }
+            }
+        }
+        self.state.lock().files.pop_front();
+        remove_if_there(self.disk.as_ref(), &checkpoint_path(&self.dir, file.base))
+            .map_err(|error| self.fail("remove", &checkpoint_path(&self.dir, file.base), error))?;
+        Ok(true)
+    }
+
+    fn seal(&self, file: &OpenFile, full: &FullFile) -> io::Result<Sealed> {
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a sealed index does not read back");
+        let mut builder = IndexBuilder::default();
+        for (number, partition) in state::decode(&full.state).ok_or_else(damaged)? {
+            builder.begin(number, partition.next_offset());
+            let mut after = i64::MIN;
+            loop {
+                let chunk = self.entries_before(PartitionNumber(number), after, full.end);
+                chunk.iter().for_each(|entry| builder.push(entry));
+                match chunk.last() {
+                    Some(last) => after = last.last_offset(),
+                    None => break,
+                }
+            }
+        }
+        let sections = builder.finish(IndexKind::Sealed, file.generation, file.base, full.end, &full.state);
+        write_whole(self.disk.as_ref(), &self.dir, &queues_path(&self.dir, file.base), &sections)?;
+        match Sealed::open(self.disk.as_ref(), &self.dir, file.base) {
+            Ok(sealed) => sealed.ok_or_else(damaged),
+            Err(crate::sealed::SealedProblem::Io(error)) => Err(error),
+            Err(crate::sealed::SealedProblem::Index(_)) => Err(damaged()),
+        }
+    }
+
+    /// Some unsealed entries after an offset and before a position.
+    fn entries_before(&self, partition: PartitionNumber, after: i64, position: u64) -> Vec<QueueEntry> {
+        let state = self.state.lock();
+        let Some(known) = state.partitions.get(&partition) else { return Vec::new() };
+        let entries = known.unsealed_from(after.saturating_add(1)).take_while(|entry| entry.position < position);
+        entries.take(CHUNK_ENTRIES).copied().collect()
+    }
+
+    /// Frees the oldest sealed file if all it holds is dead for good.
+    fn free_oldest(&self, house: &mut House) -> Result<bool, LogFailure> {
+        let Some(oldest) = self.sealed.load().first().cloned() else { return Ok(false) };
+        if !self.is_dead(house, &oldest) {
+            return Ok(false);
+        }
+        let rest = self.sealed.load()[1..].to_vec();
+        let before = self.sealed.swap(Arc::new(rest));
+        // Nobody can reach the file any more if the old list is ours alone, and nobody reads it if the file is.
+        let list_is_ours = Arc::strong_count(&before) == 1;
+        drop(before);
+        let unread = list_is_ours && Arc::strong_count(&oldest) == 1 && Arc::strong_count(&oldest.log) == 1;
+        let path = log_path(&self.dir, oldest.base);
+        let recycle = unread && self.state.lock().spares.len() < self.options.recycled_files;
+        let spare = spare_path(&self.dir, oldest.base);
+        let gone = || -> io::Result<()> {
+            match recycle {
+                true => self.disk.rename(&path, &spare)?,
+                false => self.disk.remove(&path)?,
+            }
+            remove_if_there(self.disk.as_ref(), &queues_path(&self.dir, oldest.base))?;
+            self.disk.sync_dir(&self.dir)
+        };
+        gone().map_err(|error| self.fail("free", &path, error))?;
+        if recycle {
+            self.state.lock().spares.push(spare);
+        }
+        Ok(true)
+    }
+
+    /// Whether no partition will ever read the file again. Takes two steps, so that what killed the file is on disk itself before
+    /// the file goes.
+    fn is_dead(&self, house: &mut House, file: &Sealed) -> bool {
+        if let Some((base, killed_before)) = house.condemned
+            && base == file.base
+        {
+            return self.state.lock().durable >= killed_before;
+        }
+        let records: Vec<_> = file.index().records().filter(|record| record.entries > 0).collect();
+        let dead = records.chunks(CHUNK_PARTITIONS).all(|chunk| {
+            let state = self.state.lock();
+            chunk.iter().all(|record| {
+                let known = state.partitions.get(&PartitionNumber(record.partition));
+                known.is_none_or(|known| known.log_start() >= record.end_offset)
+            })
+        });
+        if !dead {
+            return false;
+        }
+        let state = self.state.lock();
+        house.condemned = Some((file.base, state.next));
+        state.durable >= state.next
+    }
+
+    /// Writes down what is known at the end of the active file, all of it durable, so that the next opening reads no frames.
+    pub(crate) fn write_checkpoint(&self) -> Result<(), LogFailure> {
+        let _house = self.house.lock();
+        let (base, end, sections) = {
+            let state = self.state.lock();
+            assert_eq!(state.durable, state.next, "a checkpoint is written when everything is durable");
+            let mut numbers: Vec<_> = state.partitions.keys().copied().collect();
+            numbers.sort_unstable();
+            let mut builder = IndexBuilder::default();
+            for number in numbers {
+                let partition = &state.partitions[&number];
+                builder.begin(number.0, partition.next_offset());
+                let active = partition.unsealed().iter().filter(|entry| entry.position >= state.file_base);
+                active.for_each(|entry| builder.push(entry));
+            }
+            let partitions = state.encode_partitions();
+            let sections = builder.finish(IndexKind::Checkpoint, state.generation, state.file_base, state.next, &partitions);
+            (state.file_base, state.next, sections)
+        };
+        let path = checkpoint_path(&self.dir, base);
+        write_whole(self.disk.as_ref(), &self.dir, &path, &sections).map_err(|error| self.fail("checkpoint", &path, error))?;
+        tracing::debug!(base, end, "checkpoint written");
+        Ok(())
+    }
+}

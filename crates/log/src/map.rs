@@ -1,0 +1,44 @@
+//! Bytes of an immutable file: mapped where the file has a descriptor, copied into memory where it has none (the simulator).
+//!
+//! The only unsafe code of this crate.
+
+use crate::files::read_whole;
+use duolog_base::DiskFile;
+use memmap2::{Mmap, MmapOptions};
+use std::io;
+use std::ops::Deref;
+use std::os::fd::AsRawFd;
+
+#[derive(Debug)]
+pub enum FileBytes {
+    Mapped(Mmap),
+    Copied(Vec<u8>),
+}
+
+impl FileBytes {
+    /// The whole of `file`, which must be sealed: nobody writes to it or shortens it while the value lives.
+    pub fn of_sealed(file: &dyn DiskFile) -> io::Result<FileBytes> {
+        let Some(descriptor) = file.descriptor() else {
+            return Ok(FileBytes::Copied(read_whole(file)?));
+        };
+        let bytes = usize::try_from(file.length()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        if bytes == 0 {
+            return Ok(FileBytes::Copied(Vec::new()));
+        }
+        // SAFETY: a mapping is sound as long as the file's bytes do not change beneath it. Index files are written under another
+        // name, renamed when complete, and from then on only ever unlinked by this process, which holds the directory's lock.
+        let map = unsafe { MmapOptions::new().len(bytes).map(descriptor.as_raw_fd())? };
+        Ok(FileBytes::Mapped(map))
+    }
+}
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            FileBytes::Mapped(map) => map,
+            FileBytes::Copied(bytes) => bytes,
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What the log knows of one partition: offsets, epochs, producers, and the queue entries of files not sealed yet.
+//!
+//! Plain state without locks or I/O; the log's one mutex guards it, recovery rebuilds it by calling the same methods. The durable and
+//! written ends are not stored: they follow from the log's positions and the entries.
+
+use crate::format::index::QueueEntry;
+use crate::producer::Producers;
+use crate::{AppendError, EpochEnd};
+use duolog_base::{LeaderEpoch, Offset};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+
+/// Where a leader epoch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochStart {
+    pub epoch: i32,
+    pub start: i64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Partition {
+    next_offset: i64,
+    log_start: i64,
+    leader_epoch: i32,
+    /// Ascending in epoch and in start.
+    epochs: SmallVec<[EpochStart; 1]>,
+    /// Batches in files that have no sealed index yet, ascending in offset and in position.
+    unsealed: VecDeque<QueueEntry>,
+    /// Bytes of the batches in `unsealed`.
+    unsealed_bytes: u64,
+    producers: Producers,
+    quarantine: Option<&'static str>,
+}
+
+impl Partition {
+    pub fn restored(next_offset: i64, log_start: i64, leader_epoch: i32) -> Partition {
+        Partition { next_offset, log_start, leader_epoch, ..Partition::default() }
+    }
+
+    pub fn restore_epoch(&mut self, epoch: EpochStart) {
+        self.epochs.push(epoch);
+    }
+
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
+    }
+
+    pub fn log_start(&self) -> i64 {
+        self.log_start
+    }
+
+    pub fn leader_epoch(&self) -> i32 {
+        self.leader_epoch
+    }
+
+    pub fn epochs(&self) -> &[EpochStart] {
+        &self.epochs
+    }
+
+    pub fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
+    pub fn producers_mut(&mut self) -> &mut Producers {
+        &mut self.producers
+    }
+
+    pub fn unsealed(&self) -> &VecDeque<QueueEntry> {
+        &self.unsealed
+    }
+
+    pub fn unsealed_bytes(&self) -> u64 {
+        self.unsealed_bytes
+    }
+
+    pub fn quarantine(&self) -> Option<&'static str> {
+        self.quarantine
+    }
+
+    pub fn set_quarantine(&mut self, reason: &'static str) {
+        self.quarantine.get_or_insert(reason);
+    }
+
+    /// Refuses leaders older than the newest known.
+    pub fn check_leader(&self, got: LeaderEpoch) -> Result<(), AppendError> {
+        if got.0 < self.leader_epoch {
+            return Err(AppendError::FencedLeader { current: LeaderEpoch(self.leader_epoch), got });
+        }
+        Ok(())
+    }
+
+    /// Takes a batch at the end of the queue (or past it: offsets may have gaps).
+    pub fn push(&mut self, entry: QueueEntry, leader_epoch: i32) {
+        assert!(entry.base_offset >= self.next_offset, "an append overlaps the queue");
+        self.begin_epoch(leader_epoch, entry.base_offset);
+        self.next_offset = entry.last_offset() + 1;
+        self.unsealed_bytes += u64::from(entry.batch_bytes);
+        self.unsealed.push_back(entry);
+    }
+
+    /// Adds an entry whose effects the state has already: from a checkpoint.
+    pub fn restore_entry(&mut self, entry: QueueEntry) {
+        self.unsealed_bytes += u64::from(entry.batch_bytes);
+        self.unsealed.push_back(entry);
+    }
+
+    /// Notes that `epoch` leads from `start` on. Epochs that began there or later never had a batch and give way.
+    pub fn begin_epoch(&mut self, epoch: i32, start: i64) {
+        if self.epochs.last().is_some_and(|last| last.epoch >= epoch) {
+            return;
+        }
+        self.leader_epoch = self.leader_epoch.max(epoch);
+        while self.epochs.last().is_some_and(|last| last.start >= start) {
+            self.epochs.pop();
+        }
+        self.epochs.push(EpochStart { epoch, start });
+    }
+
+    /// A new leader, from the next offset on.
+    pub fn set_leader_epoch(&mut self, epoch: i32) {
+        if epoch > self.leader_epoch || self.epochs.is_empty() {
+            self.begin_epoch(epoch, self.next_offset);
+        }
+    }
+
+    /// Raises the log start; false if it is there already.
+    pub fn raise_log_start(&mut self, start: i64) -> bool {
+        if start <= self.log_start {
+            return false;
+        }
+        self.log_start = start;
+        // A log that starts above all it holds goes on from there.
+        self.next_offset = self.next_offset.max(start);
+        while self.epochs.len() > 1 && self.epochs[1].start <= start {
+            self.epochs.remove(0);
+        }
+        true
+    }
+
+    /// The next offset after the last batch that ends at or before `position`.
+    pub fn end_at(&self, position: u64) -> i64 {
+        match self.unsealed.back() {
+            Some(last) if last.end_position() > position => {}
+            _ => return self.next_offset,
+        }
+        let covered = self.unsealed.partition_point(|entry| entry.end_position() <= position);
+        match covered {
+            // Everything before the first unsealed batch is sealed, and so durable.
+            0 => self.unsealed[0].base_offset,
+            count => self.unsealed[count - 1].last_offset() + 1,
+        }
+    }
+
+    /// Base offset of the first batch that is not in a sealed file.
+    pub fn first_unsealed(&self) -> Option<i64> {
+        self.unsealed.front().map(|entry| entry.base_offset)
+    }
+
+    /// Entries from the first that holds or follows `offset`.
+    pub fn unsealed_from(&self, offset: i64) -> impl Iterator<Item = &QueueEntry> {
+        let at = self.unsealed.partition_point(|entry| entry.last_offset() < offset);
+        self.unsealed.range(at..)
+    }
+
+    /// Gives up the entries before `position`: their file has a sealed index now.
+    pub fn seal_before(&mut self, position: u64) {
+        let sealed = self.unsealed.partition_point(|entry| entry.position < position);
+        for entry in self.unsealed.drain(..sealed) {
+            self.unsealed_bytes -= u64::from(entry.batch_bytes);
+        }
+        if self.unsealed.capacity() > 4 * self.unsealed.len() {
+            self.unsealed.shrink_to_fit();
+        }
+    }
+
+    /// The epoch of the batch that holds `offset`, or of the newest leader for the end.
+    pub fn epoch_at(&self, offset: i64) -> Option<LeaderEpoch> {
+        let at = self.epochs.partition_point(|epoch| epoch.start <= offset);
+        at.checked_sub(1).map(|at| LeaderEpoch(self.epochs[at].epoch))
+    }
+
+    /// Kafka's answer to OffsetForLeaderEpoch; `None` if the epoch is newer than any known.
+    pub fn epoch_end(&self, asked: LeaderEpoch) -> Option<EpochEnd> {
+        if asked.0 < 0 {
+            return None;
+        }
+        if asked.0 == self.leader_epoch {
+            return Some(EpochEnd { epoch: asked, end: Offset(self.next_offset) });
+        }
+        let above = self.epochs.partition_point(|epoch| epoch.epoch <= asked.0);
+        let end = Offset(self.epochs.get(above)?.start);
+        // Older than all that is known: the first known one began where the asked one must have ended.
+        let epoch = above.checked_sub(1).map_or(asked, |at| LeaderEpoch(self.epochs[at].epoch));
+        Some(EpochEnd { epoch, end })
+    }
+}

@@ -1,0 +1,204 @@
+//! Reading: a plan of memory slices and file ranges for whole batches of one partition.
+//!
+//! Sealed files are searched without the lock; unsealed entries and the tail cache under it, for at most [`MAX_PLAN_BATCHES`] batches.
+//! Bytes that are only queued come from the tail cache; a file is never read above the written position.
+
+use crate::format::frame::FRAME_HEADER_BYTES;
+use crate::format::index::QueueEntry;
+use crate::log::{Log, State};
+use crate::partition::Partition;
+use crate::sealed::{SealedFiles, runs_from};
+use crate::{LogEnds, ReadError, ReadLimits, ReadPart, ReadPlan};
+use bytes::{Bytes, BytesMut};
+use duolog_base::{DiskFile, LeaderEpoch, Offset, PartitionNumber};
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Batches one plan names at most.
+const MAX_PLAN_BATCHES: usize = 1024;
+/// File ranges closer than this are read at once by [`ReadPlan::materialize`].
+const NEAR_BYTES: u64 = 16 << 10;
+/// The most that one read of [`ReadPlan::materialize`] covers, gaps included, unless a single batch is larger.
+const MAX_RANGE_BYTES: u64 = 4 << 20;
+
+impl Log {
+    pub fn ends(&self, partition: PartitionNumber) -> Option<LogEnds> {
+        let state = self.state.lock();
+        let known = state.partitions.get(&partition)?;
+        Some(LogEnds {
+            start: Offset(known.log_start()),
+            durable: Offset(known.end_at(state.durable)),
+            written: Offset(known.end_at(state.written)),
+            end: Offset(known.next_offset()),
+            epoch: LeaderEpoch(known.leader_epoch()),
+        })
+    }
+
+    /// Plans a read. Looks only at memory and mapped indexes; no data is read.
+    pub fn read(&self, partition: PartitionNumber, from: Offset, limits: ReadLimits) -> Result<ReadPlan, ReadError> {
+        let mut planner = Planner { plan: ReadPlan { next: from, ..ReadPlan::default() }, limits };
+        // The list of sealed files that has been searched already. Another search is needed only if it has changed since,
+        // because a file was sealed between the search and the lock.
+        let mut searched: Option<Arc<SealedFiles>> = None;
+        loop {
+            let sealed = {
+                let state = self.state.lock();
+                let known = readable(&state, partition, from)?;
+                let next = planner.plan.next.0;
+                let in_sealed = next < known.first_unsealed().unwrap_or(known.next_offset());
+                let sealed = self.sealed.load_full();
+                if !in_sealed || searched.as_ref().is_some_and(|before| Arc::ptr_eq(before, &sealed)) {
+                    planner.take_unsealed(&state, known);
+                    return Ok(planner.plan);
+                }
+                sealed
+            };
+            if planner.take_sealed(&sealed, partition).map_err(|error| ReadError::Io(Arc::new(error)))?.is_break() {
+                return Ok(planner.plan);
+            }
+            searched = Some(sealed);
+        }
+    }
+}
+
+/// The partition, if it can be read from this offset.
+pub(crate) fn readable(state: &State, partition: PartitionNumber, from: Offset) -> Result<&Partition, ReadError> {
+    let known = state.partitions.get(&partition).ok_or(ReadError::UnknownPartition(partition))?;
+    if let Some(reason) = known.quarantine() {
+        return Err(ReadError::Quarantined(reason.to_owned()));
+    }
+    let (start, end) = (Offset(known.log_start()), Offset(known.next_offset()));
+    if from < start || from > end {
+        return Err(ReadError::OutOfRange { asked: from, start, end });
+    }
+    Ok(known)
+}
+
+struct Planner {
+    plan: ReadPlan,
+    limits: ReadLimits,
+}
+
+impl Planner {
+    fn take_unsealed(&mut self, state: &State, partition: &Partition) {
+        for entry in partition.unsealed_from(self.plan.next.0) {
+            let part = match state.tail.find(entry.position) {
+                Some(batch) => ReadPart::Memory(batch.clone()),
+                None if entry.end_position() > state.written => return,
+                None => match state.file_of(entry.position) {
+                    Some(file) => ReadPart::File {
+                        file: file.handle.clone(),
+                        position: entry.position - file.base + FRAME_HEADER_BYTES as u64,
+                        bytes: entry.batch_bytes as usize,
+                    },
+                    None => return,
+                },
+            };
+            if self.add(entry, part).is_break() {
+                return;
+            }
+        }
+    }
+
+    fn take_sealed(&mut self, files: &SealedFiles, partition: PartitionNumber) -> io::Result<ControlFlow<()>> {
+        for (file, record) in runs_from(files, partition.0, self.plan.next.0) {
+            for entry in file.intact_index()?.run(&record).from_offset(self.plan.next.0) {
+                let outside = || io::Error::new(io::ErrorKind::InvalidData, "a queue entry points outside of its file");
+                let position = file.batch_at(&entry).ok_or_else(outside)?;
+                let part = ReadPart::File { file: file.log.clone(), position, bytes: entry.batch_bytes as usize };
+                if self.add(&entry, part).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Adds a batch, or says that the plan is complete without it.
+    fn add(&mut self, entry: &QueueEntry, part: ReadPart) -> ControlFlow<()> {
+        let bytes = entry.batch_bytes as usize;
+        let first = self.plan.parts.is_empty() && self.limits.at_least_one;
+        let full = self.plan.bytes + bytes > self.limits.max_bytes && !first;
+        if full || entry.last_offset() >= self.limits.upto.0 || self.plan.parts.len() == MAX_PLAN_BATCHES {
+            return ControlFlow::Break(());
+        }
+        self.plan.parts.push(part);
+        self.plan.bytes += bytes;
+        self.plan.next = Offset(entry.last_offset() + 1);
+        ControlFlow::Continue(())
+    }
+}
+
+impl ReadPlan {
+    /// Copies the whole plan into memory, reading the files. May wait for the disk.
+    pub fn materialize(&self) -> Result<Bytes, ReadError> {
+        if let [ReadPart::Memory(batch)] = self.parts.as_slice() {
+            return Ok(batch.clone());
+        }
+        let mut out = BytesMut::with_capacity(self.bytes);
+        let mut parts = self.parts.as_slice();
+        while let [first, rest @ ..] = parts {
+            parts = match first {
+                ReadPart::Memory(batch) => {
+                    out.extend_from_slice(batch);
+                    rest
+                }
+                ReadPart::File { .. } => {
+                    let near = near_parts(parts);
+                    read_near(&parts[..near], &mut out).map_err(|error| ReadError::Io(Arc::new(error)))?;
+                    &parts[near..]
+                }
+            };
+        }
+        Ok(out.freeze())
+    }
+}
+
+/// How many parts from the first (a file range) on lie so close together that one read for all is cheaper.
+fn near_parts(parts: &[ReadPart]) -> usize {
+    let mut count = 0;
+    let mut begin = 0;
+    let mut end = 0;
+    let mut last: Option<&Arc<dyn DiskFile>> = None;
+    for part in parts {
+        let ReadPart::File { file, position, bytes } = part else { break };
+        let part_end = position + *bytes as u64;
+        match last {
+            None => begin = *position,
+            Some(last) => {
+                let near = *position >= end && *position - end <= NEAR_BYTES && part_end - begin <= MAX_RANGE_BYTES;
+                if !near || !Arc::ptr_eq(last, file) {
+                    break;
+                }
+            }
+        }
+        last = Some(file);
+        end = part_end;
+        count += 1;
+    }
+    count
+}
+
+/// Reads file ranges that lie near each other with one call.
+fn read_near(parts: &[ReadPart], out: &mut BytesMut) -> io::Result<()> {
+    let (Some(ReadPart::File { file, position: begin, bytes }), Some(ReadPart::File { position, bytes: last_bytes, .. })) =
+        (parts.first(), parts.last())
+    else {
+        return Ok(());
+    };
+    if parts.len() == 1 {
+        let start = out.len();
+        out.resize(start + bytes, 0);
+        return file.read_exact_at(&mut out[start..], *begin);
+    }
+    let mut range = vec![0; (position + *last_bytes as u64 - begin) as usize];
+    file.read_exact_at(&mut range, *begin)?;
+    for part in parts {
+        if let ReadPart::File { position, bytes, .. } = part {
+            let at = (position - begin) as usize;
+            out.extend_from_slice(&range[at..at + bytes]);
+        }
+    }
+    Ok(())
+}

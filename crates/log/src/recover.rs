@@ -1,0 +1,401 @@
+//! Opening: from files to the state they imply.
+//!
+//! Sealed files are taken from their indexes; every other file is scanned frame by frame from its checkpoint, or from its beginning.
+//! Where the scan meets something that is not a frame, it is the end of the log if no later frame says that this position was
+//! durable when it was written; otherwise it is damage (see `damage`). Then the recovered prefix is synced, a new generation is begun
+//! behind it and synced, and only then is anything called durable.
+
+mod damage;
+mod replay;
+
+use crate::files::{FileName, checkpoint_path, log_path, queues_path, remove_if_there, spare_path, write_whole};
+use crate::format::file_header::{FILE_HEADER_BYTES, FileHeader};
+use crate::format::frame::{FrameHeader, FrameKind};
+use crate::format::index::{IndexBuilder, IndexKind, IndexProblem, IndexView};
+use crate::format::{FORMAT_VERSION, state};
+use crate::partition::Partition;
+use crate::scan::{Found, FrameFile};
+use crate::sealed::{Sealed, SealedFiles, SealedProblem};
+use crate::{LogOptions, OpenError, RecoveryReport};
+use damage::Damage;
+use duolog_base::{Disk, DiskFile, OpenMode, PartitionNumber, Position, TimestampMs};
+use hashbrown::HashMap;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A log that was read, cut and made durable.
+pub(crate) struct Recovered {
+    pub partitions: HashMap<PartitionNumber, Partition>,
+    pub sealed: SealedFiles,
+    /// The file to go on writing to, its base, its length and the batches in it.
+    pub file: Arc<dyn DiskFile>,
+    pub file_base: u64,
+    pub file_bytes: u64,
+    pub file_entries: usize,
+    /// Where the next frame goes; everything before it is durable.
+    pub end: u64,
+    pub generation: u32,
+    pub spares: Vec<PathBuf>,
+    pub report: RecoveryReport,
+}
+
+pub(crate) fn recover(disk: &dyn Disk, dir: &Path, options: &LogOptions, now: TimestampMs) -> Result<Recovered, OpenError> {
+    let made = disk.create_dir_all(dir);
+    made.map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
+    let listing =
+        Listing::read(disk, dir, options.recycled_files).map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
+    let recovery = Recovery {
+        disk,
+        dir,
+        options,
+        now,
+        bases: listing.logs,
+        partitions: HashMap::new(),
+        state_from: None,
+        trusted: true,
+        sealed: Vec::new(),
+        generation: 0,
+        damage: Damage::default(),
+        report: RecoveryReport::default(),
+    };
+    recovery.run(listing.spares)
+}
+
+/// What lies in the directory, after what is of no use is gone.
+struct Listing {
+    logs: Vec<u64>,
+    spares: Vec<PathBuf>,
+}
+
+impl Listing {
+    fn read(disk: &dyn Disk, dir: &Path, keep_spares: usize) -> io::Result<Listing> {
+        let names = disk.list(dir)?;
+        let known: Vec<(FileName, &String)> = names.iter().filter_map(|name| Some((FileName::parse(name)?, name))).collect();
+        let mut logs: Vec<u64> =
+            known.iter().filter_map(|(name, _)| if let FileName::Log(base) = name { Some(*base) } else { None }).collect();
+        logs.sort_unstable();
+        let mut spares = Vec::new();
+        for (name, path) in known.iter().map(|(name, path)| (*name, dir.join(path))) {
+            match name {
+                FileName::Queues(base) | FileName::Checkpoint(base) if logs.binary_search(&base).is_err() => {
+                    disk.remove(&path)?
+                }
+                FileName::Unfinished => disk.remove(&path)?,
+                FileName::Spare(base) if spares.len() < keep_spares => spares.push(spare_path(dir, base)),
+                FileName::Spare(_) => disk.remove(&path)?,
+                FileName::Log(_) | FileName::Queues(_) | FileName::Checkpoint(_) => {}
+            }
+        }
+        Ok(Listing { logs, spares })
+    }
+}
+
+struct Recovery<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a Path,
+    options: &'a LogOptions,
+    now: TimestampMs,
+    /// Bases of all files, ascending.
+    bases: Vec<u64>,
+    partitions: HashMap<PartitionNumber, Partition>,
+    /// The sealed file whose state is to be loaded before anything is scanned.
+    state_from: Option<Arc<Sealed>>,
+    /// Whether `partitions` was complete where the scan began: false only if the oldest file's index is lost.
+    trusted: bool,
+    sealed: SealedFiles,
+    generation: u32,
+    damage: Damage,
+    report: RecoveryReport,
+}
+
+/// How far a file could be read.
+enum FileEnd {
+    /// To its very end; the next file follows.
+    Full,
+    /// The log ends here.
+    LogEnd(u64),
+}
+
+/// The file to go on with.
+struct Active {
+    base: u64,
+    end: u64,
+    file: Arc<dyn DiskFile>,
+}
+
+impl Recovery<'_> {
+    fn run(mut self, spares: Vec<PathBuf>) -> Result<Recovered, OpenError> {
+        self.report.files = self.bases.len();
+        let active = self.read_files()?;
+        self.load_state()?;
+        let quarantined = self.damage.conclude(&mut self.partitions);
+        self.report.quarantined = quarantined;
+        let end = active.as_ref().map_or_else(|| self.sealed.last().map_or(0, |last| last.end), |active| active.end);
+        let active = match active {
+            Some(active) => active,
+            None => self.create_file(end)?,
+        };
+        let end = self.begin_generation(&active)?;
+        let path = log_path(self.dir, active.base);
+        let file_bytes = active.file.length().map_err(|error| OpenError::Io { path, error })?;
+        let file_entries = self.partitions.values().map(|partition| partition.unsealed().len()).sum();
+        Ok(Recovered {
+            partitions: self.partitions,
+            sealed: self.sealed,
+            file: active.file,
+            file_base: active.base,
+            file_bytes,
+            file_entries,
+            end,
+            generation: self.generation,
+            spares,
+            report: self.report,
+        })
+    }
+
+    /// Takes file after file; answers the one to go on with, or `None` if a new one is to be made.
+    fn read_files(&mut self) -> Result<Option<Active>, OpenError> {
+        for index in 0..self.bases.len() {
+            let base = self.bases[index];
+            let next_base = self.bases.get(index + 1).copied();
+            if let Some(sealed) = self.open_sealed(base, next_base)? {
+                self.generation = self.generation.max(sealed.generation);
+                let sealed = Arc::new(sealed);
+                self.state_from = Some(sealed.clone());
+                self.sealed.push(sealed);
+                continue;
+            }
+            self.load_state()?;
+            self.trusted &= index > 0 || base == 0;
+            let file = self.disk.open(&log_path(self.dir, base), OpenMode::Write).map_err(|error| self.io_error(base, error))?;
+            match self.read_file(index, file.clone())? {
+                FileEnd::Full => self.seal(base, next_base, file.as_ref())?,
+                FileEnd::LogEnd(end) => {
+                    self.remove_files_after(index, end > base)?;
+                    return Ok((end > base).then_some(Active { base, end, file }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The sealed index of a file, if it has a usable one.
+    fn open_sealed(&self, base: u64, next_base: Option<u64>) -> Result<Option<Sealed>, OpenError> {
+        let path = queues_path(self.dir, base);
+        match Sealed::open(self.disk, self.dir, base) {
+            Ok(Some(sealed)) if next_base.is_some_and(|next| next != sealed.end) => Err(OpenError::Corrupt {
+                path,
+                position: Position(sealed.end),
+                problem: "the commit log file that follows is missing",
+            }),
+            Ok(sealed) => Ok(sealed),
+            Err(SealedProblem::Io(error)) => Err(OpenError::Io { path, error }),
+            Err(SealedProblem::Index(IndexProblem::NewerVersion(found))) => {
+                Err(OpenError::NewerFormat { path, found, supported: FORMAT_VERSION })
+            }
+            Err(SealedProblem::Index(problem)) => {
+                tracing::warn!(path = %path.display(), problem = problem.describe(), "queue index is rebuilt from its log file");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Loads the state of the newest sealed file, if it is not loaded yet.
+    fn load_state(&mut self) -> Result<(), OpenError> {
+        let Some(sealed) = self.state_from.take() else { return Ok(()) };
+        let path = queues_path(self.dir, sealed.base);
+        let corrupt = OpenError::Corrupt { path, position: Position(sealed.end), problem: "the state section does not decode" };
+        let partitions = state::decode(sealed.index().state()).ok_or(corrupt)?;
+        self.partitions = partitions.into_iter().map(|(number, partition)| (PartitionNumber(number), partition)).collect();
+        self.trusted = true;
+        Ok(())
+    }
+
+    /// Reads one file that is not sealed.
+    fn read_file(&mut self, index: usize, file: Arc<dyn DiskFile>) -> Result<FileEnd, OpenError> {
+        let base = self.bases[index];
+        let next_base = self.bases.get(index + 1).copied();
+        let mut frames = FrameFile::new(file, base, next_base).map_err(|error| self.io_error(base, error))?;
+        let mut position = base + FILE_HEADER_BYTES as u64;
+        match frames.header().map_err(|error| self.io_error(base, error))? {
+            Some(header) if header.version > FORMAT_VERSION => {
+                let path = log_path(self.dir, base);
+                return Err(OpenError::NewerFormat { path, found: header.version, supported: FORMAT_VERSION });
+            }
+            Some(header) if header.base == base => self.generation = self.generation.max(header.generation),
+            _ if self.was_durable(index, &mut frames, base)? => {
+                tracing::error!(base, "the header of a commit log file is damaged; its frames are not");
+            }
+            _ => return Ok(FileEnd::LogEnd(base)),
+        }
+        if let Some(end) = self.load_checkpoint(base, frames.limit())? {
+            position = end;
+            self.report.clean_shutdown = true;
+        }
+        let scanned_from = position;
+        let end = self.scan(index, &mut frames, position)?;
+        self.report.scanned_bytes += match end {
+            FileEnd::Full => frames.limit().saturating_sub(scanned_from),
+            FileEnd::LogEnd(end) => end.saturating_sub(scanned_from),
+        };
+        Ok(end)
+    }
+
+    /// Loads the checkpoint of a file, if it has a usable one; answers the position it reflects.
+    fn load_checkpoint(&mut self, base: u64, limit: u64) -> Result<Option<u64>, OpenError> {
+        let path = checkpoint_path(self.dir, base);
+        let file = match self.disk.open(&path, OpenMode::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            result => result.map_err(|error| OpenError::Io { path: path.clone(), error })?,
+        };
+        let bytes = crate::files::read_whole(file.as_ref()).map_err(|error| OpenError::Io { path: path.clone(), error })?;
+        let view = match IndexView::check(&bytes, IndexKind::Checkpoint) {
+            Ok(view) if view.header.base == base && view.header.end <= limit && view.entries_are_intact() => view,
+            Err(IndexProblem::NewerVersion(found)) => {
+                return Err(OpenError::NewerFormat { path, found, supported: FORMAT_VERSION });
+            }
+            _ => {
+                tracing::warn!(path = %path.display(), "checkpoint is damaged; the log file is read instead");
+                return Ok(None);
+            }
+        };
+        let Some(partitions) = state::decode(view.state()) else { return Ok(None) };
+        self.partitions = partitions.into_iter().map(|(number, partition)| (PartitionNumber(number), partition)).collect();
+        for record in view.records() {
+            if let Some(partition) = self.partitions.get_mut(&PartitionNumber(record.partition)) {
+                view.run(&record).from_offset(i64::MIN).for_each(|entry| partition.restore_entry(entry));
+            }
+        }
+        self.trusted = true;
+        self.generation = self.generation.max(view.header.generation);
+        Ok(Some(view.header.end))
+    }
+
+    /// Takes the frames of a file from `position` on.
+    fn scan(&mut self, index: usize, frames: &mut FrameFile, mut position: u64) -> Result<FileEnd, OpenError> {
+        let base = self.bases[index];
+        let next_base = self.bases.get(index + 1).copied();
+        loop {
+            if Some(position) == next_base {
+                return Ok(FileEnd::Full);
+            }
+            match frames.frame_at(position, self.generation).map_err(|error| self.io_error(base, error))? {
+                Found::Frame(header) => {
+                    let payload = frames.payload(&header).map_err(|error| self.io_error(base, error))?;
+                    self.replay(&header, payload)?;
+                    self.report.scanned_frames += 1;
+                    self.report.clean_shutdown = false;
+                    position = header.end();
+                }
+                Found::Unknown { .. } => {
+                    let problem = "a frame of a kind that this version does not know";
+                    return Err(OpenError::Corrupt { path: log_path(self.dir, base), position: Position(position), problem });
+                }
+                Found::DamagedBody(header) if self.was_durable(index, frames, position)? => {
+                    self.damage.lost_frame(&header);
+                    position = header.end();
+                }
+                Found::Nothing if self.was_durable(index, frames, position)? => match self.skip_hole(frames, position)? {
+                    Some(next) => position = next,
+                    None => return Ok(FileEnd::Full),
+                },
+                Found::DamagedBody(header) => {
+                    self.report.torn_bytes += header.end() - position;
+                    return Ok(FileEnd::LogEnd(position));
+                }
+                Found::Nothing => return Ok(FileEnd::LogEnd(position)),
+            }
+        }
+    }
+
+    /// Seals a file that was read to its end, as the housekeeping would have.
+    fn seal(&mut self, base: u64, next_base: Option<u64>, file: &dyn DiskFile) -> Result<(), OpenError> {
+        let end = next_base.expect("only a file that has a successor is full");
+        file.sync_data().map_err(|error| self.io_error(base, error))?;
+        let mut numbers: Vec<PartitionNumber> = self.partitions.keys().copied().collect();
+        numbers.sort_unstable();
+        let (mut builder, mut section) = (IndexBuilder::default(), Vec::new());
+        for number in numbers {
+            let partition = &self.partitions[&number];
+            builder.begin(number.0, partition.next_offset());
+            partition.unsealed().iter().for_each(|entry| builder.push(entry));
+            state::encode_partition(&mut section, number.0, partition);
+        }
+        let sections = builder.finish(IndexKind::Sealed, self.generation, base, end, &section);
+        let path = queues_path(self.dir, base);
+        let io_error = |error| OpenError::Io { path: path.clone(), error };
+        write_whole(self.disk, self.dir, &path, &sections).map_err(io_error)?;
+        remove_if_there(self.disk, &checkpoint_path(self.dir, base)).map_err(io_error)?;
+        let Some(sealed) = self.open_sealed(base, next_base)? else {
+            return Err(OpenError::Corrupt {
+                path,
+                position: Position(base),
+                problem: "an index just written does not read back",
+            });
+        };
+        self.partitions.values_mut().for_each(|partition| partition.seal_before(end));
+        self.sealed.push(Arc::new(sealed));
+        Ok(())
+    }
+
+    /// Removes the files behind the end of the log, newest first; the file at `index` too unless it is kept.
+    fn remove_files_after(&mut self, index: usize, keep: bool) -> Result<(), OpenError> {
+        let first = if keep { index + 1 } else { index };
+        for at in (first..self.bases.len()).rev() {
+            let path = log_path(self.dir, self.bases[at]);
+            let gone = || -> io::Result<()> {
+                remove_if_there(self.disk, &queues_path(self.dir, self.bases[at]))?;
+                remove_if_there(self.disk, &checkpoint_path(self.dir, self.bases[at]))?;
+                self.disk.remove(&path)?;
+                self.disk.sync_dir(self.dir)
+            };
+            gone().map_err(|error| OpenError::Io { path: path.clone(), error })?;
+        }
+        self.bases.truncate(first);
+        Ok(())
+    }
+
+    fn create_file(&mut self, base: u64) -> Result<Active, OpenError> {
+        let path = log_path(self.dir, base);
+        let create = || -> io::Result<Arc<dyn DiskFile>> {
+            let file = self.disk.open(&path, OpenMode::CreateNew)?;
+            file.write_at(&[IoSlice::new(&FileHeader::new(self.generation + 1, base).encode())], 0)?;
+            Ok(file)
+        };
+        let file = create().map_err(|error| OpenError::Io { path: path.clone(), error })?;
+        self.bases.push(base);
+        Ok(Active { base, end: base + FILE_HEADER_BYTES as u64, file })
+    }
+
+    /// Makes the recovered prefix durable, then a frame that begins a new generation behind it; answers the end.
+    fn begin_generation(&mut self, active: &Active) -> Result<u64, OpenError> {
+        let header = FrameHeader {
+            kind: FrameKind::GenerationStart,
+            encoding: 0,
+            position: active.end,
+            tag_filter: 0,
+            offset: 0,
+            generation: self.generation + 1,
+            partition: 0,
+            payload_bytes: 0,
+            leader_epoch: 0,
+            last_offset_delta: 0,
+            durable: active.end,
+            body_crc: crate::format::checksum(&[]),
+        };
+        let write = || -> io::Result<()> {
+            active.file.sync_data()?;
+            self.disk.sync_dir(self.dir)?;
+            active.file.write_at(&[IoSlice::new(&header.encode())], active.end - active.base)?;
+            active.file.sync_data()
+        };
+        write().map_err(|error| self.io_error(active.base, error))?;
+        self.generation += 1;
+        Ok(header.end())
+    }
+
+    fn io_error(&self, base: u64, error: io::Error) -> OpenError {
+        OpenError::Io { path: log_path(self.dir, base), error }
+    }
+}

@@ -1,0 +1,66 @@
+//! What each frame changes, found again in the order it was written.
+
+use super::Recovery;
+use crate::OpenError;
+use crate::append::take_batch;
+use crate::files::log_path;
+use crate::format::frame::{FrameHeader, FrameKind};
+use crate::format::index::QueueEntry;
+use crate::partition::Partition;
+use duolog_base::{LeaderEpoch, PartitionNumber, Position};
+use duolog_wire::record::BatchHeader;
+
+impl Recovery<'_> {
+    pub(super) fn replay(&mut self, frame: &FrameHeader, payload: &[u8]) -> Result<(), OpenError> {
+        self.generation = self.generation.max(frame.generation);
+        let number = PartitionNumber(frame.partition);
+        match frame.kind {
+            FrameKind::Batch => return self.replay_batch(number, frame, payload),
+            FrameKind::LogStart => {
+                self.partitions.entry(number).or_default().raise_log_start(frame.offset);
+            }
+            FrameKind::Drop => {
+                self.partitions.remove(&number);
+                self.damage.dropped(number);
+            }
+            FrameKind::GenerationStart => {}
+        }
+        Ok(())
+    }
+
+    fn replay_batch(&mut self, number: PartitionNumber, frame: &FrameHeader, payload: &[u8]) -> Result<(), OpenError> {
+        let sound = BatchHeader::parse(payload)
+            .ok()
+            .filter(|header| header.total_bytes() == payload.len() && header.base_offset.0 == frame.offset);
+        let Some(header) = sound else {
+            // Its checksums are right: this was written so.
+            let path = log_path(self.dir, self.bases.iter().rev().copied().find(|base| *base <= frame.position).unwrap_or(0));
+            return Err(OpenError::Corrupt {
+                path,
+                position: Position(frame.position),
+                problem: "a frame does not hold a record batch",
+            });
+        };
+        let entry = QueueEntry {
+            base_offset: frame.offset,
+            position: frame.position,
+            max_timestamp: header.max_timestamp.0,
+            tag_filter: frame.tag_filter,
+            batch_bytes: frame.payload_bytes,
+            last_offset_delta: header.last_offset_delta as u32,
+        };
+        let trusted = self.trusted;
+        let partition = self.partitions.entry(number).or_insert_with(|| match trusted {
+            true => Partition::default(),
+            // What was there before is known to nobody any more; the partition begins here.
+            false => Partition::restored(frame.offset, frame.offset, frame.leader_epoch),
+        });
+        self.damage.seen(number, partition.next_offset(), frame.offset);
+        if frame.offset < partition.next_offset() {
+            self.damage.overlap(number);
+            return Ok(());
+        }
+        take_batch(partition, entry, LeaderEpoch(frame.leader_epoch), &header, self.now);
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! Scenarios of the storage engine, over the operating system's disk and the simulated one.
+
+mod scenario;
+
+mod basics;
