@@ -1,0 +1,73 @@
+//! The command line of `cargo xtask interop`.
+
+use super::failure::Failure;
+use super::suites;
+use std::path::PathBuf;
+
+/// What is tested.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// The workspace's own server: built as a release unless a binary is named.
+    Duolog { binary: Option<PathBuf> },
+    /// Apache Kafka, started by us: shows that the suites test the protocol.
+    Kafka,
+    /// A server somebody else runs. It cannot be killed, so the corpus run leaves that out.
+    External { bootstrap: String },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Options {
+    pub(super) subject: Subject,
+    /// Empty: all.
+    pub(super) suites: Vec<String>,
+    /// Only scenarios whose name contains it.
+    pub(super) scenario: Option<String>,
+}
+
+pub(super) fn parse(arguments: &[String]) -> Result<Options, Failure> {
+    let usage = || Failure::Usage { suites: suites::names().join(", ") };
+    let mut options = Options { subject: Subject::Duolog { binary: None }, suites: Vec::new(), scenario: None };
+    let mut rest = arguments.iter();
+    while let Some(flag) = rest.next() {
+        let value = rest.next().ok_or_else(usage)?.clone();
+        match flag.as_str() {
+            "--suite" if suites::names().contains(&value.as_str()) => options.suites.push(value),
+            "--scenario" => options.scenario = Some(value),
+            "--peer" if value == "kafka" => options.subject = Subject::Kafka,
+            "--bootstrap" => options.subject = Subject::External { bootstrap: value },
+            "--binary" => options.subject = Subject::Duolog { binary: Some(PathBuf::from(value)) },
+            _ => return Err(usage()),
+        }
+    }
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Options, Failure> {
+        parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn without_arguments_everything_runs_against_the_workspaces_server() {
+        let options = parsed("").unwrap();
+        assert_eq!(options, Options { subject: Subject::Duolog { binary: None }, suites: vec![], scenario: None });
+    }
+
+    #[test]
+    fn suites_a_scenario_and_the_peer_can_be_chosen() {
+        let options = parsed("--peer kafka --suite kafkajs --suite tools --scenario groups").unwrap();
+        assert_eq!(options.subject, Subject::Kafka);
+        assert_eq!(options.suites, ["kafkajs", "tools"]);
+        assert_eq!(options.scenario.as_deref(), Some("groups"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for line in ["--suite cobol", "--peer pulsar", "--suite", "--fast yes"] {
+            assert!(matches!(parsed(line), Err(Failure::Usage { .. })), "{line}");
+        }
+    }
+}
