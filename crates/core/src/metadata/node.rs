@@ -76,19 +76,19 @@ impl Metadata {
         let MetadataOptions { dir, node, disk, static_config, listener, clock: _ } = options;
         let empty = MetadataImage::empty(static_config.clone());
         let published = Arc::new(Published::new(empty.clone(), listener));
-        let log = RaftLog::open(disk, dir.clone(), node, published.clone()).await?;
+        let log = RaftLog::open(disk, dir, node, published.clone()).await?;
         let metadata = Metadata { published, log, ids, deciding: Mutex::new(()) };
-        metadata.register(node, &static_config, dir).await?;
+        if let Err(error) = metadata.register(node, &static_config).await {
+            metadata.close().await;
+            return Err(error);
+        }
         metadata.published.go_live(&empty);
         Ok(Arc::new(metadata))
     }
 
     /// Founds the cluster if it is new, and brings this node's registration up to date.
-    async fn register(&self, node: NodeId, config: &BrokerConfig, dir: PathBuf) -> Result<(), MetadataOpenError> {
+    async fn register(&self, node: NodeId, config: &BrokerConfig) -> Result<(), MetadataOpenError> {
         let image = self.image();
-        if let Some(found) = image.nodes.keys().next().filter(|_| !image.nodes.contains_key(&node)) {
-            return Err(MetadataOpenError::OtherNode { dir, found: *found, expected: node });
-        }
         let mut records = Vec::new();
         if image.cluster_id.is_empty() {
             records.push(MetadataRecord::Cluster { id: self.ids.next_id().to_string() });

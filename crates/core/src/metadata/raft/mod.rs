@@ -39,6 +39,7 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) struct RaftLog {
     raft: RaftNode,
     journal: Arc<Mutex<Journal>>,
+    snapshots: Arc<Snapshots>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     /// Bytes the journal had been given when a snapshot was last begun.
@@ -63,12 +64,18 @@ impl RaftLog {
         let journal = Arc::new(Mutex::new(journal));
         let store = LogStore { journal: journal.clone() };
         let meta = snapshot.as_ref().map(|snapshot| &snapshot.meta);
-        let machine = StateMachine::new(published, Arc::new(snapshots), (*empty).clone(), meta);
+        let snapshots = Arc::new(snapshots);
+        let machine = StateMachine::new(published, snapshots.clone(), (*empty).clone(), meta);
         let raft = RaftNode::new(raft_id(node), Arc::new(library_config()), Alone, store, machine).await;
         let raft = raft.map_err(raft_error)?;
-        let log = RaftLog { raft, journal, disk, dir, snapshot_at: AtomicU64::new(0) };
-        log.lead(node).await?;
-        Ok(log)
+        let log = RaftLog { raft, journal, snapshots, disk, dir, snapshot_at: AtomicU64::new(0) };
+        match log.lead(node).await {
+            Ok(()) => Ok(log),
+            Err(error) => {
+                log.close().await;
+                Err(error)
+            }
+        }
     }
 
     /// Makes this node the leader, of a new quorum of one if there is none.
@@ -76,9 +83,26 @@ impl RaftLog {
         if !self.raft.is_initialized().await.map_err(raft_error)? {
             let members = BTreeMap::from([(raft_id(node), BasicNode::default())]);
             self.raft.initialize(members).await.map_err(raft_error)?;
-        } else if self.raft.metrics().borrow().state != ServerState::Leader {
+            return self.wait_until_ready().await;
+        }
+        let (voters, state) = self.members();
+        if !voters.contains(&node) {
+            let found = voters.first().copied().unwrap_or_default();
+            return Err(MetadataOpenError::OtherNode { dir: self.dir.clone(), found, expected: node });
+        }
+        if state != ServerState::Leader {
             self.raft.trigger().elect().await.map_err(raft_error)?;
         }
+        self.wait_until_ready().await
+    }
+
+    fn members(&self) -> (Vec<NodeId>, ServerState) {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        (metrics.membership_config.membership().voter_ids().map(node_id).collect(), metrics.state)
+    }
+
+    async fn wait_until_ready(&self) -> Result<(), MetadataOpenError> {
         let wait = self.raft.wait(Some(OPEN_TIMEOUT));
         let ready = wait.metrics(
             |metrics| {
@@ -143,6 +167,15 @@ impl RaftLog {
     /// Stops. What was acknowledged is durable already.
     pub(super) async fn close(&self) {
         if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "the metadata log did not stop cleanly");
+        }
+        // A snapshot may still be under way; nothing may touch the directory once this has returned.
+        let (journal, snapshots) = (self.journal.clone(), self.snapshots.clone());
+        let closed = tokio::task::spawn_blocking(move || {
+            journal.lock().close();
+            snapshots.close();
+        });
+        if let Err(error) = closed.await {
             tracing::warn!(%error, "the metadata log did not stop cleanly");
         }
     }

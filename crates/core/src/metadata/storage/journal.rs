@@ -29,7 +29,7 @@ pub(in crate::metadata) struct Journal {
     last: Option<EntryId>,
     /// All bytes of segments found and frames written since.
     written_bytes: u64,
-    /// Set by the first failed write: what is on disk is then unknown, and nothing more is written.
+    /// Set by closing, and by the first failed write: what is on disk is then unknown, and nothing more is written.
     failed: bool,
 }
 
@@ -148,6 +148,11 @@ impl Journal {
         self.written_bytes
     }
 
+    /// Refuses every later write.
+    pub(in crate::metadata) fn close(&mut self) {
+        self.failed = true;
+    }
+
     pub(in crate::metadata) fn save_vote(&mut self, vote: Vote) -> io::Result<()> {
         self.write(&Frame::Vote(vote))?;
         self.vote = Some(vote);
@@ -217,7 +222,7 @@ impl Journal {
     /// Writes one frame, in a new segment if the present one is full.
     fn write(&mut self, frame: &Frame) -> io::Result<(u64, FramePlace)> {
         if self.failed {
-            return Err(io::Error::other("the metadata journal has stopped after a failed write"));
+            return Err(io::Error::other("the metadata journal is closed, or has stopped after a failed write"));
         }
         let written = self.write_frame(frame);
         self.failed = written.is_err();

@@ -12,6 +12,7 @@ use super::{corrupt, io_error};
 use crate::metadata::error::MetadataOpenError;
 use crate::metadata::record::{FEATURE_LEVEL, MetadataRecord};
 use duolog_base::{Disk, OpenMode};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -48,11 +49,18 @@ pub(in crate::metadata) struct Snapshot {
 pub(in crate::metadata) struct Snapshots {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    /// Whether snapshots may be written; held while one is.
+    open: Mutex<bool>,
 }
 
 impl Snapshots {
     pub(in crate::metadata) fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Snapshots {
-        Snapshots { disk, dir }
+        Snapshots { disk, dir, open: Mutex::new(true) }
+    }
+
+    /// Waits for a snapshot that is being written, and refuses later ones.
+    pub(in crate::metadata) fn close(&self) {
+        *self.open.lock() = false;
     }
 
     /// The newest snapshot with its bytes. Removes what was not finished.
@@ -89,6 +97,10 @@ impl Snapshots {
 
     /// Makes `bytes` the newest snapshot, durably, and removes older ones.
     pub(in crate::metadata) fn save(&self, index: u64, bytes: &[u8]) -> io::Result<()> {
+        let open = self.open.lock();
+        if !*open {
+            return Err(io::Error::other("the metadata log is closed"));
+        }
         let path = self.path(index);
         let unfinished = self.dir.join(format!("{PREFIX}{index:020}{UNFINISHED}"));
         match self.disk.remove(&unfinished) {
