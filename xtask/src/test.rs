@@ -13,6 +13,10 @@ const STAGES: &[Stage] = &[
     ("dependencies", dependencies),
     ("lint", || run("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
     ("unit", || run("cargo", &["test", "--workspace", "--locked"])),
+    ("generated", || run("cargo", &["xtask", "generate", "--check"])),
+    ("oracle", || run("cargo", &["xtask", "oracle"])),
+    ("build", || run("cargo", &["build", "--release", "--locked", "--package", "duolog"])),
+    ("interop", || run("cargo", &["xtask", "interop"])),
 ];
 
 fn run_stages(only: &[String]) -> Result<(), Failure> {
