@@ -1,0 +1,254 @@
+//! The task that keeps one shard: loads it, feeds it operations and time, appends its records, releases its answers.
+//!
+//! A loaded shard waits in [`Driver::next_event`] only. Appends are pipelined: the next operations run while earlier records
+//! are on their way to the disk, and answers leave in order.
+
+use super::replay::replay;
+use super::runtime::MakeShard;
+use super::{AppendFuture, InternalLog, InternalLogError, Now, Output, Record, Shard};
+use bytes::BytesMut;
+use duolog_base::{Clock, PartitionIndex, TimestampMs};
+use duolog_wire::record::{BatchBuilder, BuildError, Compression, NewRecord};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// Operations that share one append.
+const MAX_OPERATIONS_A_TURN: usize = 256;
+/// Records beyond this many bytes start another batch.
+const BATCH_BYTES: usize = 512 << 10;
+/// Appends on their way to the disk at a time.
+const MAX_APPENDS_IN_FLIGHT: usize = 16;
+/// How long a shard that failed stays away before it is replayed, in milliseconds.
+const RELOAD_PAUSE_MS: u64 = 500;
+
+/// What callers want done by the shard.
+pub(super) type Operation<S> = Box<dyn FnOnce(&mut S, Now, &mut Output) + Send>;
+
+/// Whether the shard takes operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Loading,
+    Active,
+    /// Thrown away; replayed soon.
+    Failed,
+}
+
+/// Why serving ended.
+enum Ended {
+    Stopped,
+    Failed(InternalLogError),
+}
+
+/// What a loaded shard waits for.
+enum Event<S> {
+    /// The oldest batches are committed, or will never be.
+    Committed(Result<(), InternalLogError>),
+    Operation(Operation<S>),
+    /// A deadline has come.
+    Time,
+    Stop,
+}
+
+/// Batches on their way to the disk, and the answers that wait for them.
+struct InFlight {
+    appends: VecDeque<AppendFuture>,
+    output: Output,
+}
+
+pub(super) struct Driver<S: Shard> {
+    pub(super) partition: PartitionIndex,
+    pub(super) log: Arc<dyn InternalLog>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) make: Arc<MakeShard<S>>,
+    pub(super) operations: mpsc::Receiver<Operation<S>>,
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl<S: Shard> Driver<S> {
+    pub(super) async fn run(mut self) {
+        while let Some(shard) = self.load().await {
+            self.phase.send_replace(Phase::Active);
+            match self.serve(shard).await {
+                Ended::Stopped => return,
+                Ended::Failed(error) => {
+                    tracing::warn!(partition = %self.partition, %error, "coordinator shard unloaded");
+                    if !self.pause().await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Replays the partition until that works; `None` when the service stops.
+    async fn load(&mut self) -> Option<S> {
+        loop {
+            self.phase.send_replace(Phase::Loading);
+            let mut shard = (self.make)(self.partition);
+            let log = self.log.clone();
+            let replayed = tokio::select! {
+                _ = self.stop.wait_for(|stop| *stop) => return None,
+                replayed = replay(log.as_ref(), self.partition, &mut shard) => replayed,
+            };
+            match replayed {
+                Ok(replayed) => {
+                    tracing::debug!(partition = %self.partition, records = replayed.records, "coordinator shard loaded");
+                    return Some(shard);
+                }
+                Err(error) => {
+                    tracing::error!(partition = %self.partition, %error, "coordinator shard does not load");
+                    if !self.pause().await {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Turns operations away for a while; false when the service stops.
+    async fn pause(&mut self) -> bool {
+        self.phase.send_replace(Phase::Failed);
+        let pause = tokio::time::sleep(Duration::from_millis(RELOAD_PAUSE_MS));
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                _ = self.stop.wait_for(|stop| *stop) => return false,
+                () = &mut pause => return true,
+                // Dropping an operation drops its ticket, which tells its caller.
+                operation = self.operations.recv() => if operation.is_none() { return false },
+            }
+        }
+    }
+
+    async fn serve(&mut self, mut shard: S) -> Ended {
+        let mut flights = VecDeque::new();
+        let mut out = Output::default();
+        shard.loaded(self.now(), &mut out);
+        let ended = loop {
+            if let Err(error) = self.dispatch(&mut out, &mut flights) {
+                break Ended::Failed(error);
+            }
+            let due = shard.next_deadline().map(|deadline| deadline.saturating_sub(self.now().monotonic_ms));
+            if due == Some(0) {
+                // Not left to the choice below, where a busy queue would keep time out.
+                shard.poll_timers(self.now(), &mut out);
+                continue;
+            }
+            match self.next_event(&mut flights, due).await {
+                Event::Committed(Ok(())) => land(&mut flights),
+                Event::Committed(Err(error)) => break Ended::Failed(error),
+                Event::Operation(operation) => self.turn(operation, &mut shard, &mut out),
+                Event::Time => {}
+                Event::Stop => break Ended::Stopped,
+            }
+        };
+        settle(flights, matches!(ended, Ended::Stopped)).await;
+        ended
+    }
+
+    /// The only place where a loaded shard waits.
+    async fn next_event(&mut self, flights: &mut VecDeque<InFlight>, due: Option<u64>) -> Event<S> {
+        let has_room = flights.len() < MAX_APPENDS_IN_FLIGHT;
+        tokio::select! {
+            biased;
+            committed = first(flights) => Event::Committed(committed),
+            _ = self.stop.wait_for(|stop| *stop) => Event::Stop,
+            operation = self.operations.recv(), if has_room => operation.map_or(Event::Stop, Event::Operation),
+            () = sleep(due) => Event::Time,
+        }
+    }
+
+    /// Runs the operation and those that wait behind it.
+    fn turn(&mut self, operation: Operation<S>, shard: &mut S, out: &mut Output) {
+        let now = self.now();
+        operation(shard, now, out);
+        for _ in 1..MAX_OPERATIONS_A_TURN {
+            match self.operations.try_recv() {
+                Ok(operation) => operation(shard, now, out),
+                Err(_) => break,
+            }
+        }
+    }
+
+    /// Appends the records of `out`; its answers leave with them, or with what is on its way already.
+    fn dispatch(&self, out: &mut Output, flights: &mut VecDeque<InFlight>) -> Result<(), InternalLogError> {
+        let records = out.take_records();
+        if !records.is_empty() {
+            let batches = build(&records, self.clock.now()).map_err(|error| InternalLogError::Append(error.to_string()))?;
+            let appends = batches.into_iter().map(|batch| self.log.append(self.partition, batch)).collect();
+            flights.push_back(InFlight { appends, output: std::mem::take(out) });
+        } else if let Some(flight) = flights.back_mut() {
+            flight.output.join_answers(out);
+        } else {
+            out.release();
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        Now { monotonic_ms: self.clock.monotonic_ms(), wall: self.clock.now() }
+    }
+}
+
+/// Waits for the oldest append of the oldest flight.
+async fn first(flights: &mut VecDeque<InFlight>) -> Result<(), InternalLogError> {
+    let Some(flight) = flights.front_mut() else {
+        return std::future::pending().await;
+    };
+    // Popped only when it is done: this future is dropped whenever something else happens first.
+    while let Some(append) = flight.appends.front_mut() {
+        let committed = append.await;
+        flight.appends.pop_front();
+        committed?;
+    }
+    Ok(())
+}
+
+fn land(flights: &mut VecDeque<InFlight>) {
+    if let Some(mut flight) = flights.pop_front() {
+        flight.output.release();
+    }
+}
+
+/// Waits until nothing is on its way any more, so that the end of the partition stands still.
+async fn settle(flights: VecDeque<InFlight>, mut intact: bool) {
+    for mut flight in flights {
+        for append in std::mem::take(&mut flight.appends) {
+            intact &= append.await.is_ok();
+        }
+        if intact {
+            flight.output.release();
+        }
+    }
+}
+
+async fn sleep(due_ms: Option<u64>) {
+    match due_ms {
+        Some(due) => tokio::time::sleep(Duration::from_millis(due)).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn build(records: &[Record], now: TimestampMs) -> Result<Vec<BytesMut>, BuildError> {
+    let mut batches = Vec::new();
+    let mut builder = BatchBuilder::new(Compression::None);
+    for record in records {
+        let bytes = record.key.len() + record.value.as_ref().map_or(0, Vec::len);
+        if !builder.is_empty() && builder.uncompressed_bytes() + bytes > BATCH_BYTES {
+            let full = std::mem::replace(&mut builder, BatchBuilder::new(Compression::None));
+            batches.push(finish(full)?);
+        }
+        builder.push(NewRecord { timestamp: now, key: Some(&record.key), value: record.value.as_deref(), headers: &[] })?;
+    }
+    batches.push(finish(builder)?);
+    Ok(batches)
+}
+
+fn finish(builder: BatchBuilder) -> Result<BytesMut, BuildError> {
+    let mut bytes = BytesMut::with_capacity(builder.uncompressed_bytes());
+    builder.build(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,51 @@
+//! The door between coordinators and the internal topic they stand on; a real one and one for tests.
+
+use bytes::{Bytes, BytesMut};
+use duolog_base::{Offset, PartitionIndex};
+use std::future::Future;
+use std::pin::Pin;
+
+/// Why the internal topic does not do what was asked. All of these may pass: the caller tries again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InternalLogError {
+    #[error("the internal topic could not be created: {0}")]
+    NoTopic(String),
+    #[error("unknown partition")]
+    UnknownPartition,
+    #[error("append refused: {0}")]
+    Append(String),
+    #[error("read failed: {0}")]
+    Read(String),
+}
+
+/// Resolves when the batch is committed.
+pub type AppendFuture = Pin<Box<dyn Future<Output = Result<(), InternalLogError>> + Send>>;
+
+/// What the door's waiting calls give.
+pub type LogFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, InternalLogError>> + Send + 'a>>;
+
+/// Whole record batches read from a partition.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    pub batches: Bytes,
+    /// Offset to read next; equals the one asked for when there is nothing more.
+    pub next: Offset,
+}
+
+/// An internal topic.
+pub trait InternalLog: Send + Sync + 'static {
+    /// Makes sure that the topic exists, and says how many partitions it has.
+    fn ensure(&self) -> LogFuture<'_, i32>;
+
+    /// How many partitions the topic has, 0 if it does not exist.
+    fn partitions(&self) -> i32;
+
+    /// Queues a record batch. The order of the calls is the order in the log, whether the futures are awaited or not.
+    fn append(&self, partition: PartitionIndex, batch: BytesMut) -> AppendFuture;
+
+    /// The first offset of the partition.
+    fn start(&self, partition: PartitionIndex) -> Result<Offset, InternalLogError>;
+
+    /// Reads committed batches from the one that holds `from` on.
+    fn read(&self, partition: PartitionIndex, from: Offset) -> LogFuture<'_, Chunk>;
+}

@@ -1,0 +1,166 @@
+//! The records of `__consumer_offsets`, in Kafka's schema and in the versions that Kafka 4.3 writes.
+//!
+//! A key is its record type (16 bits) and a message of version 0; a value is its version (16 bits) and a message.
+//! Type 0 is an offset written by brokers before 0.10 and read as type 1. Other types belong to kinds of groups that
+//! are not served; they are passed over, so that a topic taken over from Kafka can be read.
+
+use super::offsets::CommittedOffset;
+use super::state::Group;
+use crate::coordinator::{Record, ReplayError};
+use duolog_base::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
+use duolog_wire::kafka::messages::group_metadata_key::GroupMetadataKey;
+use duolog_wire::kafka::messages::group_metadata_value::{GroupMetadataValue, MemberMetadata};
+use duolog_wire::kafka::messages::legacy_offset_commit_key::LegacyOffsetCommitKey;
+use duolog_wire::kafka::messages::legacy_offset_commit_value::LegacyOffsetCommitValue;
+use duolog_wire::kafka::messages::offset_commit_key::OffsetCommitKey;
+use duolog_wire::kafka::messages::offset_commit_value::OffsetCommitValue;
+use duolog_wire::kafka::{Decoder, EncodeError, Encoder};
+
+const KEY_VERSION: i16 = 0;
+const GROUP_VALUE_VERSION: i16 = 3;
+const OFFSET_VALUE_VERSION: i16 = 4;
+/// The only version that can say when an offset expires.
+const EXPIRING_OFFSET_VALUE_VERSION: i16 = 1;
+
+/// A record as read.
+#[derive(Debug)]
+pub(super) enum Replayed<'a> {
+    Group {
+        id: &'a str,
+        value: Option<GroupMetadataValue<'a>>,
+    },
+    Offset {
+        group: &'a str,
+        topic: &'a str,
+        partition: PartitionIndex,
+        committed: Option<CommittedOffset>,
+    },
+    /// Of a kind that is not served.
+    Other,
+}
+
+pub(super) fn decode<'a>(key: &'a [u8], value: Option<&'a [u8]>) -> Result<Replayed<'a>, ReplayError> {
+    let mut decoder = Decoder::new(key);
+    match decoder.i16()? {
+        GroupMetadataKey::RECORD_TYPE => {
+            let key = GroupMetadataKey::decode(&mut decoder, KEY_VERSION)?;
+            let value = value.map(decode_group).transpose()?;
+            Ok(Replayed::Group { id: key.group, value })
+        }
+        OffsetCommitKey::RECORD_TYPE => {
+            let key = OffsetCommitKey::decode(&mut decoder, KEY_VERSION)?;
+            let committed = value.map(decode_offset).transpose()?;
+            Ok(Replayed::Offset { group: key.group, topic: key.topic, partition: PartitionIndex(key.partition), committed })
+        }
+        LegacyOffsetCommitKey::RECORD_TYPE => {
+            let key = LegacyOffsetCommitKey::decode(&mut decoder, KEY_VERSION)?;
+            let committed = value.map(decode_legacy_offset).transpose()?;
+            Ok(Replayed::Offset { group: key.group, topic: key.topic, partition: PartitionIndex(key.partition), committed })
+        }
+        _ => Ok(Replayed::Other),
+    }
+}
+
+fn decode_group(value: &[u8]) -> Result<GroupMetadataValue<'_>, ReplayError> {
+    let mut decoder = Decoder::new(value);
+    let version = decoder.i16()?;
+    Ok(GroupMetadataValue::decode(&mut decoder, version)?)
+}
+
+fn decode_offset(value: &[u8]) -> Result<CommittedOffset, ReplayError> {
+    let mut decoder = Decoder::new(value);
+    let version = decoder.i16()?;
+    let value = OffsetCommitValue::decode(&mut decoder, version)?;
+    Ok(CommittedOffset {
+        offset: Offset(value.offset),
+        leader_epoch: LeaderEpoch(value.leader_epoch),
+        metadata: value.metadata.to_owned(),
+        committed_at: TimestampMs(value.commit_timestamp),
+        expires_at: (value.expire_timestamp != -1).then_some(TimestampMs(value.expire_timestamp)),
+        topic_id: value.topic_id,
+    })
+}
+
+fn decode_legacy_offset(value: &[u8]) -> Result<CommittedOffset, ReplayError> {
+    let mut decoder = Decoder::new(value);
+    let version = decoder.i16()?;
+    let value = LegacyOffsetCommitValue::decode(&mut decoder, version)?;
+    Ok(CommittedOffset {
+        offset: Offset(value.offset),
+        leader_epoch: LeaderEpoch::NONE,
+        metadata: value.metadata.to_owned(),
+        committed_at: TimestampMs(value.commit_timestamp),
+        expires_at: None,
+        topic_id: TopicId::NONE,
+    })
+}
+
+/// The group as it stands: its members with what they say for the chosen protocol, and their shares.
+pub(super) fn group(group: &Group) -> Record {
+    let metadata: Vec<_> = group.members.values().map(|member| member.metadata(group.protocol_name.as_deref())).collect();
+    let members = group.members.values().zip(&metadata).map(|(member, metadata)| MemberMetadata {
+        member_id: &member.id,
+        group_instance_id: member.instance_id.as_deref(),
+        client_id: &member.client_id,
+        client_host: &member.client_host,
+        rebalance_timeout: member.rebalance_timeout_ms,
+        session_timeout: member.session_timeout_ms,
+        subscription: metadata,
+        assignment: &member.assignment,
+    });
+    let value = GroupMetadataValue {
+        protocol_type: group.protocol_type.as_deref().unwrap_or_default(),
+        generation: group.generation,
+        protocol: group.protocol_name.as_deref(),
+        leader: group.leader.as_deref(),
+        current_state_timestamp: group.since.unwrap_or(TimestampMs::NONE).0,
+        members: members.collect(),
+    };
+    Record {
+        key: group_key(&group.id),
+        value: Some(encode(GROUP_VALUE_VERSION, |encoder| value.encode(encoder, GROUP_VALUE_VERSION))),
+    }
+}
+
+pub(super) fn group_tombstone(id: &str) -> Record {
+    Record { key: group_key(id), value: None }
+}
+
+pub(super) fn offset(group: &str, topic: &str, partition: PartitionIndex, committed: &CommittedOffset) -> Record {
+    let version = match committed.expires_at {
+        Some(_) => EXPIRING_OFFSET_VALUE_VERSION,
+        None => OFFSET_VALUE_VERSION,
+    };
+    let value = OffsetCommitValue {
+        offset: committed.offset.0,
+        leader_epoch: committed.leader_epoch.0,
+        metadata: &committed.metadata,
+        commit_timestamp: committed.committed_at.0,
+        expire_timestamp: committed.expires_at.unwrap_or(TimestampMs::NONE).0,
+        topic_id: committed.topic_id,
+    };
+    Record { key: offset_key(group, topic, partition), value: Some(encode(version, |encoder| value.encode(encoder, version))) }
+}
+
+pub(super) fn offset_tombstone(group: &str, topic: &str, partition: PartitionIndex) -> Record {
+    Record { key: offset_key(group, topic, partition), value: None }
+}
+
+fn group_key(group: &str) -> Vec<u8> {
+    encode(GroupMetadataKey::RECORD_TYPE, |encoder| GroupMetadataKey { group }.encode(encoder, KEY_VERSION))
+}
+
+fn offset_key(group: &str, topic: &str, partition: PartitionIndex) -> Vec<u8> {
+    let key = OffsetCommitKey { group, topic, partition: partition.0 };
+    encode(OffsetCommitKey::RECORD_TYPE, |encoder| key.encode(encoder, KEY_VERSION))
+}
+
+fn encode(prefix: i16, message: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>) -> Vec<u8> {
+    let mut encoder = Encoder::new();
+    encoder.i16(prefix);
+    match message(&mut encoder) {
+        Ok(()) => encoder.buffer().to_vec(),
+        // All strings came through the same limit on their way in; ids that we made are shorter than that.
+        Err(error) => unreachable!("a record of a group does not fit its schema: {error}"),
+    }
+}

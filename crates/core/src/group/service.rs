@@ -1,0 +1,183 @@
+//! What both front ends call: finds the shard of a group and waits for its answer.
+//!
+//! Also loads the shards of a topic that exists already, and tells them of deleted topics.
+
+use super::java_hash::partition_for;
+use super::request::{
+    CommitRequest, CommittedTopic, DeleteOffsetsTopic, Departed, DescribedGroup, FetchRequest, HeartbeatRequest, JoinAnswer,
+    JoinRequest, LeaveRequest, ListFilter, ListedGroup, SyncAnswer, SyncRequest, TopicOutcome,
+};
+use super::{GroupError, GroupSettings, GroupShard};
+use crate::broker::Broker;
+use crate::coordinator::{BrokerLog, InternalLog, InternalTopic, Now, Output, Runtime, Ticket, Unavailable};
+use crate::metadata::{IdSource, MetadataImage, RandomIds};
+use duolog_base::{Clock, PartitionIndex};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// All groups of this node.
+pub struct GroupCoordinator {
+    runtime: Runtime<GroupShard>,
+    ids: Box<dyn IdSource>,
+    /// Guards the task that watches the metadata, until it is stopped.
+    watcher: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl GroupCoordinator {
+    /// Starts the service on the broker's `__consumer_offsets`. Needs a tokio runtime.
+    pub fn start(broker: &Arc<Broker>) -> Arc<GroupCoordinator> {
+        let log = Arc::new(BrokerLog::new(broker.clone(), InternalTopic::Offsets));
+        let settings = GroupSettings::from_config(broker.config());
+        let groups = Arc::new(GroupCoordinator::on(log, broker.clock().clone(), settings));
+        groups.load_existing();
+        let watcher = tokio::spawn(watch_topics(broker.clone(), Arc::downgrade(&groups)));
+        *groups.watcher.lock() = Some(watcher);
+        groups
+    }
+
+    /// The service on any internal log; loads nothing by itself.
+    pub fn on(log: Arc<dyn InternalLog>, clock: Arc<dyn Clock>, settings: GroupSettings) -> GroupCoordinator {
+        let settings = Arc::new(settings);
+        let runtime = Runtime::new(log, clock, Box::new(move |_| GroupShard::new(settings.clone())));
+        GroupCoordinator { runtime, ids: Box::new(RandomIds), watcher: Mutex::new(None) }
+    }
+
+    /// Ends the service: what is on its way to the disk is answered, members that wait are sent away.
+    pub async fn close(&self) {
+        if let Some(watcher) = self.watcher.lock().take() {
+            watcher.abort();
+        }
+        self.runtime.close().await;
+    }
+
+    /// The partition that the group lives on; creates the topic if need be.
+    pub async fn partition_of(&self, group_id: &str) -> Result<PartitionIndex, GroupError> {
+        let partitions = self.runtime.log().ensure().await.map_err(Unavailable::from)?;
+        Ok(partition_for(group_id, partitions))
+    }
+
+    pub async fn join(&self, request: JoinRequest) -> JoinAnswer {
+        let (member_id, group_id) = (request.member_id.clone(), request.group_id.clone());
+        let fresh_id = self.ids.next_id().0;
+        let call = move |shard: &mut GroupShard, ticket: Ticket<JoinAnswer>, now: Now, out: &mut Output| {
+            shard.join(request, fresh_id, ticket, now, out);
+        };
+        match self.call(&group_id, call).await {
+            Ok(answer) => answer,
+            Err(error) => JoinAnswer { member_id, outcome: Err(error) },
+        }
+    }
+
+    pub async fn sync(&self, request: SyncRequest) -> Result<SyncAnswer, GroupError> {
+        let group_id = request.group_id.clone();
+        self.call(&group_id, move |shard, ticket, now, out| shard.sync(request, ticket, now, out)).await?
+    }
+
+    pub async fn heartbeat(&self, request: HeartbeatRequest) -> Result<(), GroupError> {
+        let group_id = request.group_id.clone();
+        self.call(&group_id, move |shard, ticket, now, out| shard.heartbeat(request, ticket, now, out)).await?
+    }
+
+    pub async fn leave(&self, request: LeaveRequest) -> Result<Vec<Departed>, GroupError> {
+        let group_id = request.group_id.clone();
+        self.call(&group_id, move |shard, ticket, now, out| shard.leave(request, ticket, now, out)).await?
+    }
+
+    pub async fn commit(&self, request: CommitRequest) -> Result<Vec<TopicOutcome>, GroupError> {
+        let group_id = request.group_id.clone();
+        self.call(&group_id, move |shard, ticket, now, out| shard.commit(request, ticket, now, out)).await?
+    }
+
+    pub async fn fetch(&self, request: FetchRequest) -> Result<Vec<CommittedTopic>, GroupError> {
+        let group_id = request.group_id.clone();
+        self.call(&group_id, move |shard, ticket, _, out| shard.fetch(&request, ticket, out)).await
+    }
+
+    pub async fn delete_offsets(&self, group_id: &str, topics: Vec<DeleteOffsetsTopic>) -> Result<Vec<TopicOutcome>, GroupError> {
+        let id = group_id.to_owned();
+        self.call(group_id, move |shard, ticket, now, out| shard.delete_offsets(&id, &topics, ticket, now, out)).await?
+    }
+
+    /// `None` for a group that does not exist.
+    pub async fn describe(&self, group_id: &str) -> Result<Option<DescribedGroup>, GroupError> {
+        let id = group_id.to_owned();
+        self.call(group_id, move |shard, ticket, _, out| shard.describe(&id, ticket, out)).await
+    }
+
+    /// The groups of all partitions, by partition and name.
+    pub async fn list(&self, filter: ListFilter) -> Result<Vec<ListedGroup>, GroupError> {
+        let filter = Arc::new(filter);
+        let mut groups = Vec::new();
+        for partition in 0..self.runtime.log().partitions() {
+            let filter = filter.clone();
+            let list = move |shard: &mut GroupShard, ticket: Ticket<Vec<ListedGroup>>, _: Now, out: &mut Output| {
+                shard.list(&filter, ticket, out);
+            };
+            groups.extend(self.runtime.call(PartitionIndex(partition), list).await?);
+        }
+        Ok(groups)
+    }
+
+    pub async fn delete(&self, group_id: &str) -> Result<(), GroupError> {
+        let id = group_id.to_owned();
+        self.call(group_id, move |shard, ticket, _, out| shard.delete(&id, ticket, out)).await?
+    }
+
+    /// Forgets the offsets of deleted topics in all groups.
+    pub async fn topics_deleted(&self, topics: BTreeSet<String>) -> Result<(), GroupError> {
+        let topics = Arc::new(topics);
+        for partition in 0..self.runtime.log().partitions() {
+            let topics = topics.clone();
+            let forget = move |shard: &mut GroupShard, ticket: Ticket<()>, _: Now, out: &mut Output| {
+                shard.topics_deleted(&topics, ticket, out);
+            };
+            self.runtime.call(PartitionIndex(partition), forget).await?;
+        }
+        Ok(())
+    }
+
+    async fn call<T, F>(&self, group_id: &str, operation: F) -> Result<T, GroupError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut GroupShard, Ticket<T>, Now, &mut Output) + Send + 'static,
+    {
+        let partition = self.partition_of(group_id).await?;
+        Ok(self.runtime.call(partition, operation).await?)
+    }
+
+    /// Starts the shards of a topic that exists, so that members' sessions run from now on.
+    fn load_existing(&self) {
+        for partition in 0..self.runtime.log().partitions() {
+            if let Err(error) = self.runtime.start(PartitionIndex(partition)) {
+                tracing::warn!(partition, %error, "groups are not loaded");
+            }
+        }
+    }
+}
+
+/// Tells the groups which topics have gone, as the metadata moves on.
+async fn watch_topics(broker: Arc<Broker>, groups: std::sync::Weak<GroupCoordinator>) {
+    let mut changes = broker.metadata().changes();
+    let mut known = broker.image();
+    while changes.changed().await.is_ok() {
+        let image = broker.image();
+        let gone = deleted_topics(&known, &image);
+        known = image;
+        if gone.is_empty() {
+            continue;
+        }
+        let Some(groups) = groups.upgrade() else { return };
+        if let Err(error) = groups.topics_deleted(gone).await {
+            tracing::warn!(%error, "offsets of deleted topics are kept until they expire");
+        }
+    }
+}
+
+/// Names whose topic is not there any more, or is another one now.
+fn deleted_topics(old: &MetadataImage, new: &MetadataImage) -> BTreeSet<String> {
+    let is_gone = |(name, id): &(&String, _)| new.topic(name).is_none_or(|topic| topic.id != *id);
+    let topics = old.topics.iter().map(|(name, topic)| (name, topic.id));
+    topics.filter(is_gone).map(|(name, _)| name.clone()).collect()
+}
