@@ -41,7 +41,8 @@ pub(crate) struct Recovered {
 }
 
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path, options: &LogOptions, now: TimestampMs) -> Result<Recovered, OpenError> {
-    let made = disk.create_dir_all(dir);
+    // The directory's own name lies in its parent.
+    let made = disk.create_dir_all(dir).and_then(|()| dir.parent().map_or(Ok(()), |parent| disk.sync_dir(parent)));
     made.map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
     let listing =
         Listing::read(disk, dir, options.recycled_files).map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;

@@ -3,3 +3,5 @@
 mod scenario;
 
 mod basics;
+mod crash;
+mod model;

@@ -63,7 +63,7 @@ pub fn batch_at(seed: u64, records: usize, bytes: usize, producer: Producer, tim
         builder = builder.producer(ProducerId(producer.id), ProducerEpoch(producer.epoch), producer.sequence);
     }
     for record in 0..records {
-        let value: Vec<u8> = (0..bytes).map(|at| (seed as usize * 31 + record * 7 + at) as u8).collect();
+        let value: Vec<u8> = (0..bytes).map(|at| seed.wrapping_mul(31).wrapping_add((record * 7 + at) as u64) as u8).collect();
         builder.push(NewRecord { timestamp: TimestampMs(timestamp), value: Some(&value), ..NewRecord::default() }).unwrap();
     }
     let mut out = BytesMut::new();
