@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 /// Told of every new image. Called in log order, before the request that caused the change is answered.
 pub trait ImageListener: Send + Sync {
@@ -59,10 +59,10 @@ pub struct QuorumState {
 /// The cluster's state and the door to change it.
 pub struct Metadata {
     published: Arc<Published>,
-    log: RaftLog,
+    log: Arc<RaftLog>,
     ids: Arc<dyn IdSource>,
     /// Held from the look at the image until the records that follow from it are in the image.
-    deciding: Mutex<()>,
+    deciding: Arc<Mutex<()>>,
 }
 
 impl Metadata {
@@ -76,8 +76,8 @@ impl Metadata {
         let MetadataOptions { dir, node, disk, static_config, listener, clock: _ } = options;
         let empty = MetadataImage::empty(static_config.clone());
         let published = Arc::new(Published::new(empty.clone(), listener));
-        let log = RaftLog::open(disk, dir, node, published.clone()).await?;
-        let metadata = Metadata { published, log, ids, deciding: Mutex::new(()) };
+        let log = Arc::new(RaftLog::open(disk, dir, node, published.clone()).await?);
+        let metadata = Metadata { published, log, ids, deciding: Arc::default() };
         if let Err(error) = metadata.register(node, &static_config).await {
             metadata.close().await;
             return Err(error);
@@ -88,6 +88,7 @@ impl Metadata {
 
     /// Founds the cluster if it is new, and brings this node's registration up to date.
     async fn register(&self, node: NodeId, config: &BrokerConfig) -> Result<(), MetadataOpenError> {
+        let turn = self.turn().await;
         let image = self.image();
         let mut records = Vec::new();
         if image.cluster_id.is_empty() {
@@ -96,7 +97,7 @@ impl Metadata {
         if image.nodes.get(&node).is_none_or(|known| known.rack != config.rack) {
             records.push(MetadataRecord::Node { id: node.0, rack: config.rack.clone() });
         }
-        self.commit(records).await.map_err(|error| MetadataOpenError::Raft(error.to_string()))
+        self.commit(turn, records).await.map_err(|error| MetadataOpenError::Raft(error.to_string()))
     }
 
     /// The cluster as of now. Never waits.
@@ -119,9 +120,9 @@ impl Metadata {
         topics: Vec<NewTopic>,
         validate_only: bool,
     ) -> Vec<Result<Arc<TopicImage>, CreateTopicError>> {
-        let _turn = self.deciding.lock().await;
+        let turn = self.turn().await;
         let decision = decide_create_topics(&self.image(), topics, &*self.ids);
-        self.conclude(decision, validate_only).await
+        self.conclude(turn, decision, validate_only).await
     }
 
     /// Adds partitions to topics; an answer for each, in order.
@@ -130,23 +131,23 @@ impl Metadata {
         requests: Vec<NewPartitions>,
         validate_only: bool,
     ) -> Vec<Result<(), CreatePartitionsError>> {
-        let _turn = self.deciding.lock().await;
+        let turn = self.turn().await;
         let decision = decide_create_partitions(&self.image(), requests);
-        self.conclude(decision, validate_only).await
+        self.conclude(turn, decision, validate_only).await
     }
 
     /// Deletes topics; an answer for each, in order: the topic that is gone.
     pub async fn delete_topics(&self, topics: Vec<TopicReference>) -> Vec<Result<Arc<TopicImage>, DeleteTopicError>> {
-        let _turn = self.deciding.lock().await;
+        let turn = self.turn().await;
         let decision = decide_delete_topics(&self.image(), topics);
-        self.conclude(decision, false).await
+        self.conclude(turn, decision, false).await
     }
 
     /// Alters configurations; an answer for each, in order.
     pub async fn alter_configs(&self, changes: Vec<ConfigChange>, validate_only: bool) -> Vec<Result<(), AlterConfigError>> {
-        let _turn = self.deciding.lock().await;
+        let turn = self.turn().await;
         let decision = decide_configs(&self.image(), changes);
-        self.conclude(decision, validate_only).await
+        self.conclude(turn, decision, validate_only).await
     }
 
     /// The topic of this name, created with the defaults (an internal topic: with its own) if it does not exist.
@@ -154,16 +155,21 @@ impl Metadata {
         if let Some(topic) = self.image().topic(name) {
             return Ok(topic.clone());
         }
-        let new = new_topic_by_name(name, &self.image().config);
-        let created = self.create_topics(vec![new], false).await.pop();
-        match created {
-            Some(Err(CreateTopicError::Exists { name })) => {
-                // Somebody else was faster.
-                self.image().topic(&name).cloned().ok_or(CreateTopicError::Exists { name })
-            }
-            Some(result) => result,
-            None => Err(Unavailable::Stopped.into()),
-        }
+        self.ensure_topics(&[name]).await.pop().unwrap_or(Err(Unavailable::Stopped.into()))
+    }
+
+    /// As [`Metadata::ensure_topic`] for several names, with one write; an answer for each, in order.
+    pub async fn ensure_topics(&self, names: &[&str]) -> Vec<Result<Arc<TopicImage>, CreateTopicError>> {
+        let config = self.image().config.clone();
+        let topics = names.iter().map(|name| new_topic_by_name(name, &config)).collect();
+        let results = self.create_topics(topics, false).await;
+        let image = self.image();
+        // What somebody else created in between is as good.
+        let settle = |result| match result {
+            Err(CreateTopicError::Exists { name }) => image.topic(&name).cloned().ok_or(CreateTopicError::Exists { name }),
+            result => result,
+        };
+        results.into_iter().map(settle).collect()
     }
 
     /// `__consumer_offsets`.
@@ -173,26 +179,31 @@ impl Metadata {
 
     /// Ids that were never given before; durable before this returns.
     pub async fn allocate_producer_ids(&self, count: i64) -> Result<Range<i64>, AllocateProducerIdsError> {
-        let _turn = self.deciding.lock().await;
+        let turn = self.turn().await;
         let first = self.image().next_producer_id;
         let next = first.checked_add(count.max(0)).ok_or(AllocateProducerIdsError::Exhausted)?;
-        self.commit(vec![MetadataRecord::ProducerIds { next }]).await?;
+        self.commit(turn, vec![MetadataRecord::ProducerIds { next }]).await?;
         Ok(first..next)
     }
 
     /// Takes no more changes and lets go of the files. The image stays readable.
     pub async fn close(&self) {
-        let _turn = self.deciding.lock().await;
+        let _turn = self.turn().await;
         self.log.close().await;
     }
 
     /// Commits what was decided; if that fails, the answers that depended on it become failures.
-    async fn conclude<T, E: From<Unavailable>>(&self, decision: Decision<T, E>, validate_only: bool) -> Vec<Result<T, E>> {
+    async fn conclude<T, E: From<Unavailable>>(
+        &self,
+        turn: Turn,
+        decision: Decision<T, E>,
+        validate_only: bool,
+    ) -> Vec<Result<T, E>> {
         let Decision { results, records } = decision;
         if validate_only {
             return results;
         }
-        match self.commit(records).await {
+        match self.commit(turn, records).await {
             Ok(()) => results,
             Err(unavailable) => {
                 let fail = |result: Result<T, E>| result.and_then(|_| Err(E::from(unavailable.clone())));
@@ -201,13 +212,27 @@ impl Metadata {
         }
     }
 
-    async fn commit(&self, records: Vec<MetadataRecord>) -> Result<(), Unavailable> {
-        match records.is_empty() {
-            true => Ok(()),
-            false => self.log.propose(Change::new(records)).await,
+    async fn turn(&self) -> Turn {
+        self.deciding.clone().lock_owned().await
+    }
+
+    /// Commits records in a task of its own: a caller that goes away must not let the next decision look at an image
+    /// that lacks them.
+    async fn commit(&self, turn: Turn, records: Vec<MetadataRecord>) -> Result<(), Unavailable> {
+        if records.is_empty() {
+            return Ok(());
         }
+        let log = self.log.clone();
+        let committed = tokio::spawn(async move {
+            let _turn = turn;
+            log.propose(Change::new(records)).await
+        });
+        committed.await.unwrap_or(Err(Unavailable::Stopped))
     }
 }
+
+/// The right to decide.
+type Turn = OwnedMutexGuard<()>;
 
 /// What a topic that nobody described gets.
 fn new_topic_by_name(name: &str, config: &BrokerConfig) -> NewTopic {
