@@ -58,7 +58,7 @@ impl GroupShard {
         let group = match value {
             Some(value) => loaded_group(Arc::from(id), &value, offsets),
             None if offsets.is_empty() => return,
-            None => Group { offsets, ..Group::new(Arc::from(id), None) },
+            None => Group::with_offsets(Arc::from(id), None, offsets),
         };
         self.groups.insert(group.id.clone(), group);
     }
@@ -157,7 +157,7 @@ impl Shard for GroupShard {
 /// A group as its record says: stable if it has members.
 fn loaded_group(id: Arc<str>, value: &GroupMetadataValue<'_>, offsets: Offsets) -> Group {
     let since = (value.current_state_timestamp != -1).then_some(TimestampMs(value.current_state_timestamp));
-    let mut group = Group { offsets, ..Group::new(id, since) };
+    let mut group = Group::with_offsets(id, since, offsets);
     group.recorded = true;
     group.generation = value.generation;
     group.protocol_type = Some(value.protocol_type.to_owned()).filter(|kind| !kind.is_empty());

@@ -101,6 +101,12 @@ impl Group {
         }
     }
 
+    pub(super) fn with_offsets(id: Arc<str>, since: Option<TimestampMs>, offsets: Offsets) -> Group {
+        let mut group = Group::new(id, since);
+        group.offsets = offsets;
+        group
+    }
+
     pub(super) fn enter(&mut self, state: State, now: TimestampMs) {
         let allowed = match state {
             State::Empty => self.state == State::PreparingRebalance,
