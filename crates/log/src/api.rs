@@ -25,6 +25,20 @@ pub struct LogOptions {
     pub recycled_files: usize,
 }
 
+impl Default for LogOptions {
+    fn default() -> Self {
+        LogOptions {
+            file_bytes: 1 << 30,
+            zero_ahead_bytes: 64 << 20,
+            unsealed_entries: 2 << 20,
+            tail_cache_bytes: 64 << 20,
+            queue_bytes: 64 << 20,
+            reserve_bytes: 256 << 20,
+            recycled_files: 1,
+        }
+    }
+}
+
 /// One batch of an append: where it lies in the buffer and which partition it goes to.
 /// The caller has validated the batch (structure, CRC, size); the log patches base offset and leader epoch.
 #[derive(Clone, Debug)]

@@ -37,11 +37,11 @@ impl Log {
 
     /// The part of the housekeeping that the writer asks for: sealing and zero-filling.
     pub(crate) fn prepare_step(&self) -> Result<(), LogFailure> {
-        let mut house = self.house.lock();
+        let _house = self.house.lock();
         if let Some(failure) = &self.state.lock().failure {
             return Err(failure.clone());
         }
-        while self.seal_oldest(&mut house)? {}
+        while self.seal_oldest()? {}
         let spendable = self.check_space()?;
         self.zero_step(spendable)
     }
@@ -60,7 +60,7 @@ impl Log {
     }
 
     /// Seals the oldest open file if it is full and durable.
-    fn seal_oldest(&self, _house: &mut House) -> Result<bool, LogFailure> {
+    fn seal_oldest(&self) -> Result<bool, LogFailure> {
         let (file, full) = {
             let state = self.state.lock();
             match state.files.front() {

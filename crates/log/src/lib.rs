@@ -21,6 +21,7 @@ mod append;
 mod files;
 mod format;
 mod house;
+pub mod inspect;
 mod log;
 mod map;
 mod partition;

@@ -68,7 +68,7 @@ pub(crate) fn run_entries(
     offset: i64,
 ) -> Result<impl Iterator<Item = QueueEntry>, ReadError> {
     let index = file.intact_index().map_err(|error| ReadError::Io(Arc::new(error)))?;
-    Ok(index.run(record).from_offset(offset))
+    Ok(index.run(record).starting_at(offset))
 }
 
 impl Log {

@@ -103,7 +103,7 @@ impl Planner {
 
     fn take_sealed(&mut self, files: &SealedFiles, partition: PartitionNumber) -> io::Result<ControlFlow<()>> {
         for (file, record) in runs_from(files, partition.0, self.plan.next.0) {
-            for entry in file.intact_index()?.run(&record).from_offset(self.plan.next.0) {
+            for entry in file.intact_index()?.run(&record).starting_at(self.plan.next.0) {
                 let outside = || io::Error::new(io::ErrorKind::InvalidData, "a queue entry points outside of its file");
                 let position = file.batch_at(&entry).ok_or_else(outside)?;
                 let part = ReadPart::File { file: file.log.clone(), position, bytes: entry.batch_bytes as usize };

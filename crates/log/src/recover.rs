@@ -265,7 +265,7 @@ impl Recovery<'_> {
         self.partitions = partitions.into_iter().map(|(number, partition)| (PartitionNumber(number), partition)).collect();
         for record in view.records() {
             if let Some(partition) = self.partitions.get_mut(&PartitionNumber(record.partition)) {
-                view.run(&record).from_offset(i64::MIN).for_each(|entry| partition.restore_entry(entry));
+                view.run(&record).starting_at(i64::MIN).for_each(|entry| partition.restore_entry(entry));
             }
         }
         self.trusted = true;

@@ -6,7 +6,7 @@ use crate::log::{Log, State};
 use parking_lot::MutexGuard;
 use std::io;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How long a sync that nobody waits for may wait for more to sync.
@@ -22,13 +22,15 @@ impl Log {
         if !threads.is_empty() {
             return Ok(());
         }
-        let roles: [(&str, fn(&Log)); 3] =
-            [("log-writer", Log::repeat_writes), ("log-syncer", Log::repeat_syncs), ("log-house", Log::repeat_house)];
-        for (name, role) in roles {
-            let log = self.clone();
-            threads.push(thread::Builder::new().name(name.into()).spawn(move || role(&log))?);
-        }
+        threads.push(self.start_thread("log-writer", Log::repeat_writes)?);
+        threads.push(self.start_thread("log-syncer", Log::repeat_syncs)?);
+        threads.push(self.start_thread("log-house", Log::repeat_house)?);
         Ok(())
+    }
+
+    fn start_thread(self: &Arc<Self>, name: &str, role: fn(&Log)) -> io::Result<JoinHandle<()>> {
+        let log = self.clone();
+        thread::Builder::new().name(name.into()).spawn(move || role(&log))
     }
 
     fn repeat_writes(&self) {

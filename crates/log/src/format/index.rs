@@ -383,12 +383,8 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Entries from the first that holds or follows `offset`.
-    pub fn from_offset(&self, offset: i64) -> impl Iterator<Item = QueueEntry> + use<'a> {
+    pub fn starting_at(&self, offset: i64) -> impl Iterator<Item = QueueEntry> + use<'a> {
         let at = self.entries.partition_point(|entry| QueueEntry::decode(entry).last_offset() < offset);
         self.entries[at..].iter().map(QueueEntry::decode)
     }

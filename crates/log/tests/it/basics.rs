@@ -135,7 +135,7 @@ fn log_start_and_drop_survive_a_restart() {
     settle(&log);
     for clean in [false, true] {
         let (log, report) = open(&disk, &dir, options()).unwrap();
-        assert_eq!(report.clean_shutdown, false, "the last opening was not closed, or wrote the frame of its generation");
+        assert!(!report.clean_shutdown, "the last opening was not closed, or wrote the frame of its generation");
         assert_eq!(log.partitions(), [one]);
         assert_eq!(log.ends(one).unwrap().start, Offset(4));
         assert_eq!(log.ends(one).unwrap().end, Offset(10));

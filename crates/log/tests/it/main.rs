@@ -1,7 +1,13 @@
 //! Scenarios of the storage engine, over the operating system's disk and the simulated one.
 
+mod model;
 mod scenario;
 
 mod basics;
 mod crash;
-mod model;
+mod damage;
+mod faults;
+mod files;
+mod idempotence;
+mod inspection;
+mod retention;

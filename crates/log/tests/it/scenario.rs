@@ -7,7 +7,7 @@ use duolog_log::{
     ReadLimits, ReadPlan, RecoveryReport, SyncOutcome,
 };
 use duolog_wire::record::{BatchBuilder, BatchHeader, Compression, NewRecord, batches, verify_crc};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 pub const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
@@ -42,8 +42,8 @@ impl LogObserver for Remembering {
 }
 
 /// Opens a log whose steps the test takes by hand.
-pub fn open(disk: &Arc<dyn Disk>, dir: &PathBuf, options: LogOptions) -> Result<(Arc<Log>, RecoveryReport), OpenError> {
-    Log::open(disk.clone(), dir.clone(), options, Arc::new(Remembering::default()), NOW)
+pub fn open(disk: &Arc<dyn Disk>, dir: &Path, options: LogOptions) -> Result<(Arc<Log>, RecoveryReport), OpenError> {
+    Log::open(disk.clone(), dir.to_owned(), options, Arc::new(Remembering::default()), NOW)
 }
 
 /// Who sends a batch.

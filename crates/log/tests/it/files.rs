@@ -1,0 +1,193 @@
+//! Files as they are born, sealed, freed and used again.
+
+use crate::scenario::*;
+use duolog_base::{Disk, Offset, PartitionNumber};
+use duolog_log::{Log, LogOptions, ReadPart};
+use duolog_sim::{Operation, SimDisk};
+use std::path::Path;
+use std::sync::Arc;
+
+const ONE: PartitionNumber = PartitionNumber(1);
+
+fn start(disk: &SimDisk, options: &LogOptions) -> Arc<Log> {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (log, _) = open(&shared, Path::new("/data/shared"), options.clone()).unwrap();
+    log.open_partition(ONE);
+    log
+}
+
+fn names(disk: &SimDisk, extension: &str) -> Vec<String> {
+    let files = disk.files();
+    let wanted = files.iter().filter(|path| path.extension().is_some_and(|found| found == extension));
+    wanted.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+fn fill(log: &Log, batches: u64) {
+    for seed in 0..batches {
+        append(log, 1, batch(seed, 1, 500)).unwrap();
+        settle(log);
+    }
+}
+
+#[test]
+fn a_full_file_is_sealed_with_its_index_and_the_next_begins_where_it_ends() {
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &options());
+    fill(&log, 30);
+    assert_eq!(names(&disk, "queues"), Vec::<String>::new(), "sealing is the housekeeping's");
+    let before = read_all(&log, 1);
+    log.house_step(NOW).unwrap();
+    let logs = names(&disk, "log");
+    assert!(logs.len() >= 3);
+    assert_eq!(names(&disk, "queues"), logs[..logs.len() - 1]);
+    assert_eq!(read_all(&log, 1), before, "sealed entries are read as unsealed ones were");
+}
+
+#[test]
+fn files_roll_when_they_hold_too_many_batches() {
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &LogOptions { unsealed_entries: 5, ..options() });
+    fill(&log, 11);
+    assert_eq!(names(&disk, "log").len(), 3);
+}
+
+#[test]
+fn a_batch_larger_than_a_file_gets_a_file_of_its_own() {
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &options());
+    fill(&log, 1);
+    let large = batch(7, 1, 20_000);
+    append(&log, 1, large.clone()).unwrap();
+    fill(&log, 1);
+    log.house_step(NOW).unwrap();
+    assert_eq!(names(&disk, "log").len(), 3);
+    let log = start(&disk, &options());
+    assert_eq!(read_all(&log, 1)[1], (1, stored(&large, 1, 0)));
+}
+
+#[test]
+fn dead_files_are_freed_oldest_first_and_their_bytes_never_come_back() {
+    let disk = SimDisk::new(1);
+    let options = LogOptions { recycled_files: 1, tail_cache_bytes: 0, ..options() };
+    let log = start(&disk, &options);
+    fill(&log, 60);
+    log.house_step(NOW).unwrap();
+    let logs = names(&disk, "log");
+    log.set_log_start(ONE, Offset(40)).unwrap();
+    log.house_step(NOW).unwrap();
+    assert_eq!(names(&disk, "log"), logs, "the log start is not durable yet");
+    settle(&log);
+    log.house_step(NOW).unwrap();
+    let left = names(&disk, "log");
+    assert!(left.len() < logs.len() && logs.ends_with(&left), "{left:?} of {logs:?}");
+    assert_eq!(names(&disk, "queues").len(), left.len() - 1);
+    assert_eq!(names(&disk, "spare").len(), 1, "one is kept, the others are gone");
+
+    let kept = read_all(&log, 1);
+    assert_eq!(kept[0].0, 40);
+    fill(&log, 20);
+    assert_eq!(names(&disk, "spare").len(), 0, "the spare is in use again");
+    let now = read_all(&log, 1);
+    assert_eq!(now[..kept.len()], kept);
+    // The recycled file holds intact frames of its former life; a crash must not find them.
+    disk.kill();
+    let log = start(&disk, &options);
+    assert_eq!(read_all(&log, 1), now);
+}
+
+#[test]
+fn a_file_that_is_being_read_is_not_used_again() {
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &LogOptions { tail_cache_bytes: 0, ..options() });
+    fill(&log, 30);
+    log.house_step(NOW).unwrap();
+    let slow_reader = plan(&log, 1, 0, 5000).unwrap();
+    assert!(slow_reader.parts.iter().all(|part| matches!(part, ReadPart::File { .. })));
+    let expected = slow_reader.materialize().unwrap();
+    log.set_log_start(ONE, Offset(30)).unwrap();
+    settle(&log);
+    let logs = names(&disk, "log").len();
+    log.house_step(NOW).unwrap();
+    assert!(names(&disk, "spare").len() < logs - 1, "the file in use is unlinked, not kept");
+    fill(&log, 30);
+    assert_eq!(slow_reader.materialize().unwrap(), expected);
+}
+
+#[test]
+fn dropped_partitions_free_their_files() {
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &options());
+    fill(&log, 30);
+    log.house_step(NOW).unwrap();
+    log.drop_partition(ONE).unwrap();
+    settle(&log);
+    log.house_step(NOW).unwrap();
+    assert_eq!(names(&disk, "log").len(), 1);
+    assert_eq!(log.partitions(), []);
+}
+
+#[test]
+fn a_lost_or_damaged_index_is_rebuilt_from_the_file() {
+    for damage in ["removed", "header", "directory", "state"] {
+        let disk = SimDisk::new(1);
+        let log = start(&disk, &options());
+        fill(&log, 60);
+        log.house_step(NOW).unwrap();
+        let expected = read_all(&log, 1);
+        settle(&log);
+        let index = format!("/data/shared/{}.queues", names(&disk, "queues")[1]);
+        let index = Path::new(&index);
+        let bytes = disk.read_file(index).unwrap().len() as u64;
+        match damage {
+            "removed" => disk.remove(index).unwrap(),
+            "header" => disk.flip(index, 20, 1).unwrap(),
+            "directory" => disk.flip(index, 70, 1).unwrap(),
+            _ => disk.flip(index, bytes - 1, 1).unwrap(),
+        }
+        disk.kill();
+        let log = start(&disk, &options());
+        assert_eq!(read_all(&log, 1), expected, "{damage}");
+        assert_eq!(log.ends(ONE).unwrap().end, Offset(60));
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_ignored() {
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &options());
+    fill(&log, 5);
+    let expected = read_all(&log, 1);
+    log.close().unwrap();
+    let checkpoint = format!("/data/shared/{}.checkpoint", names(&disk, "checkpoint")[0]);
+    disk.flip(Path::new(&checkpoint), 80, 1).unwrap();
+    let log = start(&disk, &options());
+    assert_eq!(read_all(&log, 1), expected);
+}
+
+#[test]
+fn an_idle_log_touches_no_disk() {
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &options());
+    log.house_step(NOW).unwrap();
+    let before = disk.changes();
+    for _ in 0..3 {
+        log.write_step().unwrap();
+        log.sync_step().unwrap();
+        log.house_step(NOW).unwrap();
+    }
+    assert_eq!(disk.changes(), before);
+    assert_eq!(disk.count(Operation::Rename), 0);
+}
+
+#[test]
+fn one_drain_of_many_partitions_is_one_write_and_one_sync() {
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &LogOptions { file_bytes: 1 << 20, ..options() });
+    (0..100).for_each(|number| log.open_partition(PartitionNumber(number)));
+    let request: Vec<_> = (0..100).map(|number| (number, batch(number.into(), 1, 100))).collect();
+    append_all(&log, &request);
+    append_all(&log, &request);
+    let (writes, syncs) = (disk.count(Operation::Write), disk.count(Operation::Sync));
+    settle(&log);
+    assert_eq!((disk.count(Operation::Write) - writes, disk.count(Operation::Sync) - syncs), (1, 1));
+}
