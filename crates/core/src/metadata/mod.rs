@@ -39,4 +39,6 @@ pub use record::{Change, ConfigOwner, FEATURE_LEVEL, MetadataRecord, PartitionRe
 pub use topic_id::{IdSource, RandomIds, parse_topic_id};
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod node_tests;

@@ -14,7 +14,7 @@ use super::error::{
 use super::image::{MetadataImage, TopicImage};
 use super::name::OFFSETS_TOPIC;
 use super::published::Published;
-use super::raft::RaftLog;
+use super::raft::{LogLimits, RaftLog};
 use super::record::{Change, MetadataRecord};
 use super::topic_id::{IdSource, RandomIds};
 use crate::config::BrokerConfig;
@@ -73,10 +73,19 @@ impl Metadata {
 
     /// As [`Metadata::open`], with another source of ids.
     pub async fn open_with_ids(options: MetadataOptions, ids: Arc<dyn IdSource>) -> Result<Arc<Metadata>, MetadataOpenError> {
+        Metadata::open_with_limits(options, ids, LogLimits::default()).await
+    }
+
+    /// As [`Metadata::open_with_ids`], with other limits of the log.
+    pub(super) async fn open_with_limits(
+        options: MetadataOptions,
+        ids: Arc<dyn IdSource>,
+        limits: LogLimits,
+    ) -> Result<Arc<Metadata>, MetadataOpenError> {
         let MetadataOptions { dir, node, disk, static_config, listener, clock: _ } = options;
         let empty = MetadataImage::empty(static_config.clone());
         let published = Arc::new(Published::new(empty.clone(), listener));
-        let log = Arc::new(RaftLog::open(disk, dir, node, published.clone()).await?);
+        let log = Arc::new(RaftLog::open(disk, dir, node, published.clone(), limits).await?);
         let metadata = Metadata { published, log, ids, deciding: Arc::default() };
         if let Err(error) = metadata.register(node, &static_config).await {
             metadata.close().await;

@@ -28,8 +28,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A snapshot is written when the journal has grown by this much since the last one, in bytes.
-const SNAPSHOT_AFTER_BYTES: u64 = 8 << 20;
+/// How large the log's parts grow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogLimits {
+    /// A journal segment is followed by a new one when it is longer than this, in bytes.
+    pub(super) segment_bytes: u64,
+    /// A snapshot is written when the journal has grown by this much since the last one, in bytes.
+    pub(super) snapshot_after_bytes: u64,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        LogLimits { segment_bytes: 4 << 20, snapshot_after_bytes: 8 << 20 }
+    }
+}
+
 /// Free space that must remain for the journal and a snapshot, in bytes; below it changes are refused.
 const RESERVE_BYTES: u64 = 32 << 20;
 /// How long a node waits at start until it leads and has applied its log.
@@ -42,6 +55,7 @@ pub(super) struct RaftLog {
     snapshots: Arc<Snapshots>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    limits: LogLimits,
     /// Bytes the journal had been given when a snapshot was last begun.
     snapshot_at: AtomicU64,
 }
@@ -53,10 +67,11 @@ impl RaftLog {
         dir: PathBuf,
         node: NodeId,
         published: Arc<Published>,
+        limits: LogLimits,
     ) -> Result<RaftLog, MetadataOpenError> {
         let empty = published.image();
         let (place, place_disk) = (dir.clone(), disk.clone());
-        let read = tokio::task::spawn_blocking(move || read_disk(place_disk, &place)).await;
+        let read = tokio::task::spawn_blocking(move || read_disk(place_disk, &place, limits)).await;
         let (snapshots, snapshot, journal) = read.map_err(|error| MetadataOpenError::Raft(error.to_string()))??;
         if let Some(snapshot) = &snapshot {
             published.publish(fold(&empty, &snapshot.records, snapshot.meta.applied)?);
@@ -68,7 +83,7 @@ impl RaftLog {
         let machine = StateMachine::new(published, snapshots.clone(), (*empty).clone(), meta);
         let raft = RaftNode::new(raft_id(node), Arc::new(library_config()), Alone, store, machine).await;
         let raft = raft.map_err(raft_error)?;
-        let log = RaftLog { raft, journal, snapshots, disk, dir, snapshot_at: AtomicU64::new(0) };
+        let log = RaftLog { raft, journal, snapshots, disk, dir, limits, snapshot_at: AtomicU64::new(0) };
         match log.lead(node).await {
             Ok(()) => Ok(log),
             Err(error) => {
@@ -143,7 +158,7 @@ impl RaftLog {
 
     async fn snapshot_if_due(&self) {
         let written = self.journal.lock().written_bytes();
-        if written - self.snapshot_at.load(Ordering::Relaxed) < SNAPSHOT_AFTER_BYTES {
+        if written - self.snapshot_at.load(Ordering::Relaxed) < self.limits.snapshot_after_bytes {
             return;
         }
         self.snapshot_at.store(written, Ordering::Relaxed);
@@ -187,7 +202,7 @@ fn raft_error(error: impl std::fmt::Display) -> MetadataOpenError {
 
 type OnDisk = (Snapshots, Option<Snapshot>, Journal);
 
-fn read_disk(disk: Arc<dyn Disk>, dir: &Path) -> Result<OnDisk, MetadataOpenError> {
+fn read_disk(disk: Arc<dyn Disk>, dir: &Path, limits: LogLimits) -> Result<OnDisk, MetadataOpenError> {
     let failed = |error| MetadataOpenError::Io { path: dir.to_owned(), error };
     disk.create_dir_all(dir).map_err(failed)?;
     if let Some(parent) = dir.parent() {
@@ -195,7 +210,7 @@ fn read_disk(disk: Arc<dyn Disk>, dir: &Path) -> Result<OnDisk, MetadataOpenErro
     }
     let snapshots = Snapshots::new(disk.clone(), dir.to_owned());
     let snapshot = snapshots.load()?;
-    let journal = Journal::open(disk, dir.to_owned())?;
+    let journal = Journal::open(disk, dir.to_owned(), limits.segment_bytes)?;
     let covered = snapshot.as_ref().and_then(|snapshot| snapshot.meta.last).map_or(0, |id| id.index + 1);
     let purged = journal.purged().map_or(0, |id| id.index + 1);
     match purged > covered {

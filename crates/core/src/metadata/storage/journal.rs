@@ -13,9 +13,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A segment is followed by a new one when it is longer than this, in bytes.
-const SEGMENT_BYTES: u64 = 4 << 20;
-
 /// The journal of one node.
 pub(in crate::metadata) struct Journal {
     disk: Arc<dyn Disk>,
@@ -29,6 +26,8 @@ pub(in crate::metadata) struct Journal {
     last: Option<EntryId>,
     /// All bytes of segments found and frames written since.
     written_bytes: u64,
+    /// A segment is followed by a new one when it is longer than this, in bytes.
+    segment_bytes: u64,
     /// Set by closing, and by the first failed write: what is on disk is then unknown, and nothing more is written.
     failed: bool,
 }
@@ -44,7 +43,7 @@ struct EntriesPlace {
 
 impl Journal {
     /// Reads the journal in `dir`, or begins one.
-    pub(in crate::metadata) fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Journal, MetadataOpenError> {
+    pub(in crate::metadata) fn open(disk: Arc<dyn Disk>, dir: PathBuf, segment_bytes: u64) -> Result<Journal, MetadataOpenError> {
         let names = disk.list(&dir).map_err(|error| io_error(&dir, error))?;
         let mut sequences: Vec<u64> = names.iter().filter_map(|name| segment_sequence(name)).collect();
         sequences.sort_unstable();
@@ -57,6 +56,7 @@ impl Journal {
             purged: None,
             last: None,
             written_bytes: 0,
+            segment_bytes,
             failed: false,
         };
         let last = sequences.last().copied();
@@ -230,7 +230,7 @@ impl Journal {
     }
 
     fn write_frame(&mut self, frame: &Frame) -> io::Result<(u64, FramePlace)> {
-        let full = self.segments.back().map(|segment| (segment.sequence, segment.length >= SEGMENT_BYTES));
+        let full = self.segments.back().map(|segment| (segment.sequence, segment.length >= self.segment_bytes));
         if let Some((sequence, true)) = full {
             let first = Frame::Start { vote: self.vote, purged: self.purged };
             let segment = Segment::create(&*self.disk, &self.dir, sequence + 1, &first)?;

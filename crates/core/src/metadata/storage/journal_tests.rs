@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::Path;
 
 fn open(dir: &Path) -> Result<Journal, MetadataOpenError> {
-    Journal::open(Arc::new(RealDisk), dir.to_owned())
+    Journal::open(Arc::new(RealDisk), dir.to_owned(), 4 << 20)
 }
 
 fn id(term: u64, index: u64) -> EntryId {
