@@ -2,13 +2,17 @@
 
 use bytes::BytesMut;
 use duolog_log::ReadPart;
-use duolog_wire::kafka::{DecodeError, Decoder, EncodeError, Encoder};
+use duolog_wire::kafka::{DecodeError, Decoder, EncodeError, Encoder, frame};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::Services;
+use crate::session::FetchSessions;
+
+/// Room for an ordinary response, in bytes.
+const RESPONSE_BYTES: usize = 256;
 
 /// What is known of the connection a request came on.
 #[derive(Debug)]
@@ -18,14 +22,13 @@ pub(crate) struct Peer {
     pub(crate) remote: SocketAddr,
     /// The listener's advertised host and port, if configured.
     pub(crate) advertised: Option<(String, u16)>,
-    /// Unique for the life of the process.
-    pub(crate) connection: u64,
 }
 
 /// One request: its header's fields and the whole frame.
 pub(crate) struct Call {
     pub(crate) services: Arc<Services>,
     pub(crate) peer: Arc<Peer>,
+    pub(crate) sessions: Arc<FetchSessions>,
     pub(crate) api_key: i16,
     pub(crate) version: i16,
     pub(crate) correlation: i32,
@@ -55,7 +58,7 @@ pub(crate) enum Reply {
     Silence,
 }
 
-/// An encoded response, without its length prefix.
+/// An encoded response. The size in front is filled in when it is sent.
 pub(crate) struct Message {
     pub(crate) encoder: Encoder,
     /// One entry for each cut of the encoder, in order.
@@ -79,10 +82,31 @@ impl Call {
         Decoder::new(&self.frame[self.body..])
     }
 
-    /// Starts the response: an encoder that holds the response header already.
+    /// Starts the response: an encoder that holds room for the size, and the response header.
     pub(crate) fn response(&self) -> Encoder {
-        let mut encoder = Encoder::new();
-        duolog_wire::kafka::frame::encode_response_header(&mut encoder, self.api_key, self.version, self.correlation);
+        ResponseStart { api_key: self.api_key, version: self.version, correlation: self.correlation }.encoder()
+    }
+
+    /// What is needed to start the response, for handlers that give the frame away first.
+    pub(crate) fn response_start(&self) -> ResponseStart {
+        ResponseStart { api_key: self.api_key, version: self.version, correlation: self.correlation }
+    }
+}
+
+/// The fields of a request from which its response's header follows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ResponseStart {
+    pub(crate) api_key: i16,
+    pub(crate) version: i16,
+    pub(crate) correlation: i32,
+}
+
+impl ResponseStart {
+    pub(crate) fn encoder(self) -> Encoder {
+        let mut encoder = Encoder::with_capacity(RESPONSE_BYTES);
+        frame::begin_frame(&mut encoder);
+        frame::encode_response_header(&mut encoder, self.api_key, self.version, self.correlation)
+            .expect("a response header has no field that a version could lack");
         encoder
     }
 }
@@ -93,4 +117,3 @@ impl Reply {
         Reply::Message(Message { encoder, external: Vec::new() })
     }
 }
-

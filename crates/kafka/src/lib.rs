@@ -1,7 +1,32 @@
 //! The Kafka front end: connections, and one file for each request kind.
 //!
 //! bytes -> frame -> typed request -> `api/pNN_name.rs` -> `duolog_core` -> reply. Nothing here keeps state of its
-//! own except what belongs to a connection (fetch sessions, identity). Core errors become Kafka's codes in `error` only.
+//! own except what belongs to clients' connections (fetch sessions, identity). Core errors become Kafka's codes in
+//! `error` only.
 
 mod api;
 mod call;
+mod connection;
+mod error;
+mod frames;
+mod limits;
+mod listener;
+mod matrix;
+mod output;
+mod server;
+mod session;
+
+pub use limits::ConnectionLimits;
+pub use listener::Listener;
+pub use matrix::protocol_matrix;
+pub use server::KafkaServer;
+
+use duolog_core::broker::Broker;
+use duolog_core::group::GroupCoordinator;
+use std::sync::Arc;
+
+/// What requests are answered from.
+pub struct Services {
+    pub broker: Arc<Broker>,
+    pub groups: Arc<GroupCoordinator>,
+}

@@ -85,6 +85,8 @@ pub enum ProduceError {
     FencedProducer { current: ProducerEpoch, got: ProducerEpoch },
     #[error("leader epoch {got} is older than {current}")]
     FencedLeader { current: LeaderEpoch, got: LeaderEpoch },
+    #[error("{in_sync} replicas are in sync, the topic wants {least}")]
+    NotEnoughReplicas { in_sync: usize, least: i32 },
     #[error("the disk is full: free space is at the reserve of {reserve_bytes} bytes")]
     DiskFull { reserve_bytes: u64 },
     #[error("{queued_bytes} bytes wait for the disk already")]
@@ -137,7 +139,7 @@ impl Broker {
         let mut accepted = Vec::with_capacity(batches.len());
         let mut wait = Wait::Nothing;
         for batch in batches {
-            match self.prepare(&mut buffer, batch, origin, now) {
+            match self.prepare(&mut buffer, batch, acks, origin, now) {
                 Ok((append, log_append_time)) => {
                     wait = wait.max(wait_for(acks, batch.topic.config.flush));
                     accepted.push(append);
@@ -163,12 +165,17 @@ impl Broker {
         &self,
         buffer: &mut BytesMut,
         batch: &ProduceBatch,
+        acks: Acks,
         origin: Origin,
         now: TimestampMs,
     ) -> Result<(AppendBatch, Option<TimestampMs>), ProduceError> {
         let partition = batch.topic.partition(batch.partition).ok_or(ProduceError::UnknownPartition)?;
         if batch.topic.internal && origin == Origin::Client {
             return Err(ProduceError::InternalTopic { topic: batch.topic.name.clone() });
+        }
+        let (in_sync, least) = (partition.in_sync.len(), batch.topic.config.min_insync_replicas);
+        if acks == Acks::All && (in_sync as i64) < i64::from(least) {
+            return Err(ProduceError::NotEnoughReplicas { in_sync, least });
         }
         let checked = validate::check(buffer, batch.range.clone(), &batch.topic, origin, now)?;
         if origin == Origin::Client {

@@ -62,10 +62,7 @@ impl Broker {
         }
         let limits = ReadLimits { upto: ends.high_watermark, max_bytes, at_least_one };
         match self.log.read(image.number, from, limits) {
-            Ok(plan) => {
-                self.metrics.bytes_out.add(plan.bytes as u64);
-                Ok(Fetched { plan, ends })
-            }
+            Ok(plan) => Ok(Fetched { plan, ends }),
             Err(error) => Err(fetch_error(error, ends)),
         }
     }

@@ -1,0 +1,310 @@
+//! Fetch (1): reads record batches, waiting for them if asked to.
+//!
+//! *Behavior*: answers at once if there are `min_bytes`, if a partition has an error, or if the client does not wait;
+//! else when enough has arrived or `max_wait` is over. Partitions take turns in who is read first. The first batch found
+//! is given whole even if it is larger than the limits (KIP-74). Batches are not decoded: the reply is a list of
+//! places in memory and in files. Sessions are those of KIP-227. A request of a follower is refused.
+//!
+//! *Version notes*: 4-18. From 7 on sessions, from 9 on leader epochs, from 12 on diverging epochs (KIP-595), from 13 on
+//! topic ids. The high watermark that version 18 brings matters to followers only.
+
+use super::Api;
+use crate::call::{Call, CallError, Handled, Message, Reply, ResponseStart};
+use crate::error;
+use crate::session::{Entry, Session, SessionGuard};
+use duolog_base::{LeaderEpoch, NodeId, PartitionIndex};
+use duolog_core::broker::{Broker, FetchError, PartitionEnds};
+use duolog_core::metadata::{PartitionImage, TopicImage};
+use duolog_log::{ReadPart, ReadPlan};
+use duolog_wire::kafka::messages::fetch_request::FetchRequest;
+use duolog_wire::kafka::messages::fetch_response::{
+    EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+};
+use duolog_wire::kafka::{ErrorCode, Records};
+use std::time::Duration;
+use tokio::time::Instant;
+
+pub(super) const API: Api = Api { key: 1, name: "Fetch", min: 4, max: 18, handle };
+
+/// From this version on topics are named by id.
+const BY_ID_FROM: i16 = 13;
+/// From this version on an error may name the leader.
+const LEADER_FROM: i16 = 12;
+/// The isolation level that shows committed transactions only.
+const READ_COMMITTED: i8 = 1;
+
+fn handle(call: Call) -> Handled {
+    Handled::InOrder(Box::pin(fetch(call)))
+}
+
+/// What bounds and ends a fetch.
+struct Limits {
+    max_bytes: usize,
+    min_bytes: usize,
+    deadline: Option<Instant>,
+}
+
+async fn fetch(call: Call) -> Result<Reply, CallError> {
+    let start = call.response_start();
+    let broker = call.services.broker.clone();
+    let (mut guard, limits, committed) = {
+        let mut decoder = call.decoder();
+        let request = FetchRequest::decode(&mut decoder, call.version)?;
+        if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
+            return refuse(start, ErrorCode::InvalidRequest);
+        }
+        let by_id = call.version >= BY_ID_FROM;
+        match call.sessions.begin(&request, by_id, broker.clock().monotonic_ms()) {
+            Ok(guard) => (guard, limits(&request, &broker), request.isolation_level == READ_COMMITTED),
+            Err(code) => return refuse(start, code),
+        }
+    };
+    // A session may be long: the frame is not needed while it waits.
+    drop(call);
+    let found = wait_and_read(&broker, &mut guard, &limits).await;
+    respond(start, &broker, &mut guard, found, committed)
+}
+
+fn limits(request: &FetchRequest<'_>, broker: &Broker) -> Limits {
+    let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(broker.config().fetch_max_bytes);
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    Limits {
+        max_bytes,
+        // More than fits will never be there.
+        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
+        deadline: (!wait.is_zero()).then(|| Instant::now() + wait),
+    }
+}
+
+fn refuse(start: ResponseStart, code: ErrorCode) -> Result<Reply, CallError> {
+    let mut encoder = start.encoder();
+    FetchResponse { error_code: code as i16, ..Default::default() }.encode(&mut encoder, start.version)?;
+    Ok(Reply::plain(encoder))
+}
+
+/// What was read for one partition.
+struct Found {
+    /// Index of the session's entry.
+    entry: usize,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Read { plan: ReadPlan, ends: PartitionEnds },
+    Diverging { epoch: LeaderEpoch, end: i64, ends: PartitionEnds },
+    Failed { code: ErrorCode, leader: Option<(NodeId, LeaderEpoch)> },
+}
+
+struct Round {
+    found: Vec<Found>,
+    bytes: usize,
+    /// Something must be told at once.
+    urgent: bool,
+}
+
+async fn wait_and_read(broker: &Broker, guard: &mut SessionGuard, limits: &Limits) -> Vec<Found> {
+    let mut round = read_all(broker, guard.session_mut(), limits);
+    let Some(deadline) = limits.deadline else { return round.found };
+    if round.urgent || round.bytes >= limits.min_bytes {
+        return round.found;
+    }
+    let watch = broker.watch(watched(guard.session()));
+    let mut stopping = broker.stopping();
+    let mut images = broker.metadata().changes();
+    let mut over = false;
+    loop {
+        // Reads after the registration, so that nothing that arrives is missed; and once more when time is over.
+        round = read_all(broker, guard.session_mut(), limits);
+        if over || round.urgent || round.bytes >= limits.min_bytes {
+            return round.found;
+        }
+        tokio::select! {
+            biased;
+            () = watch.changed() => {}
+            _ = images.changed() => {}
+            _ = stopping.wait_for(|stopping| *stopping) => over = true,
+            () = tokio::time::sleep_until(deadline) => over = true,
+        }
+    }
+}
+
+/// The partitions whose growth can end the wait.
+fn watched(session: &Session) -> impl Iterator<Item = (duolog_base::PartitionNumber, duolog_core::config::FlushMode)> {
+    session.entries.iter().filter_map(|entry| {
+        let topic = session.topics.get(entry.topic as usize)?.image.as_ref()?;
+        Some((topic.partition(PartitionIndex(entry.partition))?.number, topic.config.flush))
+    })
+}
+
+/// Reads every partition of the session once, beginning with the one whose turn it is.
+fn read_all(broker: &Broker, session: &mut Session, limits: &Limits) -> Round {
+    session.resolve(&broker.image());
+    let mut round = Round { found: Vec::with_capacity(session.entries.len()), bytes: 0, urgent: false };
+    let count = session.entries.len();
+    let mut turn = session.turn;
+    for step in 0..count {
+        let at = (session.turn + step) % count;
+        let outcome =
+            read_one(broker, session, &session.entries[at], limits.max_bytes.saturating_sub(round.bytes), round.bytes == 0);
+        match &outcome {
+            Outcome::Read { plan, .. } => {
+                if plan.bytes > 0 {
+                    // The partition after the last one that gave something is the first next time.
+                    turn = at + 1;
+                }
+                round.bytes += plan.bytes;
+            }
+            Outcome::Diverging { .. } | Outcome::Failed { .. } => round.urgent = true,
+        }
+        round.found.push(Found { entry: at, outcome });
+    }
+    session.turn = turn;
+    round
+}
+
+fn read_one(broker: &Broker, session: &Session, entry: &Entry, room: usize, at_least_one: bool) -> Outcome {
+    let failed = |code| Outcome::Failed { code, leader: None };
+    let Some(topic) = session.topics.get(entry.topic as usize).and_then(|topic| topic.image.as_deref()) else {
+        return failed(session.unknown_topic());
+    };
+    let index = PartitionIndex(entry.partition);
+    let Some(partition) = topic.partition(index) else { return failed(ErrorCode::UnknownTopicOrPartition) };
+    if let Err(code) = check_epoch(partition, entry.leader_epoch) {
+        return Outcome::Failed { code, leader: Some((partition.leader, partition.leader_epoch)) };
+    }
+    if let Some(diverging) = diverging(broker, topic, entry) {
+        return diverging;
+    }
+    let max_bytes = usize::try_from(entry.max_bytes).unwrap_or(0).min(room);
+    match broker.read(topic, index, entry.from, max_bytes, at_least_one) {
+        Ok(fetched) => Outcome::Read { plan: fetched.plan, ends: fetched.ends },
+        Err(error) => {
+            if let FetchError::Io(error) = &error {
+                tracing::error!(topic = topic.name, partition = entry.partition, %error, "reading failed");
+            }
+            failed(error::fetch(&error))
+        }
+    }
+}
+
+/// A client that knows another leader epoch has stale metadata, or this node has (KIP-320).
+pub(super) fn check_epoch(partition: &PartitionImage, known: LeaderEpoch) -> Result<(), ErrorCode> {
+    match known {
+        LeaderEpoch::NONE => Ok(()),
+        known if known < partition.leader_epoch => Err(ErrorCode::FencedLeaderEpoch),
+        known if known > partition.leader_epoch => Err(ErrorCode::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
+/// Whether what the client has fetched last is no part of this log (KIP-595).
+fn diverging(broker: &Broker, topic: &TopicImage, entry: &Entry) -> Option<Outcome> {
+    if entry.last_fetched_epoch < LeaderEpoch(0) {
+        return None;
+    }
+    let index = PartitionIndex(entry.partition);
+    match broker.epoch_end(topic, index, entry.last_fetched_epoch) {
+        Ok(Some(end)) if end.epoch < entry.last_fetched_epoch || end.end < entry.from => {
+            let ends = broker.ends(topic, index)?;
+            Some(Outcome::Diverging { epoch: end.epoch, end: end.end.0, ends })
+        }
+        Ok(Some(_)) => None,
+        Ok(None) => Some(Outcome::Failed { code: ErrorCode::OffsetOutOfRange, leader: None }),
+        Err(error) => Some(Outcome::Failed { code: error::lookup(&error), leader: None }),
+    }
+}
+
+fn respond(
+    start: ResponseStart,
+    broker: &Broker,
+    guard: &mut SessionGuard,
+    mut found: Vec<Found>,
+    committed: bool,
+) -> Result<Reply, CallError> {
+    let session = guard.session_mut();
+    found.retain(|found| must_tell(session, found));
+    found.sort_by_key(|found| session.entries[found.entry].topic);
+    let mut external: Vec<Vec<ReadPart>> = Vec::new();
+    let mut bytes_out = 0;
+    let mut responses: Vec<FetchableTopicResponse<'_>> = Vec::new();
+    let mut last_topic = None;
+    for Found { entry, outcome } in found {
+        let entry = &session.entries[entry];
+        let data = partition_data(entry, &outcome, committed, start.version);
+        if let Outcome::Read { plan, .. } = outcome
+            && plan.bytes > 0
+        {
+            bytes_out += plan.bytes;
+            external.push(plan.parts);
+        }
+        if last_topic != Some(entry.topic) {
+            last_topic = Some(entry.topic);
+            let topic = &session.topics[entry.topic as usize];
+            responses.push(FetchableTopicResponse { topic: &topic.name, topic_id: topic.id, partitions: Vec::new() });
+        }
+        responses.last_mut().expect("pushed above").partitions.push(data);
+    }
+    let mut encoder = start.encoder();
+    FetchResponse { session_id: session.id, responses, ..Default::default() }.encode(&mut encoder, start.version)?;
+    broker.metrics().bytes_out.add(bytes_out as u64);
+    Ok(Reply::Message(Message { encoder, external }))
+}
+
+/// Whether an incremental response names the partition; notes what the client is told.
+fn must_tell(session: &mut Session, found: &Found) -> bool {
+    let incremental = session.incremental;
+    let entry = &mut session.entries[found.entry];
+    match &found.outcome {
+        Outcome::Read { plan, ends } => {
+            let now = Some((ends.high_watermark.0, ends.log_start.0));
+            let changed = entry.told != now;
+            entry.told = now;
+            !incremental || plan.bytes > 0 || changed
+        }
+        Outcome::Diverging { .. } | Outcome::Failed { .. } => {
+            // Told again when it is over.
+            entry.told = None;
+            true
+        }
+    }
+}
+
+fn partition_data(entry: &Entry, outcome: &Outcome, committed: bool, version: i16) -> PartitionData<'static> {
+    let empty = PartitionData {
+        partition_index: entry.partition,
+        high_watermark: -1,
+        last_stable_offset: -1,
+        log_start_offset: -1,
+        aborted_transactions: committed.then(Vec::new),
+        preferred_read_replica: -1,
+        records: Some(Records::Borrowed(&[])),
+        ..Default::default()
+    };
+    let with_ends = |ends: &PartitionEnds, data: PartitionData<'static>| PartitionData {
+        high_watermark: ends.high_watermark.0,
+        last_stable_offset: ends.last_stable.0,
+        log_start_offset: ends.log_start.0,
+        ..data
+    };
+    match outcome {
+        Outcome::Read { plan, ends } => {
+            let records = match plan.bytes {
+                0 => Records::Borrowed(&[]),
+                bytes => Records::External(bytes),
+            };
+            with_ends(ends, PartitionData { records: Some(records), ..empty })
+        }
+        Outcome::Diverging { epoch, end, ends } => {
+            let diverging_epoch = EpochEndOffset { epoch: epoch.0, end_offset: *end };
+            with_ends(ends, PartitionData { diverging_epoch, ..empty })
+        }
+        Outcome::Failed { code, leader } => {
+            let leader = leader.filter(|_| version >= LEADER_FROM);
+            let current_leader = leader.map_or_else(LeaderIdAndEpoch::default, |(node, epoch)| LeaderIdAndEpoch {
+                leader_id: node.0,
+                leader_epoch: epoch.0,
+            });
+            PartitionData { error_code: *code as i16, current_leader, ..empty }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What clients may take up: every bound of a connection, by name.
+
+use duolog_core::config::BrokerConfig;
+use std::time::Duration;
+
+/// Bounds on connections and what is in flight on them. Past a bound nothing is read until there is room again.
+#[derive(Clone, Debug)]
+pub struct ConnectionLimits {
+    /// Largest request, in bytes: `socket.request.max.bytes`.
+    pub frame_bytes: usize,
+    /// Requests of one connection that wait for their answers.
+    pub requests_in_flight: usize,
+    /// Bytes of the requests of one connection that wait for their answers; one larger request is let through alone.
+    pub bytes_in_flight: usize,
+    /// Bytes of requests of all connections that wait for their answers.
+    pub total_bytes_in_flight: usize,
+    /// Open connections: `max.connections`.
+    pub connections: usize,
+    /// A connection on which nothing was received for so long is closed: `connections.max.idle.ms`.
+    pub idle: Duration,
+    /// How long pending answers may take when the server stops.
+    pub stop_grace: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        ConnectionLimits {
+            frame_bytes: 100 << 20,
+            requests_in_flight: 512,
+            bytes_in_flight: 128 << 20,
+            total_bytes_in_flight: 1 << 30,
+            connections: 100_000,
+            idle: Duration::from_secs(600),
+            stop_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+impl ConnectionLimits {
+    /// The bounds that the configuration names; the others are as [`ConnectionLimits::default`] has them.
+    pub fn from_config(config: &BrokerConfig) -> ConnectionLimits {
+        let limits = ConnectionLimits::default();
+        ConnectionLimits {
+            frame_bytes: config.request_max_bytes,
+            total_bytes_in_flight: limits.total_bytes_in_flight.max(config.request_max_bytes),
+            connections: config.max_connections,
+            idle: Duration::from_millis(config.connections_max_idle_ms),
+            ..limits
+        }
+    }
+}
