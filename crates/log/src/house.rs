@@ -30,6 +30,9 @@ impl Log {
     pub fn house_step(&self, _now: TimestampMs) -> Result<(), LogFailure> {
         self.prepare_step()?;
         let mut house = self.house.lock();
+        if self.is_closed()? {
+            return Ok(());
+        }
         while self.free_oldest(&mut house)? {}
         self.check_space()?;
         Ok(())
@@ -38,12 +41,21 @@ impl Log {
     /// The part of the housekeeping that the writer asks for: sealing and zero-filling.
     pub(crate) fn prepare_step(&self) -> Result<(), LogFailure> {
         let _house = self.house.lock();
-        if let Some(failure) = &self.state.lock().failure {
-            return Err(failure.clone());
+        if self.is_closed()? {
+            return Ok(());
         }
         while self.seal_oldest()? {}
         let spendable = self.check_space()?;
         self.zero_step(spendable)
+    }
+
+    /// Whether the files may belong to somebody else by now.
+    fn is_closed(&self) -> Result<bool, LogFailure> {
+        let state = self.state.lock();
+        match &state.failure {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(state.stopping),
+        }
     }
 
     /// Looks at the free space and says how far appends may go; answers the bytes above the reserve.
@@ -69,7 +81,14 @@ impl Log {
             }
         };
         let path = queues_path(&self.dir, file.base);
-        let sealed = self.seal(&file, &full).map_err(|error| self.fail("seal", &path, error))?;
+        let sealed = match self.seal(&file, &full) {
+            // Nothing depends on the index being there soon: the entries stay in memory until there is room for it.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                tracing::warn!(path = %path.display(), "no space to seal a file");
+                return Ok(false);
+            }
+            result => result.map_err(|error| self.fail("seal", &path, error))?,
+        };
         let mut files = self.sealed.load().as_ref().clone();
         files.push(Arc::new(sealed));
         // Published before the entries go, so that a reader always finds them in one of the two.

@@ -30,7 +30,10 @@ impl Log {
 
     fn start_thread(self: &Arc<Self>, name: &str, role: fn(&Log)) -> io::Result<JoinHandle<()>> {
         let log = self.clone();
-        thread::Builder::new().name(name.into()).spawn(move || role(&log))
+        thread::Builder::new().name(name.into()).spawn(move || {
+            let _alarm = Alarm { log: &log };
+            role(&log);
+        })
     }
 
     fn repeat_writes(&self) {
@@ -95,6 +98,19 @@ impl Log {
             drop(state);
             // A failure has been told to everybody by the step itself, and ends the loop above.
             let _ = self.prepare_step();
+        }
+    }
+}
+
+/// Stops the log if its thread panics: otherwise those who wait for the thread would wait for ever.
+struct Alarm<'a> {
+    log: &'a Log,
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.log.fail("a step", &self.log.dir, io::Error::other("a thread of the log has panicked"));
         }
     }
 }

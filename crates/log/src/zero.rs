@@ -7,7 +7,7 @@ use crate::LogFailure;
 use crate::files::log_path;
 use crate::log::Log;
 use duolog_base::DiskFile;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 /// One portion. Synced before the next, so that a sync of the log finds little of it to write.
@@ -82,9 +82,11 @@ impl Log {
                 }
                 spendable_bytes -= bytes;
                 let slice = IoSlice::new(&zeros[..bytes as usize]);
-                fill.file
-                    .write_at(&[slice], portion.start)
-                    .map_err(|error| self.fail("zero-fill", &log_path(&self.dir, fill.base), error))?;
+                match fill.file.write_at(&[slice], portion.start) {
+                    // Somebody else took the space. Nothing is lost by filling less.
+                    Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(()),
+                    result => result.map_err(|error| self.fail("zero-fill", &log_path(&self.dir, fill.base), error))?,
+                }
                 fill.filled = portion.end;
                 (fill.base, fill.file.clone())
             };

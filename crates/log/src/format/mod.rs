@@ -10,6 +10,8 @@ pub mod file_header;
 pub mod frame;
 pub mod index;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 /// Version of everything in a data directory's `shared/`. A newer one than this is refused.
 pub const FORMAT_VERSION: u32 = 1;

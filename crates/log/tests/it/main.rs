@@ -11,3 +11,4 @@ mod files;
 mod idempotence;
 mod inspection;
 mod retention;
+mod together;
