@@ -1,0 +1,94 @@
+package interop;
+
+import static interop.Main.Scenario;
+
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.ExecutionException;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.DescribeClusterResult;
+import org.apache.kafka.clients.admin.FeatureMetadata;
+import org.apache.kafka.clients.admin.ProducerState;
+import org.apache.kafka.clients.admin.QuorumInfo;
+import org.apache.kafka.clients.producer.Producer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.Node;
+import org.apache.kafka.common.TopicPartition;
+
+/** What an administrator can ask about the cluster. */
+final class Cluster {
+    private Cluster() {}
+
+    static Map<String, Scenario> scenarios() {
+        Map<String, Scenario> all = new TreeMap<>();
+        all.put("cluster: one node that is reached where it says", Cluster::nodes);
+        all.put("cluster: a partition's size is known", Cluster::logDirs);
+        all.put("cluster: an idempotent producer is known to its partition", Cluster::producers);
+        all.put("cluster: the metadata quorum has a leader among its voters", Cluster::quorum);
+        all.put("cluster: finalized features lie within the supported ones", Cluster::features);
+        return all;
+    }
+
+    private static void nodes(Broker broker) throws Exception {
+        try (Admin admin = broker.admin()) {
+            DescribeClusterResult cluster = admin.describeCluster();
+            Check.that(!cluster.clusterId().get().isEmpty(), "the cluster has an id");
+            List<Node> nodes = List.copyOf(cluster.nodes().get());
+            Check.equal(1, nodes.size());
+            Check.equal("127.0.0.1", nodes.get(0).host());
+            Check.equal(nodes.get(0).id(), cluster.controller().get().id());
+        }
+    }
+
+    private static void logDirs(Broker broker) throws Exception {
+        String topic = broker.topic(1);
+        broker.fill(topic, 1, 100);
+        TopicPartition partition = new TopicPartition(topic, 0);
+        try (Admin admin = broker.admin()) {
+            int node = admin.describeCluster().nodes().get().iterator().next().id();
+            var directories = admin.describeLogDirs(List.of(node)).allDescriptions().get().get(node);
+            var holding = directories.values().stream().filter(one -> one.replicaInfos().containsKey(partition)).toList();
+            Check.equal(1, holding.size());
+            Check.equal(null, holding.get(0).error());
+            Check.that(holding.get(0).replicaInfos().get(partition).size() > 100, "a size of more than its values");
+            Check.equal(0L, holding.get(0).replicaInfos().get(partition).offsetLag());
+        }
+    }
+
+    private static void producers(Broker broker) throws Exception {
+        String topic = broker.topic(1);
+        TopicPartition partition = new TopicPartition(topic, 0);
+        try (Admin admin = broker.admin(); Producer<String, String> producer = broker.producer("enable.idempotence", true)) {
+            for (int number = 0; number < 3; number++) {
+                producer.send(new ProducerRecord<>(topic, "x")).get();
+            }
+            List<ProducerState> states = states(admin, partition);
+            Check.equal(1, states.size());
+            Check.equal(2, states.get(0).lastSequence());
+            Check.that(states.get(0).producerId() >= 0, "a producer id");
+        }
+    }
+
+    private static List<ProducerState> states(Admin admin, TopicPartition partition) throws InterruptedException, ExecutionException {
+        return admin.describeProducers(List.of(partition)).partitionResult(partition).get().activeProducers();
+    }
+
+    private static void quorum(Broker broker) throws Exception {
+        try (Admin admin = broker.admin()) {
+            QuorumInfo quorum = admin.describeMetadataQuorum().quorumInfo().get();
+            Check.that(quorum.voters().stream().anyMatch(voter -> voter.replicaId() == quorum.leaderId()), "the leader is a voter");
+            Check.that(quorum.highWatermark() >= 0, "a high watermark");
+        }
+    }
+
+    private static void features(Broker broker) throws Exception {
+        try (Admin admin = broker.admin()) {
+            FeatureMetadata features = admin.describeFeatures().featureMetadata().get();
+            features.finalizedFeatures().forEach((name, range) -> {
+                var supported = features.supportedFeatures().get(name);
+                Check.that(supported != null && supported.maxVersion() >= range.maxVersionLevel(), name);
+            });
+        }
+    }
+}
