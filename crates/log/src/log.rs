@@ -124,8 +124,13 @@ impl Log {
     ) -> Result<(Arc<Log>, RecoveryReport), OpenError> {
         let recovered = recover(disk.as_ref(), &dir, &options, now)?;
         let report = recovered.report.clone();
+        let damaged = recovered.damaged;
         let log = Arc::new(Log::new(disk, dir, options, observer, recovered));
-        log.check_space().map_err(|failure| OpenError::Io { path: failure.path, error: copy_of(&failure.error) })?;
+        let failed = |failure: LogFailure| OpenError::Io { path: failure.path, error: copy_of(&failure.error) };
+        if damaged {
+            log.write_checkpoint().map_err(failed)?;
+        }
+        log.check_space().map_err(failed)?;
         Ok((log, report))
     }
 

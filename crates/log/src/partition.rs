@@ -77,8 +77,14 @@ impl Partition {
         self.quarantine
     }
 
-    pub fn set_quarantine(&mut self, reason: &'static str) {
-        self.quarantine.get_or_insert(reason);
+    /// Frames of it are lost: it must not be served.
+    pub fn set_quarantine(&mut self) {
+        self.quarantine = Some("frames of it are damaged on disk");
+    }
+
+    pub fn quarantined(mut self) -> Partition {
+        self.set_quarantine();
+        self
     }
 
     /// Refuses leaders older than the newest known.

@@ -37,6 +37,8 @@ pub(crate) struct Recovered {
     pub end: u64,
     pub generation: u32,
     pub spares: Vec<PathBuf>,
+    /// Damage was found: what was concluded must be written down before the log is used.
+    pub damaged: bool,
     pub report: RecoveryReport,
 }
 
@@ -130,6 +132,7 @@ impl Recovery<'_> {
         self.report.files = self.bases.len();
         let active = self.read_files()?;
         self.load_state()?;
+        let damaged = self.damage.was_found();
         let quarantined = self.damage.conclude(&mut self.partitions);
         self.report.quarantined = quarantined;
         let end = active.as_ref().map_or_else(|| self.sealed.last().map_or(0, |last| last.end), |active| active.end);
@@ -151,6 +154,7 @@ impl Recovery<'_> {
             end,
             generation: self.generation,
             spares,
+            damaged,
             report: self.report,
         })
     }
@@ -321,7 +325,12 @@ impl Recovery<'_> {
             let partition = &self.partitions[&number];
             builder.begin(number.0, partition.next_offset());
             partition.unsealed().iter().for_each(|entry| builder.push(entry));
-            state::encode_partition(&mut section, number.0, partition);
+            // This file will not be scanned again, so the suspicion must be kept with it. What turns out to be unfounded is
+            // overruled by the checkpoint that ends an opening which found damage.
+            match self.damage.concerns(number) {
+                true => state::encode_partition(&mut section, number.0, &partition.clone().quarantined()),
+                false => state::encode_partition(&mut section, number.0, partition),
+            }
         }
         let sections = builder.finish(IndexKind::Sealed, self.generation, base, end, &section);
         let path = queues_path(self.dir, base);

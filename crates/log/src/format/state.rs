@@ -84,7 +84,7 @@ fn decode_partition(reader: &mut Reader<'_>) -> Option<(u32, Partition)> {
         partition.producers_mut().insert(id, producer);
     }
     if flags & QUARANTINED != 0 {
-        partition.set_quarantine("damage was found when the log was opened earlier");
+        partition.set_quarantine();
     }
     Some((number, partition))
 }

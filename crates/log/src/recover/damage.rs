@@ -72,6 +72,15 @@ impl Damage {
         }
     }
 
+    /// Whether a partition has lost a frame, or may have, as far as is known by now.
+    pub fn concerns(&self, number: PartitionNumber) -> bool {
+        self.quarantined.contains(&number) || self.holes.iter().any(|hole| hole.suspects.contains(&number))
+    }
+
+    pub fn was_found(&self) -> bool {
+        !self.quarantined.is_empty() || !self.holes.is_empty()
+    }
+
     /// The whole log was read: marks the partitions that must not be served.
     pub fn conclude(&mut self, partitions: &mut HashMap<PartitionNumber, Partition>) -> Vec<PartitionNumber> {
         for hole in self.holes.drain(..) {
@@ -79,7 +88,7 @@ impl Damage {
         }
         for number in &self.quarantined {
             tracing::error!(partition = number.0, "partition is quarantined: frames of it are damaged");
-            partitions.entry(*number).or_default().set_quarantine("frames of it are damaged on disk");
+            partitions.entry(*number).or_default().set_quarantine();
         }
         let mut all: Vec<_> =
             partitions.iter().filter(|(_, known)| known.quarantine().is_some()).map(|(number, _)| *number).collect();

@@ -119,14 +119,15 @@ fn closing_and_opening_at_random_moments_keeps_everything() {
 
 #[test]
 fn power_loss_while_a_killed_process_is_recovered_loses_and_damages_nothing() {
-    for seed in 0..15 {
+    for seed in 0..30 {
         for changes in 0..12 {
             let what = format!("seed {seed}, {changes} changes");
             let mut random = Random::new(seed);
             let disk = SimDisk::new(seed);
             let mut model = Model::default();
             let (log, _) = start(&disk, &small_files()).unwrap();
-            model.work(&log, &mut random, STEPS);
+            model.work(&log, &mut random, STEPS / 3);
+            model.leave_unsynced(&log, &mut random);
             disk.kill();
             disk.crash_after(changes);
             let interrupted = start(&disk, &small_files()).is_err();

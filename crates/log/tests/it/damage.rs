@@ -3,7 +3,7 @@
 use crate::model::{Model, PARTITIONS, start};
 use crate::scenario::*;
 use duolog_base::{Disk, PartitionNumber};
-use duolog_log::{AppendError, Log, OpenError, ReadError};
+use duolog_log::{AppendError, Log, LogOptions, OpenError, ReadError};
 use duolog_sim::{Random, SimDisk};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,6 +92,30 @@ fn a_damaged_frame_at_the_very_end_is_a_torn_tail_only_if_nothing_says_it_was_du
     disk.flip(&log_file(0), positions[5] + 70, 0).unwrap();
     let (_, quarantined) = reopen(&disk);
     assert_eq!(quarantined, [2]);
+}
+
+#[test]
+fn a_quarantine_outlives_the_sealing_of_the_damaged_file_and_any_number_of_crashes() {
+    let disk = SimDisk::new(1);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let small = || LogOptions { file_bytes: 2 << 10, ..options() };
+    let dir = Path::new("/data/shared");
+    let (log, _) = open(&shared, dir, small()).unwrap();
+    (0..3).for_each(|number| log.open_partition(PartitionNumber(number)));
+    for seed in 0..30 {
+        append(&log, seed % 3, batch(seed.into(), 1, 100)).unwrap();
+        settle(&log);
+    }
+    // The second batch, in a file that is full but not sealed.
+    disk.flip(&log_file(0), 64 + 64 + 264 + 36, 0).unwrap();
+    for changes in (0..30).chain([u64::MAX; 2]) {
+        disk.reboot(changes);
+        disk.crash_after(changes);
+        let Ok((log, report)) = open(&shared, dir, small()) else { continue };
+        assert_eq!(report.quarantined, [PartitionNumber(1)], "{changes} changes");
+        assert!(matches!(plan(&log, 1, 0, 100), Err(ReadError::Quarantined(_))));
+        assert_eq!((read_all(&log, 0).len(), read_all(&log, 2).len()), (10, 10));
+    }
 }
 
 #[test]

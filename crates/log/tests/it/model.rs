@@ -71,6 +71,14 @@ impl Model {
         true
     }
 
+    /// Leaves some batches written and not synced.
+    pub fn leave_unsynced(&mut self, log: &Log, random: &mut Random) {
+        for _ in 0..4 {
+            self.append(log, random);
+            log.write_step().unwrap();
+        }
+    }
+
     /// Everything is durable now.
     pub fn closed(&mut self, log: &Log) {
         self.acknowledged = self.acknowledged.max(log.durable_position());
