@@ -178,6 +178,6 @@ async fn watch_topics(broker: Arc<Broker>, groups: std::sync::Weak<GroupCoordina
 /// Names whose topic is not there any more, or is another one now.
 fn deleted_topics(old: &MetadataImage, new: &MetadataImage) -> BTreeSet<String> {
     let is_gone = |(name, id): &(&String, _)| new.topic(name).is_none_or(|topic| topic.id != *id);
-    let topics = old.topics.iter().map(|(name, topic)| (name, topic.id));
+    let topics = old.topics.values().map(|topic| (&topic.name, topic.id));
     topics.filter(is_gone).map(|(name, _)| name.clone()).collect()
 }

@@ -129,7 +129,7 @@ impl Acknowledged {
         for name in &self.deleted {
             assert!(image.topic(name).is_none(), "crash at {at}: {name} is back");
         }
-        for name in image.topics.keys() {
+        for name in image.topics.values().map(|topic| &topic.name) {
             assert!(self.topics.contains_key(name) || self.unknown.contains(name), "crash at {at}: {name} out of nothing");
         }
         if let Some(value) = self.retention_ms {

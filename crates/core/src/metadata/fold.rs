@@ -28,10 +28,14 @@ pub enum FoldError {
 
 /// The image after `records`, the last of which has index `applied`.
 pub fn fold(image: &MetadataImage, records: &[MetadataRecord], applied: u64) -> Result<MetadataImage, FoldError> {
-    let mut next = image.clone();
-    next.applied = applied;
-    records.iter().try_for_each(|record| next.take(record))?;
-    Ok(next)
+    fold_into(image.clone(), records, applied)
+}
+
+/// As [`fold`], of an image that nobody else needs.
+pub(super) fn fold_into(mut image: MetadataImage, records: &[MetadataRecord], applied: u64) -> Result<MetadataImage, FoldError> {
+    image.applied = applied;
+    records.iter().try_for_each(|record| image.take(record))?;
+    Ok(image)
 }
 
 impl MetadataImage {
@@ -69,8 +73,9 @@ impl MetadataImage {
             config: self.topic_config(overrides)?,
             internal,
         };
-        self.topics.insert(name.to_owned(), Arc::new(topic));
-        self.topic_names.insert(id, name.to_owned());
+        let name: Arc<str> = name.into();
+        self.topics.insert(name.clone(), Arc::new(topic));
+        self.topic_names.insert(id, name);
         Ok(())
     }
 

@@ -51,8 +51,9 @@ pub struct MetadataImage {
     /// The Raft leader.
     pub controller: NodeId,
     pub nodes: BTreeMap<NodeId, NodeImage>,
-    pub topics: BTreeMap<String, Arc<TopicImage>>,
-    pub topic_names: HashMap<TopicId, String>,
+    /// By name. Names are shared, so that a new image costs no copies of them.
+    pub topics: BTreeMap<Arc<str>, Arc<TopicImage>>,
+    pub topic_names: HashMap<TopicId, Arc<str>>,
     /// What this node runs with: its configuration at start with the dynamic one laid over it.
     pub config: Arc<BrokerConfig>,
     /// Dynamic configuration of all nodes (Kafka's default broker resource ""), as given.

@@ -1,6 +1,6 @@
 //! The current image, where readers find it and the log's entries arrive.
 
-use super::fold::{FoldError, fold};
+use super::fold::{FoldError, fold, fold_into};
 use super::image::MetadataImage;
 use super::node::ImageListener;
 use super::record::{Change, FEATURE_LEVEL};
@@ -46,7 +46,11 @@ impl Published {
         if change.level > FEATURE_LEVEL {
             return Err(ApplyError::NewerLevel { found: change.level, supported: FEATURE_LEVEL });
         }
-        let next = fold(&self.image.load(), &change.records, index)?;
+        let next = match self.live.load(Ordering::Acquire) {
+            true => fold(&self.image.load(), &change.records, index)?,
+            // Nobody looks yet, so the image can be changed in place: a replay costs no copies.
+            false => fold_into(Arc::unwrap_or_clone(self.image.swap(Arc::default())), &change.records, index)?,
+        };
         self.publish(next);
         Ok(())
     }

@@ -45,7 +45,7 @@ async fn list_config_resources(call: Call) -> Result<Reply, CallError> {
 fn names(image: &MetadataImage, kinds: &[i8]) -> Vec<(i8, String)> {
     let mut names = Vec::new();
     if kinds.contains(&TOPIC) {
-        names.extend(image.topics.keys().map(|name| (TOPIC, name.clone())));
+        names.extend(image.topics.keys().map(|name| (TOPIC, name.to_string())));
     }
     if kinds.contains(&BROKER) {
         names.extend(image.nodes.keys().map(|id| (BROKER, id.to_string())));

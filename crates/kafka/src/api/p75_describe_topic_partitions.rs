@@ -36,7 +36,7 @@ async fn describe_topic_partitions(call: Call) -> Result<Reply, CallError> {
 
 fn describe<'a>(image: &'a MetadataImage, request: &DescribeTopicPartitionsRequest<'a>) -> DescribeTopicPartitionsResponse<'a> {
     let asked: BTreeSet<&str> = match request.topics.is_empty() {
-        true => image.topics.keys().map(String::as_str).collect(),
+        true => image.topics.keys().map(|name| &**name).collect(),
         false => request.topics.iter().map(|topic| topic.name).collect(),
     };
     let (first, first_partition) = match &request.cursor {

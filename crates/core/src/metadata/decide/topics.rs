@@ -101,7 +101,7 @@ pub(in crate::metadata) fn decide_create_topics(
             _ => create_topic(image, &topic, &forms, &mut grants),
         };
         let result = result.map(|(partitions, config)| {
-            forms.insert(collision_form(&topic.name), topic.name.clone());
+            forms.insert(collision_form(&topic.name), topic.name.as_str().into());
             let created = describe_new(topic, ids.next_id(), &partitions, config);
             decision.records.push(topic_record(&created));
             let topic = created.id.to_string();
@@ -114,7 +114,7 @@ pub(in crate::metadata) fn decide_create_topics(
 }
 
 /// Names by the form in which they collide; empty if no new name can collide.
-fn collision_forms(image: &MetadataImage, topics: &[NewTopic]) -> HashMap<String, String> {
+fn collision_forms(image: &MetadataImage, topics: &[NewTopic]) -> HashMap<String, Arc<str>> {
     match topics.iter().any(|topic| may_collide(&topic.name)) {
         true => image.topics.keys().filter(|name| may_collide(name)).map(|name| (collision_form(name), name.clone())).collect(),
         false => HashMap::new(),
@@ -126,15 +126,15 @@ type NewTopicParts = (Vec<PartitionRecord>, Arc<TopicConfig>);
 fn create_topic(
     image: &MetadataImage,
     topic: &NewTopic,
-    forms: &HashMap<String, String>,
+    forms: &HashMap<String, Arc<str>>,
     grants: &mut Grants,
 ) -> Result<NewTopicParts, CreateTopicError> {
     check_topic_name(&topic.name).map_err(|problem| CreateTopicError::InvalidName { problem })?;
-    if image.topics.contains_key(&topic.name) {
+    if image.topics.contains_key(topic.name.as_str()) {
         return Err(CreateTopicError::Exists { name: topic.name.clone() });
     }
     if let Some(existing) = forms.get(&collision_form(&topic.name)).filter(|_| may_collide(&topic.name)) {
-        return Err(CreateTopicError::Collision { name: topic.name.clone(), existing: existing.clone() });
+        return Err(CreateTopicError::Collision { name: topic.name.clone(), existing: existing.to_string() });
     }
     validate_topic_overrides(&topic.configs)?;
     let config: Result<TopicConfig, ConfigError> = TopicConfig::resolve(&topic.configs, &image.config);

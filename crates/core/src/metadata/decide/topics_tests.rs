@@ -47,7 +47,7 @@ fn the_answer_is_the_topic_as_the_image_will_have_it() {
     let (image, results) = create(&cluster(&[1]), vec![topic, NewTopic::with_defaults("b")]);
     for result in results {
         let answered = result.unwrap();
-        assert_eq!(*answered, *image.topics[&answered.name]);
+        assert_eq!(*answered, *image.topics[answered.name.as_str()]);
     }
     assert_eq!(image.topics["b"].partitions.len(), 1, "num.partitions");
 }
@@ -66,7 +66,7 @@ fn partition_numbers_are_never_given_twice() {
 fn good_and_bad_topics_of_one_request_do_not_disturb_each_other() {
     let (image, results) =
         create(&cluster(&[1]), vec![new("a", 1), new("bad name", 1), new("twice", 1), new("b", 0), new("twice", 1), new("c", 1)]);
-    assert_eq!(image.topics.keys().collect::<Vec<_>>(), ["a", "c"]);
+    assert_eq!(image.topics.keys().map(|name| &**name).collect::<Vec<_>>(), ["a", "c"]);
     assert_eq!(results[1], Err(CreateTopicError::InvalidName { problem: NameProblem::Character }));
     assert_eq!(results[2], Err(CreateTopicError::Repeated { name: "twice".to_owned() }));
     assert_eq!(results[3], Err(CreateTopicError::InvalidPartitions { count: 0 }));
@@ -106,7 +106,8 @@ fn replicas_by_hand_must_be_whole_and_name_known_nodes() {
     };
     let (good, _) = create(&image, vec![topic(&[(1, &[1]), (0, &[1])])]);
     assert_eq!(good.topics["a"].partitions.len(), 2);
-    let cases: [(&[(i32, &[i32])], AssignmentProblem); 5] = [
+    type Assigned = &'static [(i32, &'static [i32])];
+    let cases: [(Assigned, AssignmentProblem); 5] = [
         (&[(0, &[1]), (2, &[1])], AssignmentProblem::Gap { first: 0, missing: 1 }),
         (&[(0, &[1]), (0, &[1])], AssignmentProblem::RepeatedPartition { partition: 0 }),
         (&[(0, &[2])], AssignmentProblem::UnknownNode { partition: 0, node: NodeId(2) }),

@@ -79,7 +79,10 @@ impl RaftLogStorage<Types> for LogStore {
         }
         let fault = appended.as_ref().err().map(|error| StorageFault::write_logs(AnyError::new(error)));
         callback.log_io_completed(appended);
-        fault.map_or(Ok(()), |fault| Err(fault.into()))
+        match fault {
+            None => Ok(()),
+            Some(fault) => Err(fault.into()),
+        }
     }
 
     async fn truncate(&mut self, from: LogId<u64>) -> Result<(), StorageError> {
