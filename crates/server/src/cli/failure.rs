@@ -1,0 +1,49 @@
+//! Why a command ends with exit code 1.
+
+use crate::client::ClientError;
+use crate::serve::ServeError;
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("output: {0}")]
+    Output(#[from] io::Error),
+    #[error("{path}: {error}")]
+    Input { path: PathBuf, error: io::Error },
+    #[error("{path}: {error}")]
+    Log { path: PathBuf, error: io::Error },
+    #[error("starting the runtime: {0}")]
+    Runtime(io::Error),
+    #[error("topic {topic} does not exist")]
+    NoTopic { topic: String },
+    #[error("topic {topic} has no partition {partition}")]
+    NoPartition { topic: String, partition: i32 },
+    #[error("line {line}: no key separator {separator:?} in it")]
+    NoSeparator { line: u64, separator: String },
+    #[error("offset {offset} of {topic}-{partition} is not in the log, which has {start} to {end}")]
+    OffsetOutOfRange { topic: String, partition: i32, offset: i64, start: i64, end: i64 },
+    #[error("group {group} has active members; stop them first")]
+    GroupActive { group: String },
+    #[error("{problems} problems found")]
+    Problems { problems: u64 },
+    /// What was wrong has been printed already, item by item.
+    #[error("{failed} of {all} failed")]
+    Some { failed: usize, all: usize },
+}
+
+impl Failure {
+    /// Whether what the user wrote is at fault.
+    pub(crate) fn is_usage(&self) -> bool {
+        matches!(self, Failure::Serve(error) if error.is_usage())
+    }
+
+    /// The reader of our output has gone: `duolog ... | head`. Nothing to complain about.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

@@ -1,0 +1,116 @@
+//! What `serve` prints once it accepts connections: where it listens, what it promises, and what to try.
+
+use duolog_core::config::FlushMode;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// The client commands' default for `--bootstrap`.
+const DEFAULT_BOOTSTRAP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9092);
+
+/// A listener that accepts connections.
+pub(super) struct ShownListener {
+    pub(super) name: String,
+    pub(super) address: SocketAddr,
+    pub(super) advertised: Option<(String, u16)>,
+}
+
+pub(super) struct Banner {
+    pub(super) listeners: Vec<ShownListener>,
+    pub(super) http: SocketAddr,
+    pub(super) data_dir: PathBuf,
+    pub(super) flush: FlushMode,
+    /// How this process was called.
+    pub(super) program: Option<OsString>,
+}
+
+impl Banner {
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("Duolog {}\n", env!("CARGO_PKG_VERSION"));
+        for ShownListener { name, address, advertised } in &self.listeners {
+            let _ = write!(text, "  Kafka       kafka://{address}");
+            if name != "kafka" {
+                let _ = write!(text, " ({name})");
+            }
+            if let Some((host, port)) = advertised {
+                let _ = write!(text, ", advertised as {host}:{port}");
+            }
+            text.push('\n');
+        }
+        let _ = writeln!(text, "  HTTP        http://{} (/metrics /healthz /readyz)", self.http);
+        let _ = writeln!(text, "  Data        {}", self.data_dir.display());
+        let _ = writeln!(text, "  Durability  {}", durability(self.flush));
+        text.push_str("\nTry in another terminal:\n");
+        for command in self.commands() {
+            let _ = writeln!(text, "  {command}");
+        }
+        text
+    }
+
+    /// Commands that work as they are from the directory this process was started in.
+    fn commands(&self) -> [String; 3] {
+        let program = self.program();
+        let bootstrap = self.bootstrap();
+        [
+            format!("{program} topic create hello --partitions 3{bootstrap}"),
+            format!("echo 'hello, log' | {program} produce hello{bootstrap}"),
+            format!("{program} consume hello --from-beginning --count 1{bootstrap}"),
+        ]
+    }
+
+    fn program(&self) -> String {
+        let name = self.program.as_ref().map_or("duolog".into(), |program| program.to_string_lossy());
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+        if name.chars().all(plain) { name.into_owned() } else { format!("'{}'", name.replace('\'', r"'\''")) }
+    }
+
+    /// The flag that the commands need to find the first listener; nothing if the default finds it.
+    fn bootstrap(&self) -> String {
+        let Some(first) = self.listeners.first() else { return String::new() };
+        let bound = first.address;
+        let address = match bound.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), bound.port()),
+            IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), bound.port()),
+            _ => bound,
+        };
+        if address == DEFAULT_BOOTSTRAP { String::new() } else { format!(" --bootstrap {address}") }
+    }
+}
+
+fn durability(flush: FlushMode) -> &'static str {
+    match flush {
+        FlushMode::Sync => "flush=sync: acks=all is answered once the data is on disk",
+        FlushMode::Async => "flush=async: acks=all is answered once the data is in the page cache",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn banner(address: &str) -> Banner {
+        Banner {
+            listeners: vec![ShownListener { name: "kafka".into(), address: address.parse().unwrap(), advertised: None }],
+            http: "127.0.0.1:9644".parse().unwrap(),
+            data_dir: "./duolog-data".into(),
+            flush: FlushMode::Sync,
+            program: Some("target/release/duolog".into()),
+        }
+    }
+
+    #[test]
+    fn the_default_port_needs_no_flag_and_another_one_does() {
+        let text = banner("127.0.0.1:9092").text();
+        assert!(text.contains("\n  echo 'hello, log' | target/release/duolog produce hello\n"), "{text}");
+        assert!(text.contains("kafka://127.0.0.1:9092") && text.contains("./duolog-data") && text.contains("flush=sync"));
+        assert!(banner("127.0.0.1:1234").text().contains("produce hello --bootstrap 127.0.0.1:1234\n"));
+        assert!(!banner("0.0.0.0:9092").text().contains("--bootstrap"));
+    }
+
+    #[test]
+    fn a_program_name_with_blanks_is_quoted() {
+        let strange = Banner { program: Some("/a b/it's".into()), ..banner("127.0.0.1:9092") };
+        assert!(strange.text().contains(r"'/a b/it'\''s' topic create"));
+    }
+}

@@ -1,0 +1,93 @@
+//! The HTTP side: metrics and health, for machines; nothing here changes anything.
+
+use super::metrics;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use duolog_core::broker::Broker;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+const INDEX: &str = "Duolog\n\n/metrics  counters as Prometheus text\n/healthz  200 while the log works\n/readyz   200 while requests are served\n";
+
+/// What the health checks look at.
+#[derive(Default)]
+pub(super) struct Health {
+    broker: OnceLock<Arc<Broker>>,
+    /// Set while the Kafka listeners accept connections.
+    ready: AtomicBool,
+}
+
+impl Health {
+    pub(super) fn opened(&self, broker: &Arc<Broker>) {
+        // Set once, by the one who opens the broker.
+        let _ = self.broker.set(broker.clone());
+    }
+
+    pub(super) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    fn log_works(&self) -> bool {
+        self.broker.get().is_none_or(|broker| broker.failed().borrow().is_none())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire) && self.log_works()
+    }
+}
+
+pub(super) struct HttpServer {
+    listener: TcpListener,
+    health: Arc<Health>,
+}
+
+impl HttpServer {
+    pub(super) async fn bind(address: SocketAddr, health: Arc<Health>) -> std::io::Result<HttpServer> {
+        Ok(HttpServer { listener: TcpListener::bind(address).await?, health })
+    }
+
+    pub(super) fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` turns true. Open connections are not waited for: a scrape can be lost.
+    pub(super) async fn serve(self, mut stop: watch::Receiver<bool>) {
+        let routes = Router::new()
+            .route("/", get(|| async { INDEX }))
+            .route("/metrics", get(metrics))
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .with_state(self.health);
+        tokio::select! {
+            served = axum::serve(self.listener, routes).into_future() => {
+                if let Err(error) = served {
+                    tracing::error!(%error, "the HTTP server ended");
+                }
+            }
+            // Also ends the wait: the sender is gone with the server.
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+}
+
+async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    match health.broker.get().map(metrics::exposition) {
+        Some(Ok(text)) => (StatusCode::OK, [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Some(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
+    }
+}
+
+async fn healthz(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) {
+    if health.log_works() { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "the log has stopped\n") }
+}
+
+async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) {
+    if health.is_ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+}

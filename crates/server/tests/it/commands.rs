@@ -1,0 +1,129 @@
+//! Topics, producing and consuming from the command line.
+
+use crate::server::{Server, duolog, finish};
+use std::process::Stdio;
+use tempfile::tempdir;
+
+#[test]
+fn a_topic_is_created_listed_described_altered_and_deleted() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    assert_eq!(
+        server.run(&["topic", "create", "orders", "-p", "3", "--set", "retention.ms=60000"]),
+        "created orders with 3 partitions\n"
+    );
+    assert!(server.refuse(&["topic", "create", "orders"]).contains("TOPIC_ALREADY_EXISTS"));
+    server.run(&["topic", "create", "orders", "--if-not-exists"]);
+    assert_eq!(server.run(&["topic", "list"]), "TOPIC   PARTITIONS  REPLICAS\norders  3           1\n");
+    server.run(&["topic", "alter", "orders", "--partitions", "4", "--set", "max.message.bytes=2000", "--unset", "retention.ms"]);
+    let described = &server.json(&["topic", "describe", "orders"])[0];
+    assert_eq!(described["partitions"].as_array().unwrap().len(), 4);
+    assert_eq!(described["configs"], serde_json::json!({ "max.message.bytes": "2000" }));
+    assert!(server.refuse(&["topic", "alter", "orders", "--partitions", "2"]).contains("INVALID_PARTITIONS"));
+    assert!(server.refuse(&["topic", "alter", "orders", "--set", "retention.mss=1"]).contains("retention.ms"));
+    assert_eq!(server.run(&["topic", "delete", "orders"]), "deleted orders\n");
+    assert!(server.refuse(&["topic", "delete", "orders"]).contains("UNKNOWN_TOPIC_OR_PARTITION"));
+    assert_eq!(server.json(&["topic", "list"]), serde_json::json!([]));
+    server.stop();
+}
+
+#[test]
+fn every_codec_key_and_header_comes_back_as_it_was_sent() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    server.run(&["topic", "create", "t", "-p", "3"]);
+    let mut sent = Vec::new();
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let lines: Vec<String> = (0..100).map(|n| format!("key-{n}:{codec} {n}")).collect();
+        let header = format!("codec={codec}");
+        server.run_with_input(&["produce", "t", "-k", ":", "-z", codec, "-H", &header], &(lines.join("\n") + "\n"));
+        sent.extend(lines);
+    }
+    let out = server.run(&["consume", "t", "--from-beginning", "--exit-at-end", "--json"]);
+    let mut partition_of = std::collections::BTreeMap::new();
+    let mut received = Vec::new();
+    for line in out.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let (key, value) = (record["key"].as_str().unwrap(), record["value"].as_str().unwrap());
+        assert_eq!(record["headers"], serde_json::json!([{ "name": "codec", "value": value.split(' ').next().unwrap() }]));
+        let known = partition_of.entry(key.to_owned()).or_insert(record["partition"].clone());
+        assert_eq!(*known, record["partition"], "a key has one partition");
+        received.push(format!("{key}:{value}"));
+    }
+    received.sort();
+    sent.sort();
+    assert_eq!(received, sent);
+    assert!(partition_of.values().collect::<std::collections::BTreeSet<_>>().len() > 1 || partition_of.is_empty());
+    server.stop();
+}
+
+#[test]
+fn consuming_begins_where_it_is_told() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let lines: String = (0..1000).map(|n| format!("{n}\n")).collect();
+    let file = directory.path().join("lines");
+    std::fs::write(&file, &lines).unwrap();
+    server.run(&["topic", "create", "t", "-p", "1"]);
+    server.run(&["produce", "t", "--file", &file.to_string_lossy()]);
+    assert_eq!(server.run(&["consume", "t", "--from-beginning", "--exit-at-end"]), lines);
+    assert_eq!(server.run(&["consume", "t", "-p", "0", "--offset", "998", "--exit-at-end"]), "998\n999\n");
+    assert_eq!(server.run(&["consume", "t", "-b", "--count", "3"]), "0\n1\n2\n");
+    assert_eq!(server.run(&["consume", "t", "--from-time", "2000-01-01T00:00:00Z", "--count", "1"]), "0\n");
+    assert_eq!(server.run(&["consume", "t", "--from-time", "2100-01-01T00:00:00Z", "--exit-at-end"]), "");
+    assert_eq!(server.run(&["consume", "t", "--exit-at-end"]), "", "without a beginning only what is new is read");
+    assert!(server.refuse(&["consume", "t", "-p", "0", "--offset", "1001"]).contains("0 to 1000"));
+    assert!(server.refuse(&["consume", "t", "-p", "7"]).contains("no partition 7"));
+    assert!(server.refuse(&["consume", "nowhere"]).contains("does not exist"));
+    server.stop();
+}
+
+#[test]
+fn every_acks_and_a_chosen_partition_work() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    server.run(&["topic", "create", "t", "-p", "2"]);
+    for acks in ["all", "1", "0"] {
+        server.run_with_input(&["produce", "t", "--acks", acks, "--partition", "1"], &format!("acks {acks}\n"));
+    }
+    assert_eq!(server.run(&["consume", "t", "-b", "-p", "1", "--count", "3"]), "acks all\nacks 1\nacks 0\n");
+    assert!(server.refuse(&["produce", "t", "--partition", "2"]).contains("no partition 2"));
+    server.stop();
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let lines: String = (0..200_000).map(|n| format!("{n}\n")).collect();
+    server.run_with_input(&["produce", "t"], &lines);
+    let mut child = server.command(&["consume", "t", "-b"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty());
+    server.stop();
+}
+
+#[test]
+fn without_a_server_the_address_is_named() {
+    let mut command = duolog();
+    command.args(["topic", "list", "--bootstrap", "127.0.0.1:1"]);
+    let output = finish(command, "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("127.0.0.1:1"));
+}
+
+#[test]
+fn keys_of_the_configuration_and_completions_are_printed() {
+    let mut list = duolog();
+    list.args(["config", "list", "--json"]);
+    let keys: serde_json::Value = serde_json::from_slice(&finish(list, "").stdout).unwrap();
+    assert!(keys.as_array().unwrap().iter().any(|key| key["key"] == "flush" && key["scope"] == "broker"));
+    let mut completions = duolog();
+    completions.args(["completions", "bash"]);
+    assert!(String::from_utf8_lossy(&finish(completions, "").stdout).contains("_duolog"));
+    let mut unknown = duolog();
+    unknown.arg("frobnicate");
+    assert_eq!(finish(unknown, "").status.code(), Some(2));
+}

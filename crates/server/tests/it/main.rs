@@ -1,0 +1,10 @@
+//! The real binary as a process: starting and stopping, every command, and what survives `kill -9` and loss of power.
+
+mod commands;
+mod crash;
+mod groups;
+mod journal;
+mod log_tools;
+mod power;
+mod server;
+mod start;

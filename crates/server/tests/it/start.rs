@@ -1,0 +1,163 @@
+//! Starting, stopping, refusing to start, and the HTTP side.
+
+use crate::server::{Server, duolog, finish};
+use std::process::Command;
+use tempfile::tempdir;
+
+#[test]
+fn the_banner_says_where_what_and_three_commands_that_work_as_they_stand() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(&directory.path().join("data"));
+    let text = server.banner.join("\n");
+    assert!(text.contains("flush=sync") && text.contains(&directory.path().join("data").display().to_string()), "{text}");
+    let commands = &server.banner[server.banner.len() - 3..];
+    for command in commands {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command.trim()]);
+        let output = finish(shell, "");
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        if command.contains(" consume ") {
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "hello, log\n");
+        }
+    }
+    server.stop();
+}
+
+#[test]
+fn the_http_side_tells_health_readiness_and_counters() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    server.run_with_input(&["produce", "t"], "one\ntwo\n");
+    for path in ["/healthz", "/readyz", "/"] {
+        assert_eq!(server.get(path).0, "HTTP/1.1 200 OK", "{path}");
+    }
+    assert!(server.get("/").1.contains("/metrics"));
+    let (_, metrics) = server.get("/metrics");
+    assert!(metrics.contains("\nduolog_records_in_total 2\n"), "{metrics}");
+    assert!(metrics.contains("duolog_requests_total{api=\"Produce\"} "), "{metrics}");
+    assert!(metrics.contains("# TYPE duolog_connections gauge"), "{metrics}");
+    assert_eq!(server.get("/nothing").0, "HTTP/1.1 404 Not Found");
+    server.stop();
+}
+
+#[test]
+fn data_and_topics_are_there_after_a_restart() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    server.run(&["topic", "create", "kept", "--partitions", "2", "--set", "retention.ms=-1"]);
+    server.run_with_input(&["produce", "kept", "--key-separator", ":"], "a:1\nb:2\nc:3\n");
+    let before = server.json(&["topic", "describe", "kept"]);
+    server.stop();
+    let server = Server::start(directory.path());
+    assert_eq!(server.json(&["topic", "describe", "kept"]), before);
+    let mut lines: Vec<String> =
+        server.run(&["consume", "kept", "--from-beginning", "--exit-at-end", "--key"]).lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["a\t1", "b\t2", "c\t3"]);
+    server.stop();
+}
+
+#[test]
+fn a_second_process_on_the_same_directory_is_refused() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let mut second = duolog();
+    second.args(["serve", "--listen", "kafka://127.0.0.1:0", "--http", &server.http, "--data-dir"]).arg(directory.path());
+    let output = finish(second, "");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        complaint.contains("in use by another process") && complaint.contains(&*directory.path().to_string_lossy()),
+        "{complaint}"
+    );
+    assert!(output.stdout.is_empty(), "no banner without a server");
+    server.stop();
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let (one, two) = (tempdir().unwrap(), tempdir().unwrap());
+    let server = Server::start(one.path());
+    let mut second = duolog();
+    let listener = format!("kafka://{}", server.kafka);
+    second.args(["serve", "--listen", &listener, "--http", "127.0.0.1:0", "--data-dir"]).arg(two.path());
+    let output = finish(second, "");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(complaint.contains(&listener), "{complaint}");
+    server.stop();
+}
+
+/// Runs `serve` with something wrong in its configuration; what it complains about.
+fn misconfigured(arguments: &[&str], variable: Option<(&str, &str)>) -> String {
+    let directory = tempdir().unwrap();
+    let mut command = duolog();
+    command.args(["serve", "--listen", "kafka://127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"]);
+    command.arg(directory.path()).args(arguments).envs(variable);
+    let output = finish(command, "");
+    assert_eq!(output.status.code(), Some(2));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_mistake_in_any_layer_names_the_key_and_the_nearest_one() {
+    let nearest = "unknown configuration key num.partitons; did you mean num.partitions?";
+    assert!(misconfigured(&["--set", "num.partitons=3"], None).contains(nearest));
+    assert!(misconfigured(&[], Some(("DUOLOG_NUM_PARTITONS", "3"))).contains("did you mean num.partitions?"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "num.partitons = 3\n").unwrap();
+    assert!(misconfigured(&["--config", &file.path().to_string_lossy()], None).contains(nearest));
+    let malformed = misconfigured(&["--set", "num.partitions=many"], None);
+    assert!(malformed.contains("\"many\"") && malformed.contains("num.partitions"), "{malformed}");
+}
+
+#[test]
+fn a_scheme_that_is_not_served_is_refused() {
+    let complaint = misconfigured(&["--listen", "grpc://127.0.0.1:0"], None);
+    assert!(complaint.contains("grpc://") && complaint.contains("kafka://"), "{complaint}");
+}
+
+#[test]
+fn file_environment_and_flags_lie_over_each_other() {
+    let directory = tempdir().unwrap();
+    let file = directory.path().join("duolog.toml");
+    std::fs::write(&file, "num.partitions = 2\n").unwrap();
+    let server = Server::start_with(&directory.path().join("a"), &["--config", &file.to_string_lossy()]);
+    server.run_with_input(&["produce", "t"], "x\n");
+    assert_eq!(server.json(&["topic", "list"])[0]["partitions"], 2);
+    server.stop();
+    let flags = ["--config", &*file.to_string_lossy(), "--set", "num.partitions=5"];
+    let server = Server::start_with(&directory.path().join("b"), &flags);
+    server.run_with_input(&["produce", "t"], "x\n");
+    assert_eq!(server.json(&["topic", "list"])[0]["partitions"], 5);
+    server.stop();
+}
+
+#[test]
+fn logs_are_json_when_asked() {
+    let directory = tempdir().unwrap();
+    let mut server = Server::start_with(directory.path(), &["--log-format", "json"]);
+    server.terminate();
+    assert!(server.wait().success());
+    let said = server.said();
+    let lines: Vec<serde_json::Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["message"] == "listening"), "{said}");
+    assert!(lines.iter().any(|line| line["message"] == "stopped"), "{said}");
+}
+
+#[test]
+fn clients_are_told_the_address_they_dialled_or_the_advertised_one() {
+    let directory = tempdir().unwrap();
+    let arguments = ["--listen", "outside=kafka://127.0.0.1:0?advertised=localhost:1"];
+    let server = Server::start_with(directory.path(), &arguments);
+    // Through the first listener everything works, since it answers with itself.
+    server.run(&["topic", "create", "t"]);
+    let outside = server.banner.iter().find(|line| line.contains("(outside)")).unwrap();
+    let address = outside.split("://").nth(1).unwrap().split(' ').next().unwrap();
+    let mut command = duolog();
+    command.args(["topic", "describe", "t", "--bootstrap", address]);
+    let output = finish(command, "");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && complaint.contains("localhost:1"), "{complaint}");
+    server.stop();
+}
