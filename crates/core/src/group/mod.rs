@@ -46,9 +46,9 @@ pub use error::GroupError;
 pub use java_hash::partition_for;
 pub use offsets::CommittedOffset;
 pub use request::{
-    CommitPartition, CommitRequest, CommitTopic, CommittedPartition, CommittedTopic, Departure, Departed, DeleteOffsetsTopic,
-    DescribedGroup, DescribedMember, FetchRequest, FetchTopic, HeartbeatRequest, JoinAnswer, JoinMember, JoinRequest, LeaveRequest,
-    JoinedGeneration, ListFilter, ListedGroup, PartitionOutcome, Protocol, SyncAnswer, SyncRequest, TopicOutcome,
+    CommitPartition, CommitRequest, CommitTopic, CommittedPartition, CommittedTopic, DeleteOffsetsTopic, Departed, Departure,
+    DescribedGroup, DescribedMember, FetchRequest, FetchTopic, HeartbeatRequest, JoinAnswer, JoinMember, JoinRequest,
+    JoinedGeneration, LeaveRequest, ListFilter, ListedGroup, PartitionOutcome, Protocol, SyncAnswer, SyncRequest, TopicOutcome,
 };
 pub use service::GroupCoordinator;
 pub use settings::GroupSettings;
