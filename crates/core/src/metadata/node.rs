@@ -120,7 +120,7 @@ impl Metadata {
     }
 
     pub fn quorum(&self) -> QuorumState {
-        self.log.quorum()
+        self.log.quorum(self.image().applied)
     }
 
     /// Creates topics; an answer for each, in order. With `validate_only` nothing is created and the ids mean nothing.

@@ -1,5 +1,6 @@
 //! Scenarios of the whole: founding, changing, reopening, snapshots.
 
+use super::raft::LogLimits;
 use super::*;
 use crate::config::{BrokerConfig, Source};
 use duolog_base::{Disk, NodeId, RealDisk, SystemClock};
@@ -126,28 +127,38 @@ async fn a_topic_wanted_by_many_at_once_is_created_once() {
     metadata.close().await;
 }
 
+/// Names of the files the metadata keeps.
+fn files(dir: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(dir.join("meta")).unwrap().map(|entry| entry.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
 #[tokio::test]
 async fn a_long_log_is_replaced_by_a_snapshot() {
     let dir = tempfile::tempdir().unwrap();
-    let metadata = open(dir.path()).await;
-    // Each request writes some hundred kilobytes, so that the limit is passed several times.
-    for round in 0..12 {
-        let results = metadata.create_topics(vec![topic(&format!("t{round}"), 20_000)], false).await;
+    let limits = LogLimits { segment_bytes: 10_000, snapshot_after_bytes: 20_000 };
+    let open = || async {
+        let options = options(dir.path(), Arc::default(), BrokerConfig::default());
+        Metadata::open_with_limits(options, Arc::new(RandomIds), limits).await.unwrap()
+    };
+    let metadata = open().await;
+    // The snapshot is written beside the changes; so they go on until it has taken the place of the first segment.
+    let mut rounds = 0;
+    while files(dir.path()).iter().any(|name| name == "journal-00000000000000000000") {
+        assert!(rounds < 10_000, "no snapshot after so many changes");
+        let results = metadata.create_topics(vec![topic("t", 50)], false).await;
         assert!(results[0].is_ok());
-        metadata.delete_topics(vec![TopicReference::Name(format!("t{round}"))]).await;
+        metadata.delete_topics(vec![TopicReference::Name("t".to_owned())]).await;
+        rounds += 1;
     }
+    assert!(files(dir.path()).iter().any(|name| name.starts_with("snapshot-")));
+    metadata.ensure_topic("kept").await.unwrap();
     let before = metadata.image();
     metadata.close().await;
     drop(metadata);
-    let names: Vec<_> = std::fs::read_dir(dir.path().join("meta"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    assert!(names.iter().any(|name| name.starts_with("snapshot-")), "{names:?}");
-    assert!(!names.iter().any(|name| name == "journal-00000000000000000000"), "{names:?}");
-    let metadata = open(dir.path()).await;
+    let metadata = open().await;
     assert_eq!(*metadata.image(), *before);
-    assert_eq!(metadata.image().next_partition_number, 240_000);
+    assert_eq!(metadata.image().next_partition_number, rounds * 50 + 1);
     metadata.ensure_topic("after").await.unwrap();
     metadata.close().await;
 }

@@ -167,14 +167,16 @@ impl RaftLog {
         }
     }
 
-    pub(super) fn quorum(&self) -> QuorumState {
+    /// The quorum as of now; `applied` is the last entry known to be applied, as the library's own figures lag a little.
+    pub(super) fn quorum(&self, applied: u64) -> QuorumState {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
+        let high_watermark = metrics.last_applied.map_or(0, |id| id.index + 1).max(applied + 1);
         QuorumState {
             leader: metrics.current_leader.map(node_id),
             epoch: metrics.current_term,
-            high_watermark: metrics.last_applied.map_or(0, |id| id.index + 1),
-            log_end: metrics.last_log_index.map_or(0, |index| index + 1),
+            high_watermark,
+            log_end: metrics.last_log_index.map_or(0, |index| index + 1).max(high_watermark),
             voters: metrics.membership_config.membership().voter_ids().map(node_id).collect(),
         }
     }
