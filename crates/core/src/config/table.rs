@@ -112,14 +112,14 @@ pub const KEYS: &[Key] = &[
     broker(
         "log.tail.cache.bytes",
         NOT_NEGATIVE_LONG,
-        "134217728",
+        "67108864",
         false,
         "Memory for the newest batches, in bytes, from which consumers that keep up are served without the disk.",
     ),
     broker(
         "log.disk.reserve.bytes",
         NOT_NEGATIVE_LONG,
-        "536870912",
+        "268435456",
         false,
         "Free disk space below which producers are refused, in bytes. Reading goes on, and so does producing once there is space.",
     ),
