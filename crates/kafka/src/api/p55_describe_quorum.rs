@@ -19,8 +19,8 @@ use duolog_wire::kafka::messages::describe_quorum_response::{
 pub(super) const API: Api = Api { key: 55, name: "DescribeQuorum", min: 0, max: 2, handle };
 
 const METADATA_TOPIC: &str = "__cluster_metadata";
-/// Name under which the only listener is shown.
-const LISTENER: &str = "kafka";
+/// Name under which the only listener is shown; the Java client refuses one that is not in capitals.
+const LISTENER: &str = "KAFKA";
 
 fn handle(call: Call) -> Handled {
     Handled::InOrder(Box::pin(describe_quorum(call)))
