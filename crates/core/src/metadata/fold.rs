@@ -46,6 +46,7 @@ impl MetadataImage {
                 let id = NodeId(*id);
                 self.nodes.insert(id, NodeImage { id, rack: rack.clone() });
             }
+            MetadataRecord::NodeStarted { id } => self.raise_leader_epochs(NodeId(*id)),
             MetadataRecord::Topic { id, name, internal, overrides } => self.add_topic(id, name, *internal, overrides)?,
             MetadataRecord::Partitions { topic, first, partitions } => self.add_partitions(topic, *first, partitions)?,
             MetadataRecord::TopicDeleted { id } => {
@@ -58,6 +59,20 @@ impl MetadataImage {
             MetadataRecord::PartitionNumbers { next } => self.next_partition_number = self.next_partition_number.max(*next),
         }
         Ok(())
+    }
+
+    /// The node leads its partitions anew.
+    fn raise_leader_epochs(&mut self, node: NodeId) {
+        for topic in self.topics.values_mut() {
+            if topic.partitions.iter().all(|partition| partition.leader != node) {
+                continue;
+            }
+            for partition in &mut Arc::make_mut(topic).partitions {
+                if partition.leader == node {
+                    partition.leader_epoch.0 += 1;
+                }
+            }
+        }
     }
 
     fn add_topic(&mut self, id: &str, name: &str, internal: bool, overrides: &BTreeMap<String, String>) -> Result<(), FoldError> {
@@ -255,6 +270,18 @@ mod tests {
         assert!(Arc::ptr_eq(&before.topics["a"], &after.topics["a"]));
         assert_eq!((before.topics["b"].partitions.len(), after.topics["b"].partitions.len()), (1, 3));
         assert_eq!((after.next_partition_number, after.applied), (5, 3));
+    }
+
+    #[test]
+    fn a_node_that_starts_leads_its_own_partitions_anew() {
+        let before = fold(&start(), &[topic(7, "a"), partitions(7, 0, 0..2)], 2).unwrap();
+        let epochs = |image: &MetadataImage| -> Vec<i32> {
+            image.topics["a"].partitions.iter().map(|partition| partition.leader_epoch.0).collect()
+        };
+        let other = fold(&before, &[MetadataRecord::NodeStarted { id: 2 }], 3).unwrap();
+        assert!(Arc::ptr_eq(&before.topics["a"], &other.topics["a"]));
+        let started = fold(&before, &[MetadataRecord::NodeStarted { id: 1 }], 3).unwrap();
+        assert_eq!((epochs(&before), epochs(&started)), (vec![0, 0], vec![1, 1]));
     }
 
     #[test]

@@ -106,6 +106,9 @@ impl Metadata {
         if image.nodes.get(&node).is_none_or(|known| known.rack != config.rack) {
             records.push(MetadataRecord::Node { id: node.0, rack: config.rack.clone() });
         }
+        if !image.topics.is_empty() {
+            records.push(MetadataRecord::NodeStarted { id: node.0 });
+        }
         self.commit(turn, records).await.map_err(|error| MetadataOpenError::Raft(error.to_string()))
     }
 

@@ -17,6 +17,9 @@ pub enum MetadataRecord {
     Cluster { id: String },
     /// A node registered, or registered again with other properties.
     Node { id: i32, rack: Option<String> },
+    /// A node has started: every partition it leads gets a new leader epoch, for its log may have lost an end that was
+    /// not durable. One record, however many partitions.
+    NodeStarted { id: i32 },
     /// A topic, still without partitions. `id` as Kafka prints it.
     Topic { id: String, name: String, internal: bool, overrides: BTreeMap<String, String> },
     /// Partitions added to a topic, from index `first` on.
