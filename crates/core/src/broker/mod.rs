@@ -44,7 +44,8 @@ pub struct Broker {
     metrics: BrokerMetrics,
     stopping: signal::Sender<bool>,
     housekeeping: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
-    _lock: lock::DirectoryLock,
+    /// Given back when the broker is closed.
+    lock: parking_lot::Mutex<Option<lock::DirectoryLock>>,
 }
 
 impl Broker {

@@ -85,7 +85,7 @@ impl Broker {
             metrics: BrokerMetrics::default(),
             stopping: signal::Sender::new(false),
             housekeeping: Default::default(),
-            _lock: lock,
+            lock: parking_lot::Mutex::new(Some(lock)),
         });
         let housekeeping = tokio::spawn(keep_house(Arc::downgrade(&broker)));
         *broker.housekeeping.lock() = Some(housekeeping);
@@ -105,6 +105,7 @@ impl Broker {
             Ok(Err(failure)) => tracing::error!(%failure, "the log did not close cleanly"),
             Err(error) => tracing::error!(%error, "closing the log was interrupted"),
         }
+        drop(self.lock.lock().take());
     }
 }
 
