@@ -182,8 +182,9 @@ async fn read(address: String, journal: Shared, stop: Arc<AtomicBool>) {
 /// Returns how many records there are, and how many of them were never acknowledged.
 pub(crate) fn verify(address: &str, journal: &Shared, fault: Option<Crash>) -> (usize, usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut guard = lock(journal);
+    let journal = &mut *guard;
     runtime.block_on(async {
-        let mut journal = lock(journal);
         if let Some(fault) = fault {
             journal.history.record(Event::Crashed(fault));
         }
