@@ -200,3 +200,63 @@ impl Partition {
         Some(EpochEnd { epoch, end })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(base_offset: i64, records: u32, position: u64) -> QueueEntry {
+        QueueEntry { base_offset, position, max_timestamp: 0, tag_filter: 0, batch_bytes: 100, last_offset_delta: records - 1 }
+    }
+
+    /// Offsets 0-2, 3 and 10-14 (a gap), each in a frame of 168 bytes.
+    fn partition() -> Partition {
+        let mut partition = Partition::default();
+        partition.push(entry(0, 3, 64), 0);
+        partition.push(entry(3, 1, 232), 0);
+        partition.push(entry(10, 5, 400), 2);
+        partition
+    }
+
+    #[test]
+    fn an_end_follows_from_a_position_of_the_log() {
+        let partition = partition();
+        let ends = [0, 64, 231, 232, 399, 400, 567, 568, 10_000].map(|position| partition.end_at(position));
+        assert_eq!(ends, [0, 0, 0, 3, 3, 4, 4, 15, 15]);
+    }
+
+    #[test]
+    fn sealing_gives_up_entries_and_keeps_the_ends() {
+        let mut partition = partition();
+        partition.seal_before(400);
+        assert_eq!(partition.first_unsealed(), Some(10));
+        assert_eq!((partition.end_at(400), partition.end_at(568)), (10, 15), "what is sealed is durable");
+        partition.seal_before(568);
+        assert_eq!((partition.first_unsealed(), partition.unsealed_bytes(), partition.end_at(568)), (None, 0, 15));
+    }
+
+    #[test]
+    fn offsets_within_and_between_batches_are_found() {
+        let partition = partition();
+        let first = |offset| partition.unsealed_from(offset).next().map(|entry| entry.base_offset);
+        assert_eq!([0, 2, 3, 4, 9, 10, 14].map(first), [0, 0, 3, 10, 10, 10, 10].map(Some));
+        assert_eq!(first(15), None);
+    }
+
+    #[test]
+    fn an_epoch_without_a_batch_gives_way_to_the_next() {
+        let mut partition = partition();
+        partition.set_leader_epoch(4);
+        partition.set_leader_epoch(6);
+        let epochs: Vec<_> = partition.epochs().iter().map(|epoch| (epoch.epoch, epoch.start)).collect();
+        assert_eq!(epochs, [(0, 0), (2, 10), (6, 15)]);
+        assert!(partition.raise_log_start(12));
+        assert!(!partition.raise_log_start(11));
+        assert_eq!(partition.epochs().len(), 2, "the first epoch has no records any more");
+    }
+
+    #[test]
+    fn an_idle_partition_costs_little() {
+        assert!(size_of::<Partition>() <= 168, "{} bytes", size_of::<Partition>());
+    }
+}
