@@ -17,10 +17,10 @@ mod tests {
 
     #[test]
     fn groups_live_where_kafka_puts_them() {
-        // Hash codes as Java gives them: "" 0, "hello" 99162322, "test-group" -1019333543, "🦀" 1772909.
+        // Java's hash of "hello" is 99162322, that of "" is 0.
         assert_eq!(partition_for("", 50), PartitionIndex(0));
         assert_eq!(partition_for("hello", 50), PartitionIndex(22));
-        // The one string length where the absolute value has no positive form.
+        // Java's hash of this one is the smallest integer, which has no absolute value.
         assert_eq!(partition_for("polygenelubricants", 50), PartitionIndex(0));
     }
 }

@@ -19,13 +19,17 @@ impl GroupShard {
             let departed = request.members.into_iter().map(|member| departed(member, Err(GroupError::UnknownMember))).collect();
             return out.answer(ticket, Ok(departed));
         };
+        let before = group.members.len();
         let mut outcomes = Vec::with_capacity(request.members.len());
         for member in request.members {
             let outcome = group.depart(&member, &mut context);
             outcomes.push(departed(member, outcome));
         }
-        if outcomes.iter().any(|departed| departed.outcome.is_ok()) {
+        if group.members.len() < before {
             group.after_departure(&mut context);
+        } else {
+            // An id that was given out and will not come back may have been the last to wait for.
+            group.maybe_complete_join(&mut context);
         }
         out.answer(ticket, Ok(outcomes));
         self.forget_if_trivial(&request.group_id);

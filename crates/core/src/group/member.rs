@@ -46,7 +46,7 @@ impl Member {
     }
 
     /// Its favourite among the candidates.
-    pub(super) fn vote<'a>(&'a self, is_candidate: impl Fn(&str) -> bool) -> Option<&'a str> {
+    pub(super) fn vote(&self, is_candidate: impl Fn(&str) -> bool) -> Option<&str> {
         self.protocols.iter().map(|protocol| protocol.name.as_str()).find(|name| is_candidate(name))
     }
 

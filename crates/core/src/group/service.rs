@@ -13,8 +13,7 @@ use crate::coordinator::{BrokerLog, InternalLog, InternalTopic, Now, Output, Run
 use crate::metadata::{IdSource, MetadataImage, RandomIds};
 use duolog_base::{Clock, PartitionIndex};
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::task::JoinHandle;
 
 /// All groups of this node.
@@ -125,13 +124,12 @@ impl GroupCoordinator {
         self.call(group_id, move |shard, ticket, _, out| shard.delete(&id, ticket, out)).await?
     }
 
-    /// Forgets the offsets of deleted topics in all groups.
-    pub async fn topics_deleted(&self, topics: BTreeSet<String>) -> Result<(), GroupError> {
-        let topics = Arc::new(topics);
+    /// Forgets the offsets of topics that are not in the image, in all groups.
+    pub async fn forget_deleted_topics(&self, image: Arc<MetadataImage>) -> Result<(), GroupError> {
         for partition in 0..self.runtime.log().partitions() {
-            let topics = topics.clone();
+            let image = image.clone();
             let forget = move |shard: &mut GroupShard, ticket: Ticket<()>, _: Now, out: &mut Output| {
-                shard.topics_deleted(&topics, ticket, out);
+                shard.forget_deleted_topics(&image, ticket, out);
             };
             self.runtime.call(PartitionIndex(partition), forget).await?;
         }
@@ -157,27 +155,29 @@ impl GroupCoordinator {
     }
 }
 
-/// Tells the groups which topics have gone, as the metadata moves on.
-async fn watch_topics(broker: Arc<Broker>, groups: std::sync::Weak<GroupCoordinator>) {
+/// Tells the groups when topics have gone: once at the start, for what the last life left undone, and as the metadata
+/// moves on.
+async fn watch_topics(broker: Arc<Broker>, groups: Weak<GroupCoordinator>) {
     let mut changes = broker.metadata().changes();
     let mut known = broker.image();
-    while changes.changed().await.is_ok() {
+    let mut is_due = true;
+    loop {
+        if is_due {
+            let Some(groups) = groups.upgrade() else { return };
+            if let Err(error) = groups.forget_deleted_topics(known.clone()).await {
+                tracing::warn!(%error, "offsets of deleted topics are kept for now");
+            }
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
         let image = broker.image();
-        let gone = deleted_topics(&known, &image);
+        is_due = has_lost_topics(&known, &image);
         known = image;
-        if gone.is_empty() {
-            continue;
-        }
-        let Some(groups) = groups.upgrade() else { return };
-        if let Err(error) = groups.topics_deleted(gone).await {
-            tracing::warn!(%error, "offsets of deleted topics are kept until they expire");
-        }
     }
 }
 
-/// Names whose topic is not there any more, or is another one now.
-fn deleted_topics(old: &MetadataImage, new: &MetadataImage) -> BTreeSet<String> {
-    let is_gone = |(name, id): &(&String, _)| new.topic(name).is_none_or(|topic| topic.id != *id);
-    let topics = old.topics.values().map(|topic| (&topic.name, topic.id));
-    topics.filter(is_gone).map(|(name, _)| name.clone()).collect()
+/// A topic of the old image is not there any more, or is another one now.
+fn has_lost_topics(old: &MetadataImage, new: &MetadataImage) -> bool {
+    old.topics.iter().any(|(name, topic)| new.topic(name).is_none_or(|found| found.id != topic.id))
 }

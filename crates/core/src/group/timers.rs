@@ -84,11 +84,6 @@ impl Deadline {
     pub(super) fn cancel(&mut self) {
         self.due = None;
     }
-
-    #[cfg(test)]
-    pub(super) fn due(&self) -> Option<u64> {
-        self.due
-    }
 }
 
 #[cfg(test)]

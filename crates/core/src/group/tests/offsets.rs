@@ -2,7 +2,9 @@
 
 use super::super::request::{DeleteOffsetsTopic, FetchTopic, ListFilter};
 use super::*;
-use std::collections::BTreeSet;
+use crate::config::BrokerConfig;
+use crate::metadata::{MetadataImage, TopicImage};
+use std::collections::BTreeMap;
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
@@ -182,12 +184,30 @@ fn groups_without_members_can_be_deleted() {
 #[test]
 fn a_deleted_topic_takes_its_offsets_along() {
     let mut world = World::new();
-    for topic in ["orders", "refunds"] {
+    for topic in ["deleted", "created-again", "kept"] {
         world.commit("", -1, topic, 5).expect("stored");
     }
-    let gone = BTreeSet::from(["orders".to_owned()]);
-    world.ask(|shard, ticket, _, out| shard.topics_deleted(&gone, ticket, out)).take().expect("done");
-    assert_eq!((world.committed("orders"), world.committed("refunds")), (None, Some(5)));
+    let mut image = MetadataImage::empty(Arc::new(BrokerConfig::default()));
+    for (name, id) in [("created-again", TopicId(8)), ("kept", TopicId(7))] {
+        image.topics.insert(name.into(), Arc::new(topic_image(name, id)));
+    }
+    world.ask(|shard, ticket, _, out| shard.forget_deleted_topics(&image, ticket, out)).take().expect("done");
+    for mut world in [world.restarted(), world] {
+        assert_eq!(world.committed("deleted"), None);
+        assert_eq!(world.committed("created-again"), None);
+        assert_eq!(world.committed("kept"), Some(5));
+    }
+}
+
+fn topic_image(name: &str, id: TopicId) -> TopicImage {
+    TopicImage {
+        id,
+        name: name.into(),
+        partitions: Vec::new(),
+        overrides: BTreeMap::new(),
+        config: BrokerConfig::default().topic,
+        internal: false,
+    }
 }
 
 #[test]
