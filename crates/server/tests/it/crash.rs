@@ -1,5 +1,11 @@
 //! `kill -9` under load, again and again, and an orderly stop under load.
 
+mod full_disk;
+mod ledger;
+mod pipelines;
+mod raw;
+mod writer;
+
 use crate::journal::{self, Load, PARTITIONS, TOPIC, verify};
 use crate::server::Server;
 use duolog_sim::Crash;
