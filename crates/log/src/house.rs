@@ -49,6 +49,13 @@ impl Log {
         self.zero_step(spendable)
     }
 
+    /// Seals what can be sealed, so that the next opening need not read it.
+    pub(crate) fn seal_full_files(&self) -> Result<(), LogFailure> {
+        let _house = self.house.lock();
+        while self.seal_oldest()? {}
+        Ok(())
+    }
+
     /// Whether the files may belong to somebody else by now.
     fn is_closed(&self) -> Result<bool, LogFailure> {
         let state = self.state.lock();

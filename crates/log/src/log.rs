@@ -238,7 +238,7 @@ impl Log {
             }
             state.closing = true;
         }
-        let flushed = self.flush();
+        let flushed = self.flush().and_then(|()| self.seal_full_files());
         self.state.lock().stopping = true;
         self.writer_signal.notify_all();
         self.syncer_signal.notify_all();

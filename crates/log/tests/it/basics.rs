@@ -57,7 +57,6 @@ fn a_clean_restart_reads_no_frames_and_knows_everything() {
             expected.push((appended.base_offset.0, stored(&batch, appended.base_offset.0, 0)));
             settle(&log);
         }
-        log.house_step(NOW).unwrap();
         assert_eq!(read_all(&log, 1), expected);
         log.close().unwrap();
         assert_eq!(append(&log, 1, batch(1, 1, 1)), Err(AppendError::Stopped));
