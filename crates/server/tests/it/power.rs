@@ -22,15 +22,15 @@ const NO_LOG_FLUSH: u32 = 2;
 const UNMOUNT_ATTEMPTS: usize = 100;
 
 /// A file system in a file; unmounted when dropped.
-struct Loop {
+pub(crate) struct Loop {
     image: PathBuf,
-    mount: PathBuf,
+    pub(crate) mount: PathBuf,
     mounted: bool,
 }
 
 impl Loop {
     /// Makes the file system and mounts it, or says why that is not possible here.
-    fn new(directory: &Path) -> Result<Loop, String> {
+    pub(crate) fn new(directory: &Path) -> Result<Loop, String> {
         let (image, mount) = (directory.join("disk.img"), directory.join("mount"));
         std::fs::create_dir(&mount).unwrap();
         File::create(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
@@ -40,21 +40,21 @@ impl Loop {
         Ok(disk)
     }
 
-    fn mount(&mut self) -> Result<(), String> {
+    pub(crate) fn mount(&mut self) -> Result<(), String> {
         run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.mount))?;
         self.mounted = true;
         Ok(())
     }
 
     /// From here on nothing reaches the disk, and every write fails.
-    fn cut_power(&self) {
+    pub(crate) fn cut_power(&self) {
         let root = File::open(&self.mount).unwrap();
         // SAFETY: the request takes a pointer to a u32 that the kernel only reads, whatever its number says of the
         // direction; `Setter` passes exactly that, alive for the call.
         unsafe { ioctl(&root, Setter::<SHUTDOWN, u32>::new(NO_LOG_FLUSH)) }.unwrap();
     }
 
-    fn unmount(&mut self) {
+    pub(crate) fn unmount(&mut self) {
         // The server's descriptors close a moment after the process has ended.
         for _ in 0..UNMOUNT_ATTEMPTS {
             if !self.mounted || run(Command::new("umount").arg(&self.mount)).is_ok() {

@@ -1,9 +1,11 @@
-//! `kill -9` under producers that keep several batches in flight and outlive the server, and during the start after it.
+//! `kill -9` and loss of power under producers that keep several batches in flight and outlive the server, and `kill -9` during
+//! the start after it.
 
 use super::ledger::{Contents, Ledger, Topic};
 use super::raw::{ACKS_ALL, ACKS_LEADER};
 use super::rounds;
 use super::writer::Writer;
+use crate::power::Loop;
 use crate::server::{PATIENCE, Server, duolog, finish};
 use duolog_server::client::{Cluster, CommittedOffset};
 use duolog_sim::{Crash, Promise, Random};
@@ -16,6 +18,7 @@ use tempfile::tempdir;
 use tokio::runtime::Runtime;
 
 const DEFAULT_ROUNDS: usize = 5;
+const DEFAULT_POWER_ROUNDS: usize = 3;
 const MOST_ACKS_BEFORE_KILL: u64 = 3_000;
 /// The smallest files there can be, so that several are filled and sealed.
 const SMALL_FILES: [&str; 2] = ["--set", "log.file.bytes=4194304"];
@@ -58,7 +61,7 @@ async fn commit(address: String, ledger: Arc<Mutex<Ledger>>) {
 }
 
 /// Runs the writers and a committer against `server`; once `acks` more records are acknowledged, `fault` happens under them.
-fn load(writers: &mut [Writer], ledger: &Arc<Mutex<Ledger>>, server: &mut Server, acks: usize, fault: fn(&mut Server)) {
+fn load(writers: &mut [Writer], ledger: &Arc<Mutex<Ledger>>, server: &mut Server, acks: usize, fault: impl FnOnce(&mut Server)) {
     let stop = AtomicBool::new(false);
     let address = server.kafka.clone();
     let runtime = runtime();
@@ -109,18 +112,64 @@ fn log_files(data: &Path) -> usize {
     files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|name| name == "log")).count()
 }
 
+fn seeded() -> Random {
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    println!("seed {seed}");
+    Random::new(seed)
+}
+
+fn start(data: &Path) -> Server {
+    let server = Server::start_with(data, &SMALL_FILES);
+    server.run(&["topic", "create", ORDERS.name, "-p", &ORDERS.partitions.to_string()]);
+    server.run(&["topic", "create", CLICKS.name, "-p", &CLICKS.partitions.to_string(), "--set", "flush=async"]);
+    server
+}
+
+#[test]
+fn what_producers_send_again_after_loss_of_power_is_there_once_and_in_order() {
+    let directory = tempdir().unwrap();
+    let mut disk = match Loop::new(directory.path()) {
+        Ok(disk) => disk,
+        Err(reason) => {
+            println!("loss of power is not tested: {reason}");
+            return;
+        }
+    };
+    let data = disk.mount.join("data");
+    let mut random = seeded();
+    let ledger = Arc::new(Mutex::new(Ledger::new(&TOPICS)));
+    let mut writers = writers(&mut random);
+    // The others were promised less: their next batch would not follow what is left.
+    writers.retain(Writer::is_durable);
+    let mut server = start(&data);
+    for round in 0..rounds(DEFAULT_POWER_ROUNDS) {
+        let acks = 1 + random.below(MOST_ACKS_BEFORE_KILL) as usize;
+        load(&mut writers, &ledger, &mut server, acks, |server| {
+            disk.cut_power();
+            assert_eq!(server.wait().code(), Some(1), "a server whose log has failed ends: {}", server.said());
+        });
+        ledger.lock().unwrap().crashed(Crash::PowerLoss);
+        disk.unmount();
+        disk.mount().unwrap();
+        server = Server::start_with(&data, &SMALL_FILES);
+        let records: usize = read_all(&server, &ledger).values().map(Vec::len).sum();
+        println!("round {round}: {records} records");
+    }
+    load(&mut writers, &ledger, &mut server, 1, |_| {});
+    assert!(writers.iter().all(Writer::is_answered));
+    read_all(&server, &ledger);
+    assert!(writers.iter().any(|writer| writer.sent_again > 0), "the power was never cut with a batch in flight");
+    server.stop();
+}
+
 #[test]
 fn what_producers_send_again_after_kill_9_is_there_once_and_in_order() {
     let directory = tempdir().unwrap();
     let data = directory.path();
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    println!("seed {seed}");
-    let mut random = Random::new(seed);
+    let mut random = seeded();
     let ledger = Arc::new(Mutex::new(Ledger::new(&TOPICS)));
     let mut writers = writers(&mut random);
-    let mut server = Server::start_with(data, &SMALL_FILES);
-    server.run(&["topic", "create", ORDERS.name, "-p", &ORDERS.partitions.to_string()]);
-    server.run(&["topic", "create", CLICKS.name, "-p", &CLICKS.partitions.to_string(), "--set", "flush=async"]);
+    let mut server = start(data);
     for round in 0..rounds(DEFAULT_ROUNDS) {
         let acks = 1 + random.below(MOST_ACKS_BEFORE_KILL) as usize;
         load(&mut writers, &ledger, &mut server, acks, Server::kill);
@@ -139,6 +188,7 @@ fn what_producers_send_again_after_kill_9_is_there_once_and_in_order() {
     }
     // What waits is sent again, and this time the server stays until all is answered.
     load(&mut writers, &ledger, &mut server, 1, |_| {});
+    assert!(writers.iter().all(Writer::is_answered));
     read_all(&server, &ledger);
     assert!(writers.iter().any(|writer| writer.sent_again > 0), "no server died with a batch in flight");
     assert!(log_files(data) > 1, "no file was filled");

@@ -61,6 +61,15 @@ impl Writer {
         self
     }
 
+    /// Whether everything it is acknowledged survives loss of power.
+    pub(super) fn is_durable(&self) -> bool {
+        self.acks == ACKS_ALL && self.topic.promise == Promise::Durable
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Writes until `stop` and then until all is answered, or until the server is gone.
     pub(super) fn run(&mut self, address: &str, ledger: &Mutex<Ledger>, stop: &AtomicBool) -> io::Result<()> {
         let mut pipe = Pipe::open(address)?;
@@ -84,6 +93,10 @@ impl Writer {
                 return Ok(());
             }
             let answer = pipe.produced()?;
+            if answer.error == ErrorCode::KafkaStorageError {
+                // Its disk has failed, so it is about to end. What it refused may be stored all the same.
+                return Err(io::Error::other("the server's log has failed"));
+            }
             assert_eq!(answer.error, ErrorCode::None, "{} to {}-{}", self.name, self.topic.name, self.partition);
             let batch = self.waiting.pop_front().unwrap();
             let promise = if self.acks == ACKS_ALL { self.topic.promise } else { Promise::Written };
