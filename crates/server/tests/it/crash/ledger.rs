@@ -129,7 +129,10 @@ impl Ledger {
             }
             for (_, partition, end) in fetcher.positions() {
                 let (partition, end) = (self.number(topic.name, partition), Offset(end));
-                self.history.record(Event::AtEnd { partition, end, promise: topic.promise });
+                // Nothing is being written now, so what was only promised to be written has to be there as well.
+                for promise in [Promise::Written, topic.promise] {
+                    self.history.record(Event::AtEnd { partition, end, promise });
+                }
             }
         }
         assert_eq!(self.history.check(), []);
