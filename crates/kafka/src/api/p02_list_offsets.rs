@@ -23,6 +23,9 @@ use duolog_wire::kafka::messages::list_offsets_response::{
 
 pub(super) const API: Api = Api { key: 2, name: "ListOffsets", min: 1, max: 11, handle };
 
+/// From this version on an answer names the leader epoch.
+const LEADER_EPOCH_FROM: i16 = 4;
+
 fn handle(call: Call) -> Handled {
     Handled::InOrder(Box::pin(list_offsets(call)))
 }
@@ -35,10 +38,11 @@ async fn list_offsets(call: Call) -> Result<Reply, CallError> {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             partitions.push(match find(&call, &image, topic, partition).await {
-                Ok(found) => answer(partition.partition_index, found),
-                Err(code) => {
-                    ListOffsetsPartitionResponse { error_code: code as i16, ..answer(partition.partition_index, NOTHING) }
-                }
+                Ok(found) => answer(partition.partition_index, found, call.version),
+                Err(code) => ListOffsetsPartitionResponse {
+                    error_code: code as i16,
+                    ..answer(partition.partition_index, NOTHING, call.version)
+                },
             });
         }
         topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
@@ -79,12 +83,13 @@ async fn find(
     }
 }
 
-fn answer(partition_index: i32, found: FoundOffset) -> ListOffsetsPartitionResponse {
+fn answer(partition_index: i32, found: FoundOffset, version: i16) -> ListOffsetsPartitionResponse {
+    let leader_epoch = if version >= LEADER_EPOCH_FROM { found.leader_epoch } else { LeaderEpoch::NONE };
     ListOffsetsPartitionResponse {
         partition_index,
         timestamp: found.timestamp.0,
         offset: found.offset.0,
-        leader_epoch: found.leader_epoch.0,
+        leader_epoch: leader_epoch.0,
         ..Default::default()
     }
 }
