@@ -99,7 +99,7 @@ fn read_all(server: &Server, ledger: &Mutex<Ledger>) -> Contents {
     let runtime = runtime();
     let mut ledger = ledger.lock().unwrap();
     let committed = runtime.block_on(async {
-        let mut cluster = Cluster::connect(&[server.kafka.clone()]).await.unwrap();
+        let mut cluster = Cluster::connect(std::slice::from_ref(&server.kafka)).await.unwrap();
         cluster.committed(GROUP).await.unwrap()
     });
     let offsets: Vec<i64> = committed.iter().map(|committed| committed.offset).collect();
