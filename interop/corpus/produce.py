@@ -4,6 +4,7 @@ produce.py BOOTSTRAP TOPIC FILE PARTITIONS; creates the topic, ends with 0 when 
 """
 
 import sys
+import time
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -13,6 +14,9 @@ bootstrap, topic, path, partitions = sys.argv[1], sys.argv[2], sys.argv[3], int(
 admin = AdminClient({"bootstrap.servers": bootstrap})
 for future in admin.create_topics([NewTopic(topic, partitions, 1)]).values():
     future.result(30)
+
+# Slow enough that deaths come in the middle of the work, however fast the server is.
+BYTES_PER_SECOND = 6_000_000
 
 acknowledged = 0
 errors = []
@@ -35,15 +39,19 @@ producer = Producer(
         "compression.type": "lz4",
         "linger.ms": 20,
         "message.timeout.ms": 240_000,
-        # Small enough that the server dies while the producer is at work.
         "queue.buffering.max.messages": 20_000,
     }
 )
 
 lines = 0
+sent_bytes = 0
+start = time.monotonic()
 with open(path, "rb") as corpus:
     for line in corpus:
         lines += 1
+        sent_bytes += len(line)
+        while sent_bytes > (time.monotonic() - start) * BYTES_PER_SECOND:
+            producer.poll(0.01)
         while True:
             try:
                 producer.produce(topic, line[:-1], partition=line[0] - ord("0"), on_delivery=delivered)

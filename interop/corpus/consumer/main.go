@@ -18,6 +18,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// Seldom enough that a member that dies has delivered what it did not commit.
+const commitEvery = time.Second
+
 func main() {
 	bootstrap, topic, path := os.Args[1], os.Args[2], os.Args[3]
 	file, err := os.Create(path)
@@ -60,6 +63,7 @@ func main() {
 	if err != nil {
 		fail(err)
 	}
+	committed := time.Now()
 	for ctx.Err() == nil {
 		client.AllowRebalance()
 		fetches := client.PollRecords(ctx, 5000)
@@ -76,7 +80,10 @@ func main() {
 		if err := journal.Flush(); err != nil {
 			fail(err)
 		}
-		commit(ctx, client)
+		if time.Since(committed) >= commitEvery {
+			commit(ctx, client)
+			committed = time.Now()
+		}
 	}
 	client.AllowRebalance()
 	client.Close()

@@ -11,6 +11,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
+/// A journal is read in steps of this size, so that all of them are followed.
+const READ_BYTES: u64 = 4 << 20;
+
 /// Everything that arrived at any member.
 pub(super) struct Deliveries<'a> {
     corpus: &'a Corpus,
@@ -91,7 +94,7 @@ impl Journal {
             self.file = File::open(&self.path).ok();
         }
         let Some(file) = &mut self.file else { return Ok(()) };
-        file.read_to_end(&mut self.unread).map_err(|error| Failure::file(&self.path, error))?;
+        file.take(READ_BYTES).read_to_end(&mut self.unread).map_err(|error| Failure::file(&self.path, error))?;
         let unread = std::mem::take(&mut self.unread);
         let taken = self.entries(&unread, deliveries);
         self.unread = unread[taken..].to_vec();

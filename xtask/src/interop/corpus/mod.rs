@@ -52,7 +52,7 @@ pub(super) fn run(places: &Places, broker: &mut Broker) -> Result<Tally, Failure
     let produced = run.producer.wait(LIMIT).is_ok_and(|status| status.success());
     let checks = [
         ("the producer has an acknowledgement for every line", produced),
-        ("the server was killed on the way", run.server_killed || !run.broker.controllable()),
+        ("the server was killed while it was written and read", run.server_killed || !run.broker.controllable()),
         ("every line arrived", outcome.is_ok() && run.deliveries.complete()),
         ("every line is the same byte for byte, in order, also when it arrived again", run.deliveries.wrong().is_none()),
         ("nothing arrived twice before anybody died", repeated == Some(0)),
@@ -115,7 +115,7 @@ fn strike(run: &mut Run) -> Result<(), Failure> {
         drop(run.members.remove(0));
         println!("killed a member at {arrived} %");
     } else if !run.server_killed && arrived >= SERVER_DIES_AT && run.broker.controllable() {
-        run.server_killed = true;
+        run.server_killed = !run.deliveries.complete() && run.producer.ended().is_none();
         let start = Instant::now();
         run.broker.restart()?;
         println!("killed the server at {arrived} %; it serves again after {} ms", start.elapsed().as_millis());
