@@ -7,9 +7,13 @@ use std::process::Command;
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// A program it needs is not on this machine.
-    Missing { program: String },
+    Missing {
+        program: String,
+    },
     /// A program ended with an error.
-    Failed { line: String },
+    Failed {
+        line: String,
+    },
     /// A check found something.
     Found(String),
     Io(std::io::Error),

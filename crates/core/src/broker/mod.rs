@@ -113,10 +113,5 @@ fn visible_ends(topic: &TopicImage, partition: &PartitionImage, ends: LogEnds) -
     };
     // The log start may have been raised to an end that is not shown yet.
     let high_watermark = high_watermark.max(ends.start);
-    PartitionEnds {
-        log_start: ends.start,
-        high_watermark,
-        last_stable: high_watermark,
-        leader_epoch: partition.leader_epoch,
-    }
+    PartitionEnds { log_start: ends.start, high_watermark, last_stable: high_watermark, leader_epoch: partition.leader_epoch }
 }
