@@ -1,6 +1,7 @@
 //! OffsetDelete (47): forgets committed offsets.
 //!
-//! *Behavior*: of a group with members only the offsets of topics that none of them subscribes to can be deleted.
+//! *Behavior*: of a group with members only the offsets of topics that none of them subscribes to can be deleted. Topics
+//! that do not exist are refused one by one; what groups had of them is forgotten without being asked for.
 //!
 //! *Version notes*: 0 only.
 
@@ -9,7 +10,8 @@ use crate::call::{Call, CallError, Handled, Reply};
 use crate::error;
 use duolog_base::PartitionIndex;
 use duolog_core::group::{DeleteOffsetsTopic, GroupError, TopicOutcome};
-use duolog_wire::kafka::messages::offset_delete_request::OffsetDeleteRequest;
+use duolog_wire::kafka::ErrorCode;
+use duolog_wire::kafka::messages::offset_delete_request::{OffsetDeleteRequest, OffsetDeleteRequestTopic};
 use duolog_wire::kafka::messages::offset_delete_response::{
     OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
@@ -22,21 +24,37 @@ fn handle(call: Call) -> Handled {
 
 async fn answer(call: Call) -> Result<Reply, CallError> {
     let request = OffsetDeleteRequest::decode(&mut call.decoder(), call.version)?;
-    let topics = request.topics.iter().map(|topic| DeleteOffsetsTopic {
+    let image = call.services.broker.image();
+    let (known, unknown): (Vec<_>, Vec<_>) = request.topics.iter().partition(|topic| image.topic(topic.name).is_some());
+    let topics = known.iter().map(|topic| DeleteOffsetsTopic {
         name: topic.name.to_owned(),
         partitions: topic.partitions.iter().map(|partition| PartitionIndex(partition.partition_index)).collect(),
     });
     let outcome = call.services.groups.delete_offsets(request.group_id, topics.collect()).await;
     let mut encoder = call.response();
-    response(&outcome).encode(&mut encoder, call.version)?;
+    response(&outcome, &unknown).encode(&mut encoder, call.version)?;
     Ok(Reply::plain(encoder))
 }
 
-fn response(outcome: &Result<Vec<TopicOutcome>, GroupError>) -> OffsetDeleteResponse<'_> {
+fn response<'a>(
+    outcome: &'a Result<Vec<TopicOutcome>, GroupError>,
+    unknown: &[&OffsetDeleteRequestTopic<'a>],
+) -> OffsetDeleteResponse<'a> {
     match outcome {
         Err(failure) => OffsetDeleteResponse { error_code: error::group(failure) as i16, ..Default::default() },
-        Ok(topics) => OffsetDeleteResponse { topics: topics.iter().map(topic).collect(), ..Default::default() },
+        Ok(topics) => {
+            let topics = topics.iter().map(topic).chain(unknown.iter().map(|asked| refused(asked)));
+            OffsetDeleteResponse { topics: topics.collect(), ..Default::default() }
+        }
     }
+}
+
+fn refused<'a>(asked: &OffsetDeleteRequestTopic<'a>) -> OffsetDeleteResponseTopic<'a> {
+    let partitions = asked.partitions.iter().map(|partition| OffsetDeleteResponsePartition {
+        partition_index: partition.partition_index,
+        error_code: ErrorCode::UnknownTopicOrPartition as i16,
+    });
+    OffsetDeleteResponseTopic { name: asked.name, partitions: partitions.collect() }
 }
 
 fn topic(outcome: &TopicOutcome) -> OffsetDeleteResponseTopic<'_> {
