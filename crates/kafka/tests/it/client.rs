@@ -40,7 +40,12 @@ impl Server {
     }
 
     pub async fn start_in(dir: TempDir, limits: ConnectionLimits) -> Server {
-        let values = [("log.file.bytes", "8388608"), ("log.disk.reserve.bytes", "0")];
+        let values = [
+            ("data.dir", dir.path().to_str().unwrap()),
+            ("log.file.bytes", "8388608"),
+            ("log.disk.reserve.bytes", "0"),
+            ("group.initial.rebalance.delay.ms", "0"),
+        ];
         let values = values.map(|(key, value)| (key.to_owned(), value.to_owned(), Source::Flag));
         let options = BrokerOptions {
             data_dir: dir.path().to_owned(),
