@@ -123,6 +123,8 @@ impl Broker {
         let mut command = Command::new(binary);
         command.arg("serve").arg("--data-dir").arg(self.directory.join("data"));
         command.args(["--listen", &format!("kafka://{}", self.address), "--http", "127.0.0.1:0"]);
+        // As for the peer: groups form at once, which makes a run minutes shorter.
+        command.args(["--set", "group.initial.rebalance.delay.ms=0"]);
         command
     }
 

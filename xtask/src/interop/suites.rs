@@ -64,7 +64,7 @@ fn java(places: &Places, target: &Target, pom: &str) -> Result<Command, Failure>
 
 fn pytest(places: &Places, target: &Target, path: &str) -> Result<Command, Failure> {
     let mut python = Command::new(install::python(places)?);
-    python.args(["-m", "pytest", "-v", "--no-header", "--tb=short", "-p", "no:cacheprovider", "--timeout=90"]);
+    python.args(["-m", "pytest", "-v", "-rpfEsxX", "--no-header", "--tb=short", "-p", "no:cacheprovider", "--timeout=90"]);
     python.arg(places.suites.join(path)).env("PYTHONDONTWRITEBYTECODE", "1").env("BOOTSTRAP", target.bootstrap);
     if let Some(scenario) = target.scenario {
         python.args(["-k", scenario]);

@@ -5,7 +5,7 @@
 pub(super) enum Dialect {
     /// `ok NAME`, `FAILED NAME`: our own runner for Java.
     Plain,
-    /// `pytest -v`.
+    /// `pytest -rpfEsxX`.
     Pytest,
     /// `go test -v`.
     Go,
@@ -46,13 +46,17 @@ fn prefixed<'a>(line: &'a str, passed: &str, failed: &str) -> Option<(&'a str, b
     good.or_else(|| line.strip_prefix(failed).map(|name| (name, false)))
 }
 
-/// `path::name[parameter with spaces] PASSED [ 10%]`
+/// `PASSED path::name`, `FAILED path::name - why`, `SKIPPED [1] path:line: why`: the summary at the end, which no
+/// output of a client's own threads can tear apart.
 fn pytest(line: &str) -> Option<(&str, bool)> {
-    const OUTCOMES: [(&str, bool); 6] =
-        [(" PASSED", true), (" FAILED", false), (" ERROR", false), (" SKIPPED", false), (" XFAIL", false), (" XPASS", false)];
-    let body = line.rsplit_once('[').filter(|(_, rest)| rest.ends_with("%]")).map_or(line, |(body, _)| body).trim_end();
-    let (name, passed) = OUTCOMES.iter().find_map(|(suffix, passed)| Some((body.strip_suffix(suffix)?, *passed)))?;
-    name.contains("::").then_some((name, passed))
+    let (outcome, rest) = line.split_once(' ')?;
+    let name = rest.split(" - ").next()?;
+    match outcome {
+        "PASSED" if name.contains("::") => Some((name, true)),
+        "FAILED" | "ERROR" | "XFAIL" | "XPASS" if name.contains("::") && !name.starts_with(' ') => Some((name, false)),
+        "SKIPPED" if rest.starts_with('[') => Some((rest, false)),
+        _ => None,
+    }
 }
 
 /// `ok 1 - name # SKIP reason`
@@ -74,15 +78,15 @@ mod tests {
     #[test]
     fn each_runners_words_are_understood() {
         check(Dialect::Plain, "ok a b (3 ms)\nnoise ok\nFAILED c\n", 1, &["c"]);
-        let pytest = "t.py::one PASSED [ 50%]\nt.py::two[x y] FAILED [100%]\nt.py::three ERROR\nFAILED t.py::two[x y] - assert\n";
-        check(Dialect::Pytest, pytest, 1, &["t.py::two[x y]", "t.py::three"]);
+        let pytest = "t.py::two FAILED [ 50%]\nERROR    kafka: x::y\nPASSED t.py::one[x y]\nFAILED t.py::two - assert\nERROR t.py::three\n";
+        check(Dialect::Pytest, pytest, 1, &["t.py::two", "t.py::three"]);
         check(Dialect::Go, "=== RUN A\n--- PASS: A (0.1s)\n    --- PASS: A/b\n--- FAIL: C (2s)\nFAIL\n", 1, &["C (2s)"]);
         check(Dialect::Tap, "TAP version 13\n    ok 1 - inner\nok 1 - one\nnot ok 2 - two\n# pass 1\n", 1, &["two"]);
     }
 
     #[test]
     fn a_skipped_scenario_is_a_failed_one() {
-        check(Dialect::Pytest, "t.py::one SKIPPED (why)\nt.py::two SKIPPED [ 50%]\n", 0, &["t.py::two"]);
+        check(Dialect::Pytest, "t.py::one SKIPPED (why) [ 50%]\nSKIPPED [1] t.py:3: why\n", 0, &["[1] t.py:3: why"]);
         check(Dialect::Go, "--- SKIP: A (0.0s)\n", 0, &["A (0.0s)"]);
         check(Dialect::Tap, "ok 1 - one # SKIP\n", 0, &["one # SKIP"]);
     }
