@@ -72,14 +72,15 @@ pub(crate) fn run_entries(
 }
 
 impl Log {
-    /// The first batch at or after the log start (and before `upto`) whose max timestamp is at least `timestamp`.
+    /// The first batch at or after `from` and the log start (and before `upto`) whose max timestamp is at least `timestamp`.
     pub fn find_by_time(
         &self,
         partition: PartitionNumber,
         timestamp: TimestampMs,
+        from: Offset,
         upto: Offset,
     ) -> Result<Option<BatchLocation>, ReadError> {
-        let start = self.readable_start(partition)?;
+        let start = self.readable_start(partition)?.max(from.0);
         let wanted = |entry: &QueueEntry| entry.max_timestamp >= timestamp.0 || entry.last_offset() >= upto.0;
         let mut walk = Walk::new(self, partition, start);
         let found = loop {

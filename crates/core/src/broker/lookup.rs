@@ -76,8 +76,16 @@ impl Broker {
                 self.record_in(image.number, batch, ends, |best, timestamp| best.is_none_or(|best| timestamp > best)).await
             }
             OffsetLookup::AtTime(wanted) => {
-                let batch = self.log.find_by_time(image.number, wanted, ends.high_watermark)?;
-                self.record_in(image.number, batch, ends, |best, timestamp| best.is_none() && timestamp >= wanted).await
+                let mut from = ends.log_start;
+                while let Some(batch) = self.log.find_by_time(image.number, wanted, from, ends.high_watermark)? {
+                    let first = |best: Option<TimestampMs>, timestamp| best.is_none() && timestamp >= wanted;
+                    if let Some(found) = self.record_in(image.number, Some(batch), ends, first).await? {
+                        return Ok(Some(found));
+                    }
+                    // The record that made the batch match lies before the log start.
+                    from = batch.last_offset.plus(1);
+                }
+                Ok(None)
             }
         }
     }

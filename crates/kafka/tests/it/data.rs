@@ -1,6 +1,8 @@
 //! Produce, Fetch and what goes with them.
 
 use crate::client::{FETCH, PRODUCE, Server, batch, fetch_request, idempotent_batch, now, produce_request, values};
+use bytes::BytesMut;
+use duolog_base::TimestampMs;
 use duolog_kafka::ConnectionLimits;
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
@@ -12,6 +14,7 @@ use duolog_wire::kafka::messages::init_producer_id_response::InitProducerIdRespo
 use duolog_wire::kafka::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use duolog_wire::kafka::messages::list_offsets_response::ListOffsetsResponse;
 use duolog_wire::kafka::messages::produce_response::ProduceResponse;
+use duolog_wire::record::{BatchBuilder, Compression, NewRecord};
 
 #[tokio::test]
 async fn what_is_produced_is_fetched_with_every_acks() {
@@ -237,6 +240,31 @@ async fn offsets_are_listed_by_place_and_by_time_and_records_deleted() {
     let response = FetchResponse::decode(&mut decoder, 12).unwrap();
     assert_eq!(response.responses[0].partitions[0].error_code, ErrorCode::OffsetOutOfRange as i16);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_record_that_was_deleted_does_not_hide_a_later_one_from_the_look_up_by_time() {
+    let server = Server::start().await;
+    server.topic("t", &[]).await;
+    let mut client = server.client().await;
+    let time = now().0;
+    client.produce("t", 0, -1, &batch_at(&[time + 100, time])).await;
+    client.produce("t", 0, -1, &batch_at(&[time + 50])).await;
+    assert_eq!(list(&mut client, time + 40).await, (0, 0, time + 100));
+    assert_eq!(delete(&mut client, 1).await, (0, 1));
+    assert_eq!(list(&mut client, time + 40).await, (0, 2, time + 50));
+    assert_eq!(list(&mut client, time + 60).await, (0, -1, -1));
+}
+
+fn batch_at(timestamps: &[i64]) -> BytesMut {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for timestamp in timestamps {
+        let record = NewRecord { timestamp: TimestampMs(*timestamp), key: None, value: Some(b"v"), headers: &[] };
+        builder.push(record).unwrap();
+    }
+    let mut bytes = BytesMut::new();
+    builder.build(&mut bytes).unwrap();
+    bytes
 }
 
 async fn list(client: &mut crate::client::Client, timestamp: i64) -> (i16, i64, i64) {

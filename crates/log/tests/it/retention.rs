@@ -77,14 +77,14 @@ fn batches_without_a_time_do_not_age() {
 fn batches_are_found_by_time_in_sealed_and_unsealed_files() {
     let log = log_of(30);
     let everything = Offset(i64::MAX);
-    let find = |time| log.find_by_time(ONE, TimestampMs(time), everything).unwrap().map(|found| found.base_offset.0);
+    let find = |time| log.find_by_time(ONE, TimestampMs(time), Offset(0), everything).unwrap().map(|found| found.base_offset.0);
     assert_eq!(find(0), Some(0));
     for batch in 0..30 {
         assert_eq!(find(1000 + 10 * batch), Some(batch));
         assert_eq!(find(991 + 10 * batch), Some(batch));
     }
     assert_eq!(find(1291), None);
-    assert_eq!(log.find_by_time(ONE, TimestampMs(1200), Offset(20)).unwrap(), None, "above the bound");
+    assert_eq!(log.find_by_time(ONE, TimestampMs(1200), Offset(0), Offset(20)).unwrap(), None, "above the bound");
     append(&log, 1, batch_at(1, 2, 10, NOBODY, 1005)).unwrap();
     let newest = log.find_max_timestamp(ONE, everything).unwrap().unwrap();
     let location = BatchLocation {
