@@ -186,3 +186,22 @@ async fn a_closed_log_refuses_changes_and_still_shows_the_image() {
     assert_eq!(error, CreateTopicError::Unavailable(Unavailable::Stopped));
     assert_eq!(metadata.image().nodes.len(), 1);
 }
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_grows_and_lets_a_topic_be_deleted_and_the_node_start() {
+    const SCARCE_BYTES: u64 = 8 << 20;
+    let disk = duolog_sim::SimDisk::new(1);
+    let dir = Path::new("/data");
+    let on_disk = || MetadataOptions { disk: Arc::new(disk.clone()), ..options(dir, Arc::default(), BrokerConfig::default()) };
+    let metadata = Metadata::open(on_disk()).await.unwrap();
+    assert!(metadata.create_topics(vec![topic("a", 1)], false).await[0].is_ok());
+    let used: u64 = disk.files().iter().map(|file| disk.read_file(file).unwrap().len() as u64).sum();
+    disk.set_capacity(used + SCARCE_BYTES);
+    let refused = metadata.create_topics(vec![topic("b", 1)], false).await;
+    assert!(matches!(refused[0], Err(CreateTopicError::Unavailable(Unavailable::DiskFull { .. }))), "{refused:?}");
+    metadata.close().await;
+    drop(metadata);
+    let metadata = Metadata::open(on_disk()).await.unwrap();
+    assert!(metadata.delete_topics(vec![TopicReference::Name("a".to_owned())]).await[0].is_ok());
+    metadata.close().await;
+}

@@ -34,6 +34,13 @@ pub enum MetadataRecord {
     PartitionNumbers { next: u32 },
 }
 
+impl MetadataRecord {
+    /// Whether it is needed most when the disk is full: to start at all, or to free space.
+    pub fn is_for_a_full_disk(&self) -> bool {
+        matches!(self, MetadataRecord::Node { .. } | MetadataRecord::NodeStarted { .. } | MetadataRecord::TopicDeleted { .. })
+    }
+}
+
 /// One partition, as created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionRecord {

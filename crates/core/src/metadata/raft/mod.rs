@@ -16,7 +16,7 @@ use super::error::{MetadataOpenError, Unavailable};
 use super::fold::fold;
 use super::node::QuorumState;
 use super::published::Published;
-use super::record::Change;
+use super::record::{Change, MetadataRecord};
 use super::storage::{Journal, Snapshot, Snapshots};
 use duolog_base::{Disk, NodeId};
 use openraft::error::{ClientWriteError, RaftError};
@@ -45,6 +45,8 @@ impl Default for LogLimits {
 
 /// Free space that must remain for the journal and a snapshot, in bytes; below it changes are refused.
 const RESERVE_BYTES: u64 = 32 << 20;
+/// The part of the reserve that is left for what a start needs and for what frees space.
+const LAST_RESERVE_BYTES: u64 = 1 << 20;
 /// How long a node waits at start until it leads and has applied its log.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -131,7 +133,7 @@ impl RaftLog {
 
     /// Commits a change. When this returns, it is durable and in the published image.
     pub(super) async fn propose(&self, change: Change) -> Result<(), Unavailable> {
-        self.check_space()?;
+        self.check_space(&change)?;
         match self.raft.client_write(change).await {
             Ok(_) => {
                 self.snapshot_if_due().await;
@@ -146,11 +148,11 @@ impl RaftLog {
     }
 
     /// Refuses changes before the disk is full: a write that fails would stop the log for good.
-    fn check_space(&self) -> Result<(), Unavailable> {
+    fn check_space(&self, change: &Change) -> Result<(), Unavailable> {
+        let urgent = change.records.iter().all(MetadataRecord::is_for_a_full_disk);
+        let needed_bytes = if urgent { LAST_RESERVE_BYTES } else { RESERVE_BYTES };
         match self.disk.free_bytes(&self.dir) {
-            Ok(free_bytes) if free_bytes < RESERVE_BYTES => {
-                Err(Unavailable::DiskFull { free_bytes, needed_bytes: RESERVE_BYTES })
-            }
+            Ok(free_bytes) if free_bytes < needed_bytes => Err(Unavailable::DiskFull { free_bytes, needed_bytes }),
             // If the question fails, the write decides.
             _ => Ok(()),
         }
