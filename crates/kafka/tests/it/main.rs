@@ -3,5 +3,6 @@
 mod client;
 mod connections;
 mod data;
+mod docs;
 mod sessions;
 mod versions;
