@@ -5,6 +5,7 @@
 
 use crate::LogFailure;
 use crate::files::log_path;
+use crate::format::file_header::FILE_HEADER_BYTES;
 use crate::log::Log;
 use duolog_base::DiskFile;
 use std::io::{self, IoSlice};
@@ -36,8 +37,9 @@ impl Fill {
     pub fn begin(&mut self, base: u64, file: Arc<dyn DiskFile>, present_bytes: u64) {
         self.base = base;
         self.file = file;
-        self.filled = present_bytes;
-        self.writer_at = 0;
+        // The header is there already, whatever the file's length was before.
+        self.filled = present_bytes.max(FILE_HEADER_BYTES as u64);
+        self.writer_at = FILE_HEADER_BYTES as u64;
     }
 
     /// The writer is about to write up to `end` (counted in the file). Answers whether the zeros run low.
@@ -92,5 +94,24 @@ impl Log {
             };
             file.sync_data().map_err(|error| self.fail("sync", &log_path(&self.dir, base), error))?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use duolog_base::{Disk, OpenMode};
+    use duolog_sim::SimDisk;
+    use std::path::Path;
+
+    #[test]
+    fn the_header_of_a_file_that_was_just_begun_is_not_filled_over() {
+        let disk = SimDisk::new(1);
+        let file = |name: &str| disk.open(Path::new(name), OpenMode::CreateNew).unwrap();
+        let mut fill = Fill::new(0, file("first"), 1 << 20, 1 << 20);
+        fill.begin(1 << 20, file("second"), 0);
+        let portion = fill.portion(8 << 20, 8 << 20).unwrap();
+        assert_eq!(portion.start, FILE_HEADER_BYTES as u64);
+        assert!(!fill.pass(1 << 20, 100 + portion.end, 8 << 20, 0), "what the writer passes needs no zeros");
     }
 }
