@@ -131,7 +131,6 @@ impl State {
         now: TimestampMs,
         options: &LogOptions,
     ) -> Result<Appended, AppendError> {
-        self.make_room(bytes.len(), options);
         let number = batch.partition;
         let partition = self.partitions.get_mut(&number).ok_or(AppendError::UnknownPartition(number))?;
         if let Some(reason) = partition.quarantine() {
@@ -148,6 +147,8 @@ impl State {
         };
         patch_base_offset(bytes, base_offset);
         patch_leader_epoch(bytes, batch.leader_epoch);
+        // Only now: a file begun for a batch that is not queued would have no frame to be written for.
+        self.make_room(bytes.len(), options);
         let entry = QueueEntry {
             base_offset: base_offset.0,
             position: self.next,
@@ -156,6 +157,7 @@ impl State {
             batch_bytes: bytes.len() as u32,
             last_offset_delta: header.last_offset_delta as u32,
         };
+        let partition = self.partitions.get_mut(&number).expect("looked up above");
         take_batch(partition, entry, batch.leader_epoch, header, now);
         self.next = entry.end_position();
         self.file_entries += 1;

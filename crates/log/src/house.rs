@@ -147,9 +147,13 @@ impl Log {
         entries.take(CHUNK_ENTRIES).copied().collect()
     }
 
-    /// Frees the oldest sealed file if all it holds is dead for good.
+    /// Frees the oldest sealed file if all it holds is dead for good. The newest one stays: it holds the state from which a
+    /// recovery goes on in the file after it.
     fn free_oldest(&self, house: &mut House) -> Result<bool, LogFailure> {
-        let Some(oldest) = self.sealed.load().first().cloned() else { return Ok(false) };
+        let oldest = match self.sealed.load().as_slice() {
+            [oldest, _, ..] => oldest.clone(),
+            _ => return Ok(false),
+        };
         if !self.is_dead(house, &oldest) {
             return Ok(false);
         }

@@ -55,6 +55,10 @@ impl Log {
     fn publish_durable(&self, syncer: &mut Syncer, target: u64) {
         {
             let mut state = self.state.lock();
+            // The kernel reports a failed write-back once: another sync of the same file may have taken the report.
+            if state.failure.is_some() {
+                return;
+            }
             state.durable = target;
             state.durable_waiters.take_reached(Position(target), &mut syncer.reached);
             self.durable.store(target, Ordering::Release);

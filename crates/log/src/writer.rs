@@ -167,6 +167,7 @@ impl Log {
         writer.partitions.dedup();
         let house = {
             let mut state = self.state.lock();
+            assert!(end >= state.written, "the writer only goes forward");
             state.written = end;
             state.queued_bytes -= payload_bytes;
             state.tail.evict(end, &mut writer.evicted);

@@ -122,8 +122,55 @@ fn dropped_partitions_free_their_files() {
     log.drop_partition(ONE).unwrap();
     settle(&log);
     log.house_step(NOW).unwrap();
-    assert_eq!(names(&disk, "log").len(), 1);
+    assert_eq!(names(&disk, "log").len(), 2, "the file that is written to, and the state at its beginning");
     assert_eq!(log.partitions(), []);
+}
+
+#[test]
+fn offsets_and_producers_are_known_after_a_crash_when_all_they_wrote_was_freed() {
+    const PRODUCER: Producer = Producer { id: 5, epoch: 0, sequence: 0 };
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &options());
+    let original = batch_at(1, 3, 500, PRODUCER, NOW.0);
+    append(&log, 1, original.clone()).unwrap();
+    settle(&log);
+    log.set_log_start(ONE, Offset(3)).unwrap();
+    settle(&log);
+    // Others write on until the files in which the first partition stands are full, and are given up, too.
+    log.open_partition(PartitionNumber(2));
+    for seed in 0..60 {
+        let end = append(&log, 2, batch(seed, 1, 500)).unwrap().last_offset.plus(1);
+        settle(&log);
+        log.set_log_start(PartitionNumber(2), end).unwrap();
+        settle(&log);
+        log.house_step(NOW).unwrap();
+    }
+    assert!(!names(&disk, "log").contains(&format!("{:020}", 0)), "the first file is freed");
+    drop(log);
+    let log = start(&disk.crash(1), &options());
+    let again = append(&log, 1, original).unwrap();
+    assert_eq!((again.base_offset, again.duplicate), (Offset(0), true));
+    assert_eq!(append(&log, 1, batch(2, 1, 10)).unwrap().base_offset, Offset(3));
+}
+
+#[test]
+fn a_repeat_that_does_not_fit_into_the_file_begins_no_new_one() {
+    const PRODUCER: Producer = Producer { id: 5, epoch: 0, sequence: 0 };
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &options());
+    let original = batch_at(1, 1, 6000, PRODUCER, NOW.0);
+    append(&log, 1, original.clone()).unwrap();
+    settle(&log);
+    let durable = log.durable_position();
+    let again = append_all(&log, &[(1, original.clone())]);
+    assert!(again.results[0].as_ref().unwrap().duplicate);
+    assert_eq!(again.end, durable, "it is durable already, and nobody waits for what will not be written");
+    settle(&log);
+    log.close().unwrap();
+    let log = start(&disk, &options());
+    assert_eq!(append_all(&log, &[(1, original)]).end, log.durable_position());
+    settle(&log);
+    assert_eq!(log.ends(ONE).unwrap().durable, Offset(1));
 }
 
 #[test]
