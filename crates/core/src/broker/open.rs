@@ -25,8 +25,9 @@ const ZERO_AHEAD_BYTES: u64 = 64 << 20;
 const UNSEALED_ENTRIES: usize = 4 << 20;
 /// Bytes of appends that may wait for the writer.
 const APPEND_QUEUE_BYTES: usize = 256 << 20;
-/// Dead files kept for reuse.
-const RECYCLED_FILES: usize = 2;
+/// Dead files kept for reuse: none. What `sendfile` has handed to a socket still refers to the file's pages, so a file that was
+/// overwritten would change what a slow client receives.
+const RECYCLED_FILES: usize = 0;
 
 /// What a broker is opened with.
 pub struct BrokerOptions {
