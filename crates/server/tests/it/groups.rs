@@ -64,10 +64,11 @@ fn two_members_share_the_partitions() {
     // Both have joined and been given their halves within a few heartbeats.
     let start = std::time::Instant::now();
     let described = loop {
-        let described = server.json(&["group", "describe", "g"]);
-        let counts: Vec<usize> =
-            described["members"].as_array().unwrap().iter().map(|m| m["partitions"].as_array().unwrap().len()).collect();
-        if counts == [2, 2] {
+        // Until the first of them has joined there is no group to describe.
+        let described = server.command(&["group", "describe", "g", "--json"]).output().unwrap();
+        let described: serde_json::Value = serde_json::from_slice(&described.stdout).unwrap_or_default();
+        let members = described["members"].as_array().map_or(&[][..], Vec::as_slice);
+        if members.iter().map(|member| member["partitions"].as_array().unwrap().len()).eq([2, 2]) {
             break described;
         }
         assert!(start.elapsed() < crate::server::PATIENCE, "{described}");
