@@ -19,7 +19,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep_until;
@@ -103,7 +103,13 @@ impl Connection {
             let reading = self.may_start() && self.waiting.is_none();
             tokio::select! {
                 biased;
-                () = self.pending.progress(), if !self.pending.is_empty() => self.answer().await?,
+                () = self.pending.progress(), if !self.pending.is_empty() => {
+                    let grace = self.shared.limits.stop_grace;
+                    tokio::select! {
+                        answered = self.answer() => answered?,
+                        () = stopped_for(stop.clone(), grace) => return Err(ConnectionError::Stopped),
+                    }
+                }
                 room = self.shared.budget.clone().acquire_many_owned(waiting_bytes(&self.waiting)),
                     if self.waiting.is_some() && self.may_start() =>
                 {
@@ -247,7 +253,7 @@ impl Connection {
             }
             answered.push(entry);
         }
-        Ok(self.output.flush(&self.stream).await?)
+        Ok(self.output.flush(&self.stream, self.shared.limits.idle).await?)
     }
 }
 
@@ -322,18 +328,19 @@ impl PendingReplies {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut progressed = false;
-        if self.in_order
-            && let Some(last) = self.entries.back_mut()
-            && last.poll(context)
-        {
-            self.in_order = false;
-            progressed = true;
-        }
         // All that are ready at the front, so that they are sent together.
         for entry in &mut self.entries {
             if !entry.poll(context) {
                 break;
             }
+            progressed = true;
+        }
+        // After the others, so that no reply becomes ready unseen between the two looks at it.
+        if self.in_order
+            && let Some(last) = self.entries.back_mut()
+            && last.poll(context)
+        {
+            self.in_order = false;
             progressed = true;
         }
         if progressed { Poll::Ready(()) } else { Poll::Pending }
@@ -354,4 +361,32 @@ impl PendingReplies {
 /// Resolves once the server stops, or is gone.
 pub(crate) async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Resolves when the server has been stopping for so long.
+async fn stopped_for(mut stop: watch::Receiver<bool>, grace: Duration) {
+    told_to_stop(&mut stop).await;
+    tokio::time::sleep(grace).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    #[test]
+    fn a_reply_that_becomes_ready_between_two_looks_lets_the_next_request_start() {
+        let mut looks = 0;
+        let second_time = poll_fn(move |_| {
+            looks += 1;
+            if looks == 2 { Poll::Ready(Ok(Reply::Silence)) } else { Poll::Pending }
+        });
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let mut pending = PendingReplies::default();
+        pending.push(PendingReply { slot: Slot::Waiting(Box::pin(second_time)), bytes: 1, _room: room }, true);
+        let mut context = Context::from_waker(Waker::noop());
+        let progressed = pending.poll(&mut context).is_ready() || pending.poll(&mut context).is_ready();
+        assert!(progressed && pending.pop_ready().is_some());
+        assert!(!pending.in_order, "nothing is pending, so the next request may start");
+    }
 }

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -82,13 +83,13 @@ impl Output {
         }
     }
 
-    /// Sends everything. Waits for the socket as long as the peer takes.
-    pub(crate) async fn flush(&mut self, stream: &TcpStream) -> io::Result<()> {
+    /// Sends everything. A peer that takes nothing for as long as `stall` is given up.
+    pub(crate) async fn flush(&mut self, stream: &TcpStream, stall: Duration) -> io::Result<()> {
         while !self.segments.is_empty() {
             self.copy_short_files().await?;
             match self.segments.front() {
-                Some(Segment::Memory(_)) => self.send_memory(stream).await?,
-                Some(Segment::File { .. }) => self.send_file(stream).await?,
+                Some(Segment::Memory(_)) => self.send_memory(stream, stall).await?,
+                Some(Segment::File { .. }) => self.send_file(stream, stall).await?,
                 None => {}
             }
         }
@@ -109,13 +110,13 @@ impl Output {
     }
 
     /// Sends from the memory segments at the front until one of them is left half sent or none is left.
-    async fn send_memory(&mut self, stream: &TcpStream) -> io::Result<()> {
+    async fn send_memory(&mut self, stream: &TcpStream, stall: Duration) -> io::Result<()> {
         match stream.try_io(Interest::WRITABLE, || self.send_slices(stream)) {
             Ok(sent) => {
                 self.consume(sent);
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => writable(stream, stall).await,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error),
         }
@@ -153,7 +154,7 @@ impl Output {
     }
 
     /// Sends a portion of the file range at the front.
-    async fn send_file(&mut self, stream: &TcpStream) -> io::Result<()> {
+    async fn send_file(&mut self, stream: &TcpStream, stall: Duration) -> io::Result<()> {
         let Some(Segment::File { file, position, bytes }) = self.segments.front_mut() else { return Ok(()) };
         let portion = (*bytes).min(SENDFILE_MOST_BYTES);
         if !is_warm(&**file, *position, portion) {
@@ -173,7 +174,7 @@ impl Output {
                 self.advance_file(sent);
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => writable(stream, stall).await,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error),
         }
@@ -187,6 +188,11 @@ impl Output {
             self.segments.pop_front();
         }
     }
+}
+
+/// Waits until the peer takes more.
+async fn writable(stream: &TcpStream, stall: Duration) -> io::Result<()> {
+    tokio::time::timeout(stall, stream.writable()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Whether the ends of the range are in the page cache, so that `sendfile` will hardly wait for the disk.
