@@ -14,6 +14,10 @@ use duolog_wire::record::{
 };
 use std::ops::Range;
 
+/// Largest batch of a coordinator, in bytes. A coordinator makes its own records, and a refused one would cost it all its state;
+/// replay reads batches of twice this size.
+const COORDINATOR_BATCH_BYTES: usize = 32 << 20;
+
 /// A batch that may be stored.
 pub(super) struct Checked {
     /// Where it lies now: rewritten batches are put at the end of the buffer.
@@ -33,8 +37,12 @@ pub(super) fn check(
     let config = &*topic.config;
     let bytes = buffer.get(range.clone()).ok_or(ProduceError::Corrupt { problem: "outside the request" })?;
     let header = whole_batch(bytes)?;
-    if bytes.len() > config.max_message_bytes {
-        return Err(ProduceError::TooLarge { bytes: bytes.len(), limit: config.max_message_bytes });
+    let limit = match origin {
+        Origin::Client => config.max_message_bytes,
+        Origin::Coordinator => COORDINATOR_BATCH_BYTES,
+    };
+    if bytes.len() > limit {
+        return Err(ProduceError::TooLarge { bytes: bytes.len(), limit });
     }
     verify_crc(bytes).map_err(batch_error)?;
     if origin == Origin::Client {

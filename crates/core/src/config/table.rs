@@ -260,7 +260,13 @@ pub const KEYS: &[Key] = &[
     ),
     broker("group.max.size", POSITIVE_INT, "2147483647", false, "Most members a group may have."),
     // Connections.
-    broker("max.connections", POSITIVE_INT, "10000", false, "Most connections open at once; further ones are closed at once."),
+    broker(
+        "max.connections",
+        POSITIVE_INT,
+        "10000",
+        false,
+        "Most connections open at once; further ones wait until one is closed.",
+    ),
     broker(
         "connections.max.idle.ms",
         POSITIVE_LONG,

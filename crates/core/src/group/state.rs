@@ -14,6 +14,9 @@ use duolog_base::TimestampMs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// What a rebalance waits for its members at the least, whatever they ask for.
+const LEAST_REBALANCE_TIMEOUT_MS: u64 = 1_000;
+
 /// Where a group stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -144,10 +147,10 @@ impl Group {
         self.static_members.get(instance_id)
     }
 
-    /// The longest that any member asks for.
+    /// The longest that any member asks for. Never so short that a rebalance nobody joins is tried again at once.
     pub(super) fn rebalance_timeout_ms(&self) -> u64 {
         let longest = self.members.values().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0);
-        u64::try_from(longest).unwrap_or(0)
+        u64::try_from(longest).unwrap_or(0).max(LEAST_REBALANCE_TIMEOUT_MS)
     }
 
     /// Who is it, and is it still the one?

@@ -122,3 +122,19 @@ fn an_administrator_removes_a_static_member_by_its_instance() {
     assert_eq!(world.leave("", Some("i-1"))[0].outcome, Ok(()));
     assert_eq!(world.state(), "PreparingRebalance");
 }
+
+#[test]
+fn a_rebalance_that_a_silent_static_member_gives_no_time_does_not_spin() {
+    let mut world = World::new();
+    let mut first = world.join(static_join("app", "i-0"));
+    let hasty = JoinRequest { rebalance_timeout_ms: 0, ..static_join("app", "i-1") };
+    let mut second = world.join(hasty);
+    world.advance(2 * DELAY_MS);
+    let ids = [first.take().expect("joined").member_id, second.take().expect("joined").member_id];
+    world.share_out(&ids[0], 1, &ids);
+    world.leave("", Some("i-0"));
+    let (before, step_ms) = (world.now().monotonic_ms, 5_000);
+    world.advance(step_ms);
+    assert_eq!(world.now().monotonic_ms, before + step_ms);
+    assert_eq!(world.state(), "PreparingRebalance", "the silent member keeps its place until its session ends");
+}
