@@ -9,11 +9,17 @@ use duolog_base::TopicId;
 /// Longest string in bytes, at any version.
 pub(super) const MAX_STRING_BYTES: usize = 0x7fff;
 
+/// Most elements that the arrays of one message may have together. An element can take one byte on the wire and a hundred in
+/// memory.
+pub const MAX_ELEMENTS: usize = 1 << 20;
+
 /// A position in a slice of bytes, moving forward.
 #[derive(Clone, Debug)]
 pub struct Decoder<'a> {
     bytes: &'a [u8],
     position: usize,
+    /// How many more elements arrays may have.
+    elements_left: usize,
 }
 
 /// Why bytes are not the message they were taken for. Positions count from the beginning of the decoder's slice.
@@ -23,6 +29,8 @@ pub enum DecodeError {
     Truncated { position: usize, needed: usize, remaining: usize },
     #[error("the length {length} at {position} is not valid")]
     InvalidLength { position: usize, length: i64 },
+    #[error("the array at {position} brings more than {limit} elements into one message")]
+    TooManyElements { position: usize, limit: usize },
     #[error("the value at {position} must not be null")]
     UnexpectedNull { position: usize },
     #[error("the string at {position} is not UTF-8")]
@@ -41,7 +49,7 @@ pub enum DecodeError {
 
 impl<'a> Decoder<'a> {
     pub fn new(bytes: &'a [u8]) -> Decoder<'a> {
-        Decoder { bytes, position: 0 }
+        Decoder { bytes, position: 0, elements_left: MAX_ELEMENTS }
     }
 
     /// How many bytes are still unread.
@@ -201,6 +209,8 @@ impl<'a> Decoder<'a> {
             let remaining = self.remaining();
             return Err(DecodeError::Truncated { position, needed: count.saturating_mul(least), remaining });
         }
+        self.elements_left =
+            self.elements_left.checked_sub(count).ok_or(DecodeError::TooManyElements { position, limit: MAX_ELEMENTS })?;
         let mut elements = Vec::with_capacity(count);
         for _ in 0..count {
             elements.push(element(self)?);

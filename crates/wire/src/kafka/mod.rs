@@ -11,7 +11,7 @@ pub mod error_code;
 pub mod frame;
 pub mod messages;
 
-pub use decoder::{DecodeError, Decoder};
+pub use decoder::{DecodeError, Decoder, MAX_ELEMENTS};
 pub use encoder::{Cut, EncodeError, Encoder};
 pub(crate) use encoder::{required, unsupported};
 pub use error_code::ErrorCode;

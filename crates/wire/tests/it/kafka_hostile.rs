@@ -3,7 +3,8 @@
 use crate::kafka_codecs::CODECS;
 use crate::kafka_oracle::{GOLDEN, samples};
 use duolog_wire::kafka::frame::decode_request_header;
-use duolog_wire::kafka::{Decoder, Encoder};
+use duolog_wire::kafka::messages::find_coordinator_request::FindCoordinatorRequest;
+use duolog_wire::kafka::{DecodeError, Decoder, Encoder, MAX_ELEMENTS};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -43,4 +44,21 @@ proptest! {
             prop_assert_eq!((header.request_api_key, header.request_api_version), (key, version));
         }
     }
+}
+
+#[test]
+fn a_message_of_countless_tiny_elements_is_refused_before_they_are_stored() {
+    // Empty coordinator keys take one byte each.
+    let keys = |count: usize| {
+        let request = FindCoordinatorRequest { coordinator_keys: vec![""; count], ..Default::default() };
+        let mut encoder = Encoder::new();
+        request.encode(&mut encoder, 4).unwrap();
+        encoder.buffer().to_vec()
+    };
+    let most = keys(MAX_ELEMENTS);
+    let decoded = FindCoordinatorRequest::decode(&mut Decoder::new(&most), 4).unwrap();
+    assert_eq!(decoded.coordinator_keys.len(), MAX_ELEMENTS);
+    let more = keys(MAX_ELEMENTS + 1);
+    let refused = FindCoordinatorRequest::decode(&mut Decoder::new(&more), 4);
+    assert!(matches!(refused, Err(DecodeError::TooManyElements { limit: MAX_ELEMENTS, .. })), "{refused:?}");
 }
