@@ -19,8 +19,6 @@ pub(crate) fn produce(error: &ProduceError) -> ErrorCode {
         ProduceError::Transactional => ErrorCode::InvalidTxnState,
         ProduceError::Compression => ErrorCode::UnknownServerError,
         ProduceError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
-        ProduceError::DuplicateSequence => ErrorCode::DuplicateSequenceNumber,
-        ProduceError::UnknownProducer(_) => ErrorCode::UnknownProducerId,
         ProduceError::FencedProducer { .. } => ErrorCode::InvalidProducerEpoch,
         ProduceError::FencedLeader { .. } => ErrorCode::NotLeaderOrFollower,
         ProduceError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,

@@ -66,10 +66,6 @@ pub enum AppendError {
     UnknownPartition(PartitionNumber),
     #[error("producer sequence {got} is out of order, expected {expected}")]
     OutOfOrderSequence { expected: i32, got: i32 },
-    #[error("duplicate sequence that is older than the {window} batches remembered")]
-    DuplicateSequence { window: usize },
-    #[error("unknown producer id {0}")]
-    UnknownProducer(ProducerId),
     #[error("producer epoch {got} is older than {current}")]
     FencedProducer { current: ProducerEpoch, got: ProducerEpoch },
     #[error("leader epoch {got} is older than {current}")]

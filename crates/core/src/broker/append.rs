@@ -7,7 +7,7 @@ use super::validate;
 use crate::config::FlushMode;
 use crate::metadata::TopicImage;
 use bytes::BytesMut;
-use duolog_base::{LeaderEpoch, Offset, PartitionIndex, Position, ProducerEpoch, ProducerId, TimestampMs};
+use duolog_base::{LeaderEpoch, Offset, PartitionIndex, Position, ProducerEpoch, TimestampMs};
 use duolog_log::{AppendBatch, AppendError, Appended};
 use std::ops::Range;
 use std::sync::Arc;
@@ -77,10 +77,6 @@ pub enum ProduceError {
     Compression,
     #[error("sequence {got} is out of order, expected {expected}")]
     OutOfOrderSequence { expected: i32, got: i32 },
-    #[error("sequence was appended before and its offset is no longer known")]
-    DuplicateSequence,
-    #[error("unknown producer id {0}")]
-    UnknownProducer(ProducerId),
     #[error("producer epoch {got} is older than {current}")]
     FencedProducer { current: ProducerEpoch, got: ProducerEpoch },
     #[error("leader epoch {got} is older than {current}")]
@@ -230,8 +226,6 @@ impl From<AppendError> for ProduceError {
         match error {
             AppendError::UnknownPartition(_) => ProduceError::UnknownPartition,
             AppendError::OutOfOrderSequence { expected, got } => ProduceError::OutOfOrderSequence { expected, got },
-            AppendError::DuplicateSequence { .. } => ProduceError::DuplicateSequence,
-            AppendError::UnknownProducer(id) => ProduceError::UnknownProducer(id),
             AppendError::FencedProducer { current, got } => ProduceError::FencedProducer { current, got },
             AppendError::FencedLeader { current, got } => ProduceError::FencedLeader { current, got },
             AppendError::DiskFull { reserve_bytes } => ProduceError::DiskFull { reserve_bytes },
