@@ -17,9 +17,9 @@ pub struct LogOptions {
     pub unsealed_entries: usize,
     /// Bytes of recent batches kept in memory for readers at the tail.
     pub tail_cache_bytes: usize,
-    /// Bytes of appends that may wait for the writer; past it, appends are refused with [`AppendError::Overloaded`].
+    /// Bytes of appends that may wait for the writer; past it, appends of clients are refused with [`AppendError::Overloaded`].
     pub queue_bytes: usize,
-    /// Free bytes on the file system below which appends from clients are refused.
+    /// Free bytes on the file system below which appends of clients are refused.
     pub reserve_bytes: u64,
     /// Files kept for reuse after all they held is dead.
     pub recycled_files: usize,
@@ -37,6 +37,37 @@ impl Default for LogOptions {
             recycled_files: 1,
         }
     }
+}
+
+/// What a queue of `queue_bytes` takes from [`AppendOrigin::Internal`] beyond it: one part in so many.
+const INTERNAL_QUEUE_SHARE: usize = 8;
+/// What [`AppendOrigin::Internal`] may use of the reserve: one part in so many.
+const INTERNAL_RESERVE_SHARE: u64 = 2;
+
+impl LogOptions {
+    /// Bytes that may wait for the writer when this one appends.
+    pub(crate) fn queue_limit_bytes(&self, origin: AppendOrigin) -> usize {
+        match origin {
+            AppendOrigin::Client => self.queue_bytes,
+            AppendOrigin::Internal => self.queue_bytes + self.queue_bytes / INTERNAL_QUEUE_SHARE,
+        }
+    }
+
+    /// Free bytes that this one must leave.
+    pub(crate) fn reserve_for(&self, origin: AppendOrigin) -> u64 {
+        match origin {
+            AppendOrigin::Client => self.reserve_bytes,
+            AppendOrigin::Internal => self.reserve_bytes - self.reserve_bytes / INTERNAL_RESERVE_SHARE,
+        }
+    }
+}
+
+/// Who appends. What the node itself writes (the state of its coordinators) is not refused because clients fill the queue
+/// or the disk: it has bounded room of its own above both limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOrigin {
+    Client,
+    Internal,
 }
 
 /// One batch of an append: where it lies in the buffer and which partition it goes to.

@@ -10,7 +10,7 @@ use crate::format::state::encode_partition;
 use crate::log::{Log, State};
 use crate::partition::Partition;
 use crate::producer::Admission;
-use crate::{AppendBatch, AppendError, AppendReceipt, Appended, LogOptions, PartitionError};
+use crate::{AppendBatch, AppendError, AppendOrigin, AppendReceipt, Appended, LogOptions, PartitionError};
 use bytes::{Bytes, BytesMut};
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, Position, TimestampMs};
 use duolog_wire::record::{BatchHeader, patch_base_offset, patch_leader_epoch};
@@ -34,11 +34,11 @@ impl Log {
     /// `buffer` is the request as it arrived: it is patched in place and kept (no copy) by the tail cache.
     ///
     /// Panics if a range does not hold exactly one sound batch: the caller has validated them.
-    pub fn append(&self, mut buffer: BytesMut, batches: &[AppendBatch], now: TimestampMs) -> AppendReceipt {
+    pub fn append(&self, mut buffer: BytesMut, batches: &[AppendBatch], origin: AppendOrigin, now: TimestampMs) -> AppendReceipt {
         let headers: SmallVec<[BatchHeader; 4]> =
             batches.iter().map(|batch| sound_header(&buffer[batch.range.clone()])).collect();
         let mut state = self.state.lock();
-        if let Some(refusal) = state.refusal(buffer.len(), batches.len(), &self.options) {
+        if let Some(refusal) = state.refusal(origin, buffer.len(), batches.len(), &self.options) {
             return AppendReceipt { results: vec![Err(refusal); batches.len()], end: Position(0) };
         }
         let first_queued = state.queue.len();
@@ -108,17 +108,17 @@ impl Log {
 
 impl State {
     /// Why nothing at all can be appended now.
-    fn refusal(&self, bytes: usize, batches: usize, options: &LogOptions) -> Option<AppendError> {
+    fn refusal(&self, origin: AppendOrigin, bytes: usize, batches: usize, options: &LogOptions) -> Option<AppendError> {
         if self.is_stopped() {
             return Some(AppendError::Stopped);
         }
         // A request larger than the whole limit is taken when nothing else waits.
-        if self.queued_bytes > 0 && self.queued_bytes + bytes > options.queue_bytes {
+        if self.queued_bytes > 0 && self.queued_bytes + bytes > options.queue_limit_bytes(origin) {
             return Some(AppendError::Overloaded { queued_bytes: self.queued_bytes });
         }
         let frames = bytes as u64 + batches as u64 * frame_bytes(crate::format::ALIGNMENT as usize);
-        if self.next + frames > self.append_limit {
-            return Some(AppendError::DiskFull { reserve_bytes: options.reserve_bytes });
+        if self.next + frames > self.append_limits.of(origin) {
+            return Some(AppendError::DiskFull { reserve_bytes: options.reserve_for(origin) });
         }
         None
     }

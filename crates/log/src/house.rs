@@ -2,12 +2,12 @@
 //!
 //! One at a time (the `house` lock), in small portions, never on the way of an append.
 
-use crate::LogFailure;
 use crate::files::{checkpoint_path, log_path, queues_path, remove_if_there, spare_path, write_whole};
 use crate::format::index::{IndexBuilder, IndexKind, QueueEntry};
 use crate::format::state;
-use crate::log::{FullFile, Log, OpenFile};
+use crate::log::{AppendLimits, FullFile, Log, OpenFile};
 use crate::sealed::Sealed;
+use crate::{AppendOrigin, LogFailure};
 use duolog_base::{PartitionNumber, TimestampMs};
 use std::io;
 use std::sync::Arc;
@@ -68,14 +68,16 @@ impl Log {
     /// Looks at the free space and says how far appends may go; answers the bytes above the reserve.
     pub(crate) fn check_space(&self) -> Result<u64, LogFailure> {
         let free = self.disk.free_bytes(&self.dir).map_err(|error| self.fail("look at free space", &self.dir, error))?;
-        let spendable = free.saturating_sub(self.options.reserve_bytes);
+        let spendable = |origin| free.saturating_sub(self.options.reserve_for(origin));
         let filled_to = self.fill.lock().filled_to();
         let mut state = self.state.lock();
-        state.append_limit = match spendable {
+        let covered = state.written.max(filled_to);
+        let limit = |origin| match spendable(origin) {
             0 => 0,
-            _ => state.written.max(filled_to).saturating_add(spendable),
+            bytes => covered.saturating_add(bytes),
         };
-        Ok(spendable)
+        state.append_limits = AppendLimits { client: limit(AppendOrigin::Client), internal: limit(AppendOrigin::Internal) };
+        Ok(spendable(AppendOrigin::Client))
     }
 
     /// Seals the oldest open file if it is full and durable.

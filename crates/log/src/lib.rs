@@ -40,8 +40,8 @@ mod writer;
 mod zero;
 
 pub use api::{
-    Advance, AppendBatch, AppendError, AppendReceipt, Appended, BatchLocation, EpochEnd, LogEnds, LogFailure, LogObserver,
-    LogOptions, OpenError, PartitionError, ProducerSnapshot, ReadError, ReadLimits, ReadPart, ReadPlan, RecoveryReport,
-    RetentionPolicy, SyncOutcome,
+    Advance, AppendBatch, AppendError, AppendOrigin, AppendReceipt, Appended, BatchLocation, EpochEnd, LogEnds, LogFailure,
+    LogObserver, LogOptions, OpenError, PartitionError, ProducerSnapshot, ReadError, ReadLimits, ReadPart, ReadPlan,
+    RecoveryReport, RetentionPolicy, SyncOutcome,
 };
 pub use log::Log;

@@ -12,7 +12,7 @@ use crate::tail_cache::TailCache;
 use crate::waiters::Waiters;
 use crate::writer::Writer;
 use crate::zero::Fill;
-use crate::{LogFailure, LogObserver, LogOptions, OpenError, RecoveryReport, SyncOutcome};
+use crate::{AppendOrigin, LogFailure, LogObserver, LogOptions, OpenError, RecoveryReport, SyncOutcome};
 use arc_swap::ArcSwap;
 use duolog_base::{Disk, DiskFile, PartitionNumber, Position, TimestampMs};
 use hashbrown::HashMap;
@@ -64,8 +64,7 @@ pub(crate) struct State {
     pub durable: u64,
     /// Somebody waits for durability up to here, so that the syncer need not wait for company.
     pub sync_wanted: u64,
-    /// Appends from clients may not reach beyond this position, lest the file system's reserve be used.
-    pub append_limit: u64,
+    pub append_limits: AppendLimits,
     /// Partitions with batches between `durable` and `written`; may name one twice.
     pub unsynced: Vec<PartitionNumber>,
     /// Files without a sealed index, oldest first; the last one is written to.
@@ -82,6 +81,22 @@ pub(crate) struct State {
     /// The threads shall end.
     pub stopping: bool,
     pub failure: Option<LogFailure>,
+}
+
+/// Positions beyond which appends may not reach, lest the file system's reserve be used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AppendLimits {
+    pub client: u64,
+    pub internal: u64,
+}
+
+impl AppendLimits {
+    pub fn of(&self, origin: AppendOrigin) -> u64 {
+        match origin {
+            AppendOrigin::Client => self.client,
+            AppendOrigin::Internal => self.internal,
+        }
+    }
 }
 
 /// A file that has no sealed index yet.
@@ -147,7 +162,7 @@ impl Log {
             written: from.end,
             durable: from.end,
             sync_wanted: 0,
-            append_limit: 0,
+            append_limits: AppendLimits::default(),
             unsynced: Vec::new(),
             files: VecDeque::from([active]),
             written_waiters: Waiters::default(),

@@ -8,7 +8,7 @@ use crate::config::FlushMode;
 use crate::metadata::TopicImage;
 use bytes::BytesMut;
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, Position, ProducerEpoch, TimestampMs};
-use duolog_log::{AppendBatch, AppendError, Appended};
+use duolog_log::{AppendBatch, AppendError, AppendOrigin, Appended};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -31,6 +31,16 @@ pub enum Origin {
     Client,
     /// A coordinator of this node.
     Coordinator,
+}
+
+impl Origin {
+    /// Coordinators have room of their own in the log's queue and on the disk: being refused costs them their loaded state.
+    fn in_log(self) -> AppendOrigin {
+        match self {
+            Origin::Client => AppendOrigin::Client,
+            Origin::Coordinator => AppendOrigin::Internal,
+        }
+    }
 }
 
 /// One record batch for a partition: exactly what lies in `range` of the request's buffer.
@@ -147,7 +157,7 @@ impl Broker {
         let stored = match accepted.is_empty() {
             true => None,
             false => {
-                let receipt = self.log.append(buffer, &accepted, now);
+                let receipt = self.log.append(buffer, &accepted, origin.in_log(), now);
                 fill_in(&mut results, receipt.results);
                 self.wait(wait, receipt.end)
             }

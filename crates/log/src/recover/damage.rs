@@ -5,11 +5,11 @@
 //! gap did not; one whose offsets jump did; one that has no later frames may have, and is not served on a guess.
 
 use super::Recovery;
-use crate::OpenError;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_bytes};
 use crate::partition::Partition;
 use crate::scan::FrameFile;
 use crate::threads::MAX_UNSYNCED_BYTES;
+use crate::{AppendOrigin, OpenError};
 use duolog_base::{OpenMode, PartitionNumber, Position};
 use duolog_wire::record::{BatchHeader, verify_crc};
 use hashbrown::{HashMap, HashSet};
@@ -101,7 +101,8 @@ impl Recovery<'_> {
     /// Whether `position`, in the file at `index`, was durable once: then what is missing there is damage.
     pub(super) fn was_durable(&mut self, index: usize, frames: &mut FrameFile, position: u64) -> Result<bool, OpenError> {
         let base = self.bases[index];
-        let upto = position.saturating_add(MAX_UNSYNCED_BYTES + self.options.queue_bytes as u64 + 2 * LARGEST_FRAME_BYTES);
+        let queue_bytes = self.options.queue_limit_bytes(AppendOrigin::Internal) as u64;
+        let upto = position.saturating_add(MAX_UNSYNCED_BYTES + queue_bytes + 2 * LARGEST_FRAME_BYTES);
         if self.evidence(frames, position, position + 1, upto).map_err(|error| self.io_error(base, error))? {
             return Ok(true);
         }

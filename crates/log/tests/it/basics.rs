@@ -2,7 +2,7 @@
 
 use crate::scenario::*;
 use duolog_base::{Disk, LeaderEpoch, Offset, PartitionNumber, RealDisk};
-use duolog_log::{Advance, AppendBatch, AppendError, Appended, Log, PartitionError, ReadError, ReadPart};
+use duolog_log::{Advance, AppendBatch, AppendError, AppendOrigin, Appended, Log, PartitionError, ReadError, ReadPart};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -161,7 +161,7 @@ fn older_leaders_are_refused_and_epochs_answered() {
     let bytes = batch(2, 1, 10);
     let range = 0..bytes.len();
     let request = [AppendBatch { partition: one, range, leader_epoch: LeaderEpoch(3), tag_filter: 7 }];
-    let receipt = log.append(bytes.as_slice().into(), &request, NOW);
+    let receipt = log.append(bytes.as_slice().into(), &request, AppendOrigin::Client, NOW);
     assert!(matches!(receipt.results[0], Ok(Appended { base_offset: Offset(2), .. })));
     let end_of = |epoch| log.epoch_end(one, LeaderEpoch(epoch)).unwrap().map(|end| (end.epoch.0, end.end.0));
     assert_eq!(end_of(0), Some((0, 2)));

@@ -2,7 +2,7 @@
 
 use crate::scenario::*;
 use duolog_base::{Disk, Offset, PartitionNumber};
-use duolog_log::{AppendError, Log, LogOptions, PartitionError, SyncOutcome};
+use duolog_log::{AppendError, AppendOrigin, Appended, Log, LogOptions, PartitionError, SyncOutcome};
 use duolog_sim::{Failure, Operation, SimDisk};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -103,4 +103,40 @@ fn what_waits_for_the_disk_is_bounded() {
     assert!(matches!(append(&log, 1, batch(1, 1, 10)), Err(AppendError::Overloaded { .. })));
     assert_eq!(log.write_step().unwrap(), SyncOutcome::Progressed);
     assert!(append(&log, 1, batch(1, 1, 10)).is_ok());
+}
+
+#[test]
+fn the_node_itself_appends_when_clients_have_filled_the_queue_but_not_without_limit() {
+    let disk = SimDisk::new(1);
+    let (log, _) = start(&disk, LogOptions { queue_bytes: 16_000, ..options() });
+    let append_internally = || append_as(&log, AppendOrigin::Internal, &[(1, batch(1, 1, 500))]).results.remove(0);
+    let refusal_of = |append: &dyn Fn() -> Result<Appended, AppendError>| (0..100).find_map(|_| append().err());
+    let client = refusal_of(&|| append(&log, 1, batch(1, 1, 500))).expect("the queue is bounded");
+    assert!(matches!(client, AppendError::Overloaded { queued_bytes } if queued_bytes <= 16_000));
+    assert!(append_internally().is_ok());
+    let internal = refusal_of(&append_internally).expect("the headroom is bounded, too");
+    assert!(matches!(internal, AppendError::Overloaded { queued_bytes } if (16_000..=18_000).contains(&queued_bytes)));
+    assert!(matches!(append(&log, 1, batch(1, 1, 10)), Err(AppendError::Overloaded { .. })));
+}
+
+#[test]
+fn the_node_itself_appends_into_half_of_the_reserve() {
+    let disk = SimDisk::new(1);
+    let options = LogOptions { reserve_bytes: 64 << 10, zero_ahead_bytes: 0, recycled_files: 0, ..options() };
+    disk.set_capacity(128 << 10);
+    let (log, observer) = start(&disk, options.clone());
+    let refused = |origin| {
+        let refusal = (0..1000).find_map(|_| {
+            let result = append_as(&log, origin, &[(1, batch(1, 1, 900))]).results.remove(0);
+            settle(&log);
+            log.house_step(NOW).unwrap();
+            result.err()
+        });
+        refusal.expect("there is a limit")
+    };
+    assert_eq!(refused(AppendOrigin::Client), AppendError::DiskFull { reserve_bytes: 64 << 10 });
+    let before = log.ends(ONE).unwrap().end;
+    assert_eq!(refused(AppendOrigin::Internal), AppendError::DiskFull { reserve_bytes: 32 << 10 });
+    assert!(log.ends(ONE).unwrap().end.0 > before.0 + 10);
+    assert!(observer.failures.lock().unwrap().is_empty(), "no append has met the full disk itself");
 }

@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use duolog_base::{Disk, LeaderEpoch, Offset, PartitionNumber, ProducerEpoch, ProducerId, TimestampMs};
 use duolog_log::{
-    Advance, AppendBatch, AppendError, AppendReceipt, Appended, Log, LogFailure, LogObserver, LogOptions, OpenError, ReadError,
-    ReadLimits, ReadPlan, RecoveryReport, SyncOutcome,
+    Advance, AppendBatch, AppendError, AppendOrigin, AppendReceipt, Appended, Log, LogFailure, LogObserver, LogOptions,
+    OpenError, ReadError, ReadLimits, ReadPlan, RecoveryReport, SyncOutcome,
 };
 use duolog_wire::record::{BatchBuilder, BatchHeader, Compression, NewRecord, batches, verify_crc};
 use std::path::Path;
@@ -75,8 +75,12 @@ pub fn batch(seed: u64, records: usize, bytes: usize) -> Vec<u8> {
     batch_at(seed, records, bytes, NOBODY, NOW.0)
 }
 
-/// Appends batches to partitions as one request under leader epoch 0.
+/// Appends batches of clients to partitions as one request under leader epoch 0.
 pub fn append_all(log: &Log, request: &[(u32, Vec<u8>)]) -> AppendReceipt {
+    append_as(log, AppendOrigin::Client, request)
+}
+
+pub fn append_as(log: &Log, origin: AppendOrigin, request: &[(u32, Vec<u8>)]) -> AppendReceipt {
     let mut buffer = BytesMut::from(&b"what comes before the batches"[..]);
     let mut list = Vec::new();
     for (partition, batch) in request {
@@ -89,7 +93,7 @@ pub fn append_all(log: &Log, request: &[(u32, Vec<u8>)]) -> AppendReceipt {
             tag_filter: 0,
         });
     }
-    log.append(buffer, &list, NOW)
+    log.append(buffer, &list, origin, NOW)
 }
 
 pub fn append(log: &Log, partition: u32, batch: Vec<u8>) -> Result<Appended, AppendError> {
