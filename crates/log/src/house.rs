@@ -100,6 +100,7 @@ impl Log {
         };
         let mut files = self.sealed.load().as_ref().clone();
         files.push(Arc::new(sealed));
+        self.counters.seals.add(1);
         // Published before the entries go, so that a reader always finds them in one of the two.
         self.sealed.store(Arc::new(files));
         let numbers = self.partitions();
@@ -177,8 +178,12 @@ impl Log {
             self.disk.sync_dir(&self.dir)
         };
         gone().map_err(|error| self.fail("free", &path, error))?;
-        if recycle {
-            self.state.lock().spares.push(spare);
+        match recycle {
+            true => {
+                self.counters.files_recycled.add(1);
+                self.state.lock().spares.push(spare);
+            }
+            false => self.counters.files_freed.add(1),
         }
         Ok(true)
     }
@@ -228,6 +233,7 @@ impl Log {
         };
         let path = checkpoint_path(&self.dir, base);
         write_whole(self.disk.as_ref(), &self.dir, &path, &sections).map_err(|error| self.fail("checkpoint", &path, error))?;
+        self.counters.checkpoints.add(1);
         tracing::debug!(base, end, "checkpoint written");
         Ok(())
     }

@@ -32,6 +32,7 @@ mod recover;
 mod retention;
 mod scan;
 mod sealed;
+mod statistics;
 mod sync;
 mod tail_cache;
 mod threads;
@@ -45,3 +46,4 @@ pub use api::{
     RecoveryReport, RetentionPolicy, SyncOutcome,
 };
 pub use log::Log;
+pub use statistics::LogStatistics;

@@ -7,6 +7,7 @@ use crate::append::Queued;
 use crate::house::House;
 use crate::recover::{Recovered, recover};
 use crate::sealed::SealedFiles;
+use crate::statistics::Counters;
 use crate::sync::Syncer;
 use crate::tail_cache::TailCache;
 use crate::waiters::Waiters;
@@ -44,6 +45,7 @@ pub struct Log {
     pub(crate) sealed: ArcSwap<SealedFiles>,
     /// A copy of the state's durable position for readers without the lock.
     pub(crate) durable: AtomicU64,
+    pub(crate) counters: Counters,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -141,6 +143,7 @@ impl Log {
         let report = recovered.report.clone();
         let damaged = recovered.damaged;
         let log = Arc::new(Log::new(disk, dir, options, observer, recovered));
+        log.counters.recovered_frames.add(report.scanned_frames);
         let failed = |failure: LogFailure| OpenError::Io { path: failure.path, error: copy_of(&failure.error) };
         if damaged {
             log.write_checkpoint().map_err(failed)?;
@@ -185,6 +188,7 @@ impl Log {
             fill: Mutex::new(Fill::new(from.file_base, from.file, from.file_bytes, from.end - from.file_base)),
             sealed: ArcSwap::from_pointee(from.sealed),
             durable: AtomicU64::new(from.end),
+            counters: Counters::default(),
             threads: Mutex::new(Vec::new()),
             disk,
             dir,

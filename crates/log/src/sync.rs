@@ -48,6 +48,7 @@ impl Log {
         for (base, file) in files {
             file.sync_data().map_err(|error| self.fail("sync", &log_path(&self.dir, base), error))?;
         }
+        self.counters.syncs.add(1);
         self.publish_durable(syncer, target);
         Ok(SyncOutcome::Progressed)
     }

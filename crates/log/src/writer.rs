@@ -123,6 +123,8 @@ impl Log {
             let LogOptions { file_bytes, zero_ahead_bytes, .. } = self.options;
             writer.zeros_low |= self.fill.lock().pass(writer.base, gather.end - writer.base, file_bytes, zero_ahead_bytes);
             let slices = gather.slices(&writer.queue);
+            self.counters.writes.add(1);
+            self.counters.written_bytes.add(gather.end - gather.begin);
             writer.file.write_at(&slices, gather.begin - writer.base)
         };
         gather.clear();
@@ -156,6 +158,7 @@ impl Log {
         }
         state.files.push_back(OpenFile { base, generation, handle: file.clone(), full: None });
         drop(state);
+        self.counters.rolls.add(1);
         writer.base = base;
         writer.file = file;
         Ok(())

@@ -238,3 +238,30 @@ fn one_drain_of_many_partitions_is_one_write_and_one_sync() {
     settle(&log);
     assert_eq!((disk.count(Operation::Write) - writes, disk.count(Operation::Sync) - syncs), (1, 1));
 }
+
+#[test]
+fn what_the_log_does_is_counted() {
+    let disk = SimDisk::new(1);
+    let options = LogOptions { recycled_files: 1, ..options() };
+    let log = start(&disk, &options);
+    fill(&log, 60);
+    log.house_step(NOW).unwrap();
+    let files = names(&disk, "log").len() as u64;
+    let before = log.statistics();
+    assert_eq!((before.writes, before.syncs, before.recovered_frames), (60, 60, 0));
+    assert_eq!((before.rolls, before.seals), (files - 1, files - 1));
+    assert!(before.written_bytes > 60 * 500 && before.written_bytes < log.durable_position().0);
+    log.set_log_start(ONE, Offset(60)).unwrap();
+    settle(&log);
+    log.house_step(NOW).unwrap();
+    let after = log.statistics();
+    assert_eq!(after.files_freed + after.files_recycled, files - 2);
+    assert_eq!(after.files_recycled, 1);
+    drop(log);
+    disk.kill();
+    let log = start(&disk, &options);
+    assert!(log.statistics().recovered_frames > 0);
+    let checkpoints = log.statistics().checkpoints;
+    log.close().unwrap();
+    assert_eq!(log.statistics().checkpoints, checkpoints + 1);
+}

@@ -1,0 +1,73 @@
+//! What the log has done since it was opened, counted: for metrics and tests.
+//!
+//! Counters only grow; a snapshot is not taken at one instant.
+
+use crate::log::Log;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A plain copy of the counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStatistics {
+    /// Writes of queued frames, one `pwritev` each.
+    pub writes: u64,
+    /// Bytes of those writes, frame headers and padding included.
+    pub written_bytes: u64,
+    /// Syncs that moved the durable position (not those of indexes, checkpoints and zeros).
+    pub syncs: u64,
+    /// Files begun because the one before was full.
+    pub rolls: u64,
+    /// Checkpoints of the active file written.
+    pub checkpoints: u64,
+    /// Files that got their sealed index.
+    pub seals: u64,
+    /// Dead files removed.
+    pub files_freed: u64,
+    /// Dead files kept to be used again.
+    pub files_recycled: u64,
+    /// Frames read when the log was opened.
+    pub recovered_frames: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters behind [`LogStatistics`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub writes: Counter,
+    pub written_bytes: Counter,
+    pub syncs: Counter,
+    pub rolls: Counter,
+    pub checkpoints: Counter,
+    pub seals: Counter,
+    pub files_freed: Counter,
+    pub files_recycled: Counter,
+    pub recovered_frames: Counter,
+}
+
+impl Log {
+    pub fn statistics(&self) -> LogStatistics {
+        let counters = &self.counters;
+        LogStatistics {
+            writes: counters.writes.get(),
+            written_bytes: counters.written_bytes.get(),
+            syncs: counters.syncs.get(),
+            rolls: counters.rolls.get(),
+            checkpoints: counters.checkpoints.get(),
+            seals: counters.seals.get(),
+            files_freed: counters.files_freed.get(),
+            files_recycled: counters.files_recycled.get(),
+            recovered_frames: counters.recovered_frames.get(),
+        }
+    }
+}
