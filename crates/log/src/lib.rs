@@ -20,6 +20,8 @@ mod api;
 mod append;
 mod files;
 mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod house;
 pub mod inspect;
 mod log;

@@ -8,6 +8,8 @@
 
 mod cli;
 pub mod client;
+#[doc(hidden)]
+pub mod fuzzing;
 mod instant;
 mod output;
 mod serve;

@@ -13,6 +13,8 @@
 mod decide;
 mod error;
 mod fold;
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod name;
 mod node;

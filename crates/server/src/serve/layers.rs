@@ -56,9 +56,20 @@ pub(crate) fn resolve(
     environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
     flags: &[(String, String)],
 ) -> Result<BrokerConfig, LayerError> {
+    let Some(path) = file else { return lay(None, environment, flags) };
+    let text = std::fs::read_to_string(path).map_err(|error| LayerError::Read { path: path.to_owned(), error })?;
+    lay(Some((path, &text)), environment, flags)
+}
+
+/// As [`resolve`], with the file's text at hand.
+pub(crate) fn lay(
+    file: Option<(&Path, &str)>,
+    environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    flags: &[(String, String)],
+) -> Result<BrokerConfig, LayerError> {
     let mut values = Values::new();
-    if let Some(path) = file {
-        let layer = read_file(path)?;
+    if let Some((path, text)) = file {
+        let layer = parse(path, text)?;
         check(&layer, Origin::File(path.to_owned()))?;
         values.extend(layer);
     }
@@ -79,10 +90,9 @@ fn check(layer: &Values, origin: Origin) -> Result<(), LayerError> {
     }
 }
 
-fn read_file(path: &Path) -> Result<Values, LayerError> {
-    let text = std::fs::read_to_string(path).map_err(|error| LayerError::Read { path: path.to_owned(), error })?;
+fn parse(path: &Path, text: &str) -> Result<Values, LayerError> {
     let table: toml::Table =
-        toml::from_str(&text).map_err(|error| LayerError::Syntax { path: path.to_owned(), error: Box::new(error) })?;
+        toml::from_str(text).map_err(|error| LayerError::Syntax { path: path.to_owned(), error: Box::new(error) })?;
     let mut values = Values::new();
     flatten(path, "", &table, &mut values)?;
     Ok(values)

@@ -7,7 +7,7 @@
 mod banner;
 mod files;
 mod http;
-mod layers;
+pub(crate) mod layers;
 mod listen;
 mod logging;
 mod metrics;

@@ -1,0 +1,6 @@
+//! The decoders of this crate as the fuzz targets reach them. Not part of the interface.
+
+pub use crate::format::file_header::{FILE_HEADER_BYTES, FileHeader};
+pub use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameHeaderError, frame_bytes};
+pub use crate::format::index::{IndexBuilder, IndexHeader, IndexKind, IndexView};
+pub use crate::format::{checksum, state};
