@@ -157,6 +157,18 @@ func TestAConsumerBeginsWhereItIsTold(t *testing.T) {
 	}
 }
 
+func TestAPositionCanBeSought(t *testing.T) {
+	t.Parallel()
+	made := topic(t, 1, nil)
+	produce(t, client(t), numbered(made, 100, 1)...)
+	consumer := at(t, made, 0, kgo.NewOffset().AtStart())
+	for _, offset := range []int64{42, 7} {
+		equal(t, true, len(take(t, consumer, 1)) == 1)
+		consumer.SetOffsets(map[string]map[int32]kgo.EpochOffset{made: {0: {Epoch: -1, Offset: offset}}})
+		equal(t, offset, take(t, consumer, 1)[0].Offset)
+	}
+}
+
 func TestAnOffsetOutOfRangeIsAnErrorOrAReset(t *testing.T) {
 	t.Parallel()
 	made := topic(t, 1, nil)

@@ -1,6 +1,8 @@
 // Scenarios for kafkajs, whose requests are of older versions, against the server at BOOTSTRAP.
 import assert from 'node:assert/strict'
-import { randomUUID } from 'node:crypto'
+import { spawn } from 'node:child_process'
+import { randomBytes, randomUUID } from 'node:crypto'
+import { createInterface } from 'node:readline'
 import { after, before, test } from 'node:test'
 import * as zstd from '@bokuweb/zstd-wasm'
 import kafkajs from 'kafkajs'
@@ -66,7 +68,8 @@ async function produce(topic, messages, { compression, acks, ...options } = {}) 
   return producer.send({ topic, messages, compression, acks })
 }
 
-// A member of a group that collects what it sees and remembers what it has.
+// A member of a group that collects what it sees and remembers what it has. The topic may be a pattern, which this client
+// compares with the topics there are when it subscribes.
 async function join(topic, groupId, options = {}) {
   const { fromBeginning = true, autoCommit = true, ...rest } = options
   const consumer = await connected(
@@ -78,10 +81,25 @@ async function join(topic, groupId, options = {}) {
     member.has = Object.values(payload.memberAssignment).flat()
   })
   consumer.on(consumer.events.CRASH, ({ payload }) => member.crashes.push(payload.error))
-  await consumer.subscribe({ topics: [topic], fromBeginning })
-  await consumer.run({
-    autoCommit,
-    eachMessage: async ({ topic, partition, message }) => void member.seen.push({ topic, partition, ...message }),
+  member.begin = async () => {
+    await consumer.subscribe({ topics: [topic], fromBeginning })
+    await consumer.run({
+      autoCommit,
+      eachMessage: async ({ topic, partition, message }) => void member.seen.push({ topic, partition, ...message }),
+    })
+  }
+  await member.begin()
+  return member
+}
+
+// A member in a process of its own, which can be killed.
+function spawnMember(topic, groupId) {
+  const child = spawn(process.execPath, ['member.js', topic, groupId], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const member = { child, seen: [], has: [] }
+  createInterface({ input: child.stdout }).on('line', line => {
+    const { has, ...message } = JSON.parse(line)
+    if (has) member.has = has
+    else member.seen.push(message)
   })
   return member
 }
@@ -100,6 +118,7 @@ async function read(topic, count, options) {
   return member.seen
 }
 
+const places = (...members) => members.flatMap(({ seen }) => seen.map(({ partition, offset }) => `${partition}@${offset}`))
 const texts = messages => messages.map(message => message.value && message.value.toString())
 const numbered = count => Array.from({ length: count }, (_, at) => ({ value: String(at) }))
 const ofType = type => error => {
@@ -162,6 +181,13 @@ scenario('a message above the topic\'s limit is refused', async () => {
   assert.deepEqual(texts(await read(topic, 1)), ['fits'])
 })
 
+scenario('a large message passes where the topic allows it', async () => {
+  const topic = await makeTopic(1, { 'max.message.bytes': '4000000' })
+  const value = randomBytes(3_000_000)
+  await produce(topic, [{ value }])
+  assert.ok(value.equals((await read(topic, 1))[0].value))
+})
+
 scenario('timestamps are the producer\'s or the log\'s', async () => {
   const own = Date.now() - 60_000
   const [created, appended] = [await makeTopic(), await makeTopic(1, { 'message.timestamp.type': 'LogAppendTime' })]
@@ -190,6 +216,16 @@ scenario('a consumer seeks, pauses and resumes', async () => {
   assert.equal(member.seen.length, 25)
   member.consumer.resume([{ topic }])
   await eventually('what came while it was paused', () => member.seen.length === 26)
+})
+
+scenario('an offset out of range is a reset', async () => {
+  const topic = await makeTopic()
+  await produce(topic, numbered(5))
+  const member = await join(topic, name('group'))
+  await eventually('five messages', () => member.seen.length === 5)
+  member.consumer.seek({ topic, partition: 0, offset: '1000' })
+  await eventually('five again', () => member.seen.length === 10)
+  assert.equal(member.seen[5].offset, '0')
 })
 
 // kafkajs brings one assigner; a second one of our own, with another name, deals out the other way round.
@@ -222,11 +258,28 @@ for (const [kind, options] of Object.entries({ 'the round-robin assigner': {}, '
     await settle(3, members[1], members[2])
     await produce(topic, Array.from({ length: 60 }, (_, at) => ({ value: String(at), partition: at % 6 })))
     await eventually('every message', () => members[1].seen.length + members[2].seen.length >= 60)
-    const places = [...members[1].seen, ...members[2].seen].map(({ partition, offset }) => `${partition}@${offset}`)
-    assert.equal(new Set(places).size, 60)
-    assert.equal(places.length, 60)
+    const delivered = places(members[1], members[2])
+    assert.equal(new Set(delivered).size, 60)
+    assert.equal(delivered.length, 60)
   })
 }
+
+scenario('a member that dies loses its partitions, and nothing that was acknowledged is lost', async () => {
+  const [topic, groupId] = [await makeTopic(4), name('group')]
+  const messages = numbered(40).map((message, at) => ({ ...message, partition: at % 4 }))
+  const stays = await join(topic, groupId)
+  const dies = spawnMember(topic, groupId)
+  try {
+    await settle(2, stays, dies)
+    await produce(topic, messages)
+    await eventually('the member works', () => dies.seen.length > 0)
+  } finally {
+    dies.child.kill('SIGKILL')
+  }
+  await produce(topic, messages)
+  await settle(4, stays)
+  await eventually('every message at one of the two', () => new Set(places(stays, dies)).size === 80)
+})
 
 scenario('committed offsets are where the next member begins', async () => {
   const [topic, groupId] = [await makeTopic(), name('group')]
@@ -238,6 +291,21 @@ scenario('committed offsets are where the next member begins', async () => {
   const second = await join(topic, groupId)
   await eventually('the rest', () => second.seen.length === 13)
   assert.equal(second.seen[0].offset, '7')
+})
+
+scenario('a pattern sees a topic that is created later, when it is subscribed to again', async () => {
+  const [prefix, groupId] = [name('pattern'), name('group')]
+  const create = topic => admin.createTopics({ topics: [{ topic, numPartitions: 1 }], waitForLeaders: true })
+  await create(`${prefix}-one`)
+  await produce(`${prefix}-one`, [{ value: 'one' }])
+  const member = await join(new RegExp(`^${prefix}-.*`), groupId)
+  await eventually('the message of the first topic', () => texts(member.seen).includes('one'))
+  await create(`${prefix}-two`)
+  await produce(`${prefix}-two`, [{ value: 'two' }])
+  await member.consumer.stop()
+  await member.begin()
+  await eventually('the message of the second topic', () => texts(member.seen).includes('two'))
+  assert.deepEqual(texts(member.seen), ['one', 'two'])
 })
 
 scenario('topics are created, described, grown and deleted', async () => {

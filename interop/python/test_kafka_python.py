@@ -164,6 +164,13 @@ def test_a_record_that_is_too_large_is_refused(bootstrap, make_topic, make_consu
     assert values(take(make_consumer(topic), 1, eventually)) == [b"fits"]
 
 
+def test_a_large_record_passes_where_the_topic_allows_it(bootstrap, make_topic, make_consumer, eventually):
+    topic = make_topic(max_message_bytes="4000000")
+    value = bytes(range(256)) * 12_000
+    produce(bootstrap, topic, [value], max_request_size=4_000_000)
+    assert take(make_consumer(topic), 1, eventually)[0].value == value
+
+
 def test_timestamps_are_the_producers_or_the_logs(bootstrap, make_topic, make_consumer, eventually):
     own = int(time.time() * 1000) - 60_000
     created, appended = make_topic(), make_topic(message_timestamp_type="LogAppendTime")
@@ -235,6 +242,22 @@ def test_members_share_the_partitions_and_hand_them_over(bootstrap, make_topic, 
 
     eventually("every record at one of the two", all_seen)
     assert sorted(seen) == [(partition, offset) for partition in range(6) for offset in range(10)]
+
+
+def test_a_static_member_comes_back_without_a_rebalance(make_topic, make_consumer, name, eventually):
+    topic, group = make_topic(4), name("group")
+
+    def member(instance):
+        return make_consumer(topic, group_id=group, group_instance_id=instance, session_timeout_ms=20_000)
+
+    stays, leaves = member("stays"), member("leaves")
+    settle([stays, leaves], 2, eventually)
+    had, before = leaves.assignment(), stays.group_metadata().generation_id
+    leaves.close()
+    returns = member("leaves")
+    settle([stays, returns], 2, eventually)
+    assert returns.assignment() == had
+    assert stays.group_metadata().generation_id == before
 
 
 def test_a_member_that_dies_loses_its_partitions(make_topic, make_consumer, name, eventually):
