@@ -5,9 +5,11 @@
 //! a file's data is durable only after [`DiskFile::sync_data`]; a created, renamed or removed *name* only after
 //! [`Disk::sync_dir`] of its directory.
 
+use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +50,11 @@ pub trait DiskFile: Send + Sync + 'static {
     fn sync_data(&self) -> io::Result<()>;
     fn length(&self) -> io::Result<u64>;
     fn set_len(&self, bytes: u64) -> io::Result<()>;
+    /// Writes zeros over `range`, whose bounds are multiples of [`ZEROS_ALIGNMENT`], without leaving them in the page cache where
+    /// the file system can do that.
+    fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
+        write_zeros_cached(|slice, position| self.write_at(&[slice], position), range)
+    }
     /// The descriptor behind the file, for `sendfile` and `mmap`; `None` in the simulator, where callers copy instead.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 
@@ -59,6 +66,11 @@ pub trait DiskFile: Send + Sync + 'static {
         }
     }
 }
+
+/// What the bounds of [`DiskFile::write_zeros`] are multiples of: the block size that direct I/O asks for.
+pub const ZEROS_ALIGNMENT: u64 = 4096;
+/// Zeros held in memory for one write.
+const ZEROS_PER_WRITE: usize = 1 << 20;
 
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -159,7 +171,54 @@ impl DiskFile for File {
         File::set_len(self, bytes)
     }
 
+    fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
+        match write_zeros_directly(self, range.clone()) {
+            // Not every file system can, and one that says so has written nothing wrong: it is done over, through the cache.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
+                write_zeros_cached(|slice, position| DiskFile::write_at(self, &[slice], position), range)
+            }
+            result => result,
+        }
+    }
+
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.as_fd())
     }
+}
+
+/// Around the page cache: it costs a twentieth of the CPU, and a sync of the file finds none of it to write.
+#[cfg(target_os = "linux")]
+fn write_zeros_directly(file: &File, range: Range<u64>) -> io::Result<()> {
+    let again = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let direct = rustix::fs::open(again, OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty())?;
+    let memory = vec![0; ZEROS_PER_WRITE + ZEROS_ALIGNMENT as usize];
+    let skip = memory.as_ptr().align_offset(ZEROS_ALIGNMENT as usize);
+    let zeros = &memory[skip..skip + ZEROS_PER_WRITE];
+    let mut position = range.start;
+    while position < range.end {
+        let bytes = (range.end - position).min(zeros.len() as u64);
+        match rustix::io::pwrite(&direct, &zeros[..bytes as usize], position) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => position += written as u64,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_zeros_directly(_file: &File, _range: Range<u64>) -> io::Result<()> {
+    Err(io::ErrorKind::InvalidInput.into())
+}
+
+fn write_zeros_cached(write: impl Fn(IoSlice<'_>, u64) -> io::Result<()>, range: Range<u64>) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_PER_WRITE.min((range.end - range.start) as usize)];
+    let mut position = range.start;
+    while position < range.end {
+        let bytes = (range.end - position).min(zeros.len() as u64);
+        write(IoSlice::new(&zeros[..bytes as usize]), position)?;
+        position += bytes;
+    }
+    Ok(())
 }

@@ -42,6 +42,8 @@ pub struct Log {
     pub(crate) syncer: Mutex<Syncer>,
     pub(crate) house: Mutex<House>,
     pub(crate) fill: Mutex<Fill>,
+    /// A portion of zeros is written.
+    pub(crate) fill_signal: Condvar,
     pub(crate) sealed: ArcSwap<SealedFiles>,
     /// A copy of the state's durable position for readers without the lock.
     pub(crate) durable: AtomicU64,
@@ -186,6 +188,7 @@ impl Log {
             syncer: Mutex::new(Syncer::default()),
             house: Mutex::new(House::default()),
             fill: Mutex::new(Fill::new(from.file_base, from.file, from.file_bytes, from.end - from.file_base)),
+            fill_signal: Condvar::new(),
             sealed: ArcSwap::from_pointee(from.sealed),
             durable: AtomicU64::new(from.end),
             counters: Counters::default(),

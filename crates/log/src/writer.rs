@@ -9,6 +9,7 @@ use crate::format::checksum;
 use crate::format::file_header::FileHeader;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_bytes};
 use crate::log::{FullFile, Log, OpenFile};
+use crate::zero::page_end;
 use crate::{Advance, LogFailure, LogOptions, SyncOutcome};
 use bytes::Bytes;
 use duolog_base::{DiskFile, OpenMode, PartitionNumber, Position};
@@ -114,19 +115,25 @@ impl Log {
 
     fn write_gathered(&self, writer: &mut Writer) -> Result<(), LogFailure> {
         let gather = &mut writer.gather;
-        gather.close_piece();
-        if gather.pieces.is_empty() {
+        if gather.is_empty() {
             return Ok(());
         }
-        let written = {
-            // Zero-filling must not overtake the writer; it looks at the mark it is given here before each of its own writes.
-            let LogOptions { file_bytes, zero_ahead_bytes, .. } = self.options;
-            writer.zeros_low |= self.fill.lock().pass(writer.base, gather.end - writer.base, file_bytes, zero_ahead_bytes);
-            let slices = gather.slices(&writer.queue);
-            self.counters.writes.add(1);
-            self.counters.written_bytes.add(gather.end - gather.begin);
-            writer.file.write_at(&slices, gather.begin - writer.base)
-        };
+        let LogOptions { file_bytes, zero_ahead_bytes, .. } = self.options;
+        let end = gather.end - writer.base;
+        // What is ahead is zero already, but not in the page cache: a page written in part would be read first.
+        let padding = page_end(end).min(file_bytes.max(end)) - end;
+        gather.pad(padding as usize);
+        {
+            let mut fill = self.fill.lock();
+            while fill.is_in_the_way(writer.base, end + padding) {
+                self.fill_signal.wait(&mut fill);
+            }
+            writer.zeros_low |= fill.pass(writer.base, end, file_bytes, zero_ahead_bytes);
+        }
+        let slices = gather.slices(&writer.queue);
+        self.counters.writes.add(1);
+        self.counters.written_bytes.add(gather.end - gather.begin);
+        let written = writer.file.write_at(&slices, gather.begin - writer.base);
         gather.clear();
         written.map_err(|error| self.fail("write", &log_path(&self.dir, writer.base), error))
     }
@@ -199,7 +206,7 @@ impl Log {
 
 impl Gather {
     fn add(&mut self, index: usize, header: &FrameHeader, payload: &Bytes) {
-        if self.pieces.is_empty() && self.scratch.is_empty() {
+        if self.is_empty() {
             self.begin = header.position;
         } else {
             assert_eq!(self.end, header.position, "frames follow each other without a gap");
@@ -214,6 +221,16 @@ impl Gather {
         }
         let padding = (self.end - header.position) as usize - FRAME_HEADER_BYTES - payload.len();
         self.scratch.resize(self.scratch.len() + padding, 0);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.scratch.is_empty()
+    }
+
+    /// Ends the write with so many zeros, which the next write overwrites.
+    fn pad(&mut self, bytes: usize) {
+        self.scratch.resize(self.scratch.len() + bytes, 0);
+        self.close_piece();
     }
 
     fn close_piece(&mut self) {
