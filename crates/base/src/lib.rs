@@ -9,7 +9,7 @@ mod disk;
 mod ids;
 
 pub use clock::{Clock, SystemClock};
-pub use disk::{Disk, DiskFile, OpenMode, RealDisk};
+pub use disk::{Disk, DiskFile, OpenMode, RealDisk, ZEROS_ALIGNMENT};
 pub use ids::{
     LeaderEpoch, NodeId, Offset, PartitionIndex, PartitionNumber, Position, ProducerEpoch, ProducerId, TimestampMs, TopicId,
 };
