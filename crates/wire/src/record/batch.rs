@@ -67,11 +67,11 @@ pub enum TimestampType {
 pub struct Attributes(pub i16);
 
 impl Attributes {
-    const CODEC_MASK: i16 = 0x07;
+    pub(super) const CODEC_MASK: i16 = 0x07;
     pub(super) const LOG_APPEND_TIME: i16 = 0x08;
     pub(super) const TRANSACTIONAL: i16 = 0x10;
     pub(super) const CONTROL: i16 = 0x20;
-    const DELETE_HORIZON: i16 = 0x40;
+    pub(super) const DELETE_HORIZON: i16 = 0x40;
 
     /// The codec, or `None` for a number Kafka has not assigned. A parsed header always has one.
     pub fn compression(self) -> Option<Compression> {

@@ -69,6 +69,21 @@ impl BatchBuilder {
         BatchBuilder { header, compression, level: None, payload: BytesMut::new(), last_offset_delta: -1 }
     }
 
+    /// A batch that takes the place of `original` once records are gone from it: same place, producer, codec and attributes. It has
+    /// no delete horizon unless it is given one; the caller adds the records that stay at their offsets and the old end.
+    pub fn in_place_of(original: &BatchHeader) -> BatchBuilder {
+        let codec = original.compression();
+        let attributes = Attributes(original.attributes.0 & !Attributes::DELETE_HORIZON);
+        let header = BatchHeader {
+            attributes,
+            base_timestamp: TimestampMs::NONE,
+            max_timestamp: TimestampMs::NONE,
+            record_count: 0,
+            ..*original
+        };
+        BatchBuilder { header, ..BatchBuilder::new(codec) }
+    }
+
     /// The codec's own compression level instead of its default.
     pub fn level(mut self, level: i32) -> Self {
         self.level = Some(level);
@@ -111,6 +126,15 @@ impl BatchBuilder {
         self
     }
 
+    /// Notes when compaction may remove the batch's tombstones or marks (KIP-534). It takes the place of the base timestamp, so
+    /// that it must come before the records.
+    pub fn delete_horizon(mut self, horizon: TimestampMs) -> Self {
+        assert!(self.is_empty(), "records count their timestamps from the base timestamp");
+        self.header.attributes.0 |= Attributes::DELETE_HORIZON;
+        self.header.base_timestamp = horizon;
+        self
+    }
+
     /// Adds a record at the offset after the last one.
     pub fn push(&mut self, record: NewRecord<'_>) -> Result<(), BuildError> {
         let next = self.last_offset_delta.checked_add(1);
@@ -123,7 +147,8 @@ impl BatchBuilder {
             return Err(BuildError::OffsetDelta { last: self.last_offset_delta, got: offset_delta });
         }
         let first = self.header.record_count == 0;
-        let base_timestamp = if first { record.timestamp } else { self.header.base_timestamp };
+        let base_is_open = first && !self.header.attributes.has_delete_horizon();
+        let base_timestamp = if base_is_open { record.timestamp } else { self.header.base_timestamp };
         let timestamp_delta = record.timestamp.0.wrapping_sub(base_timestamp.0);
         let bytes = record_bytes(timestamp_delta, offset_delta, &record);
         let total = self.payload.len().saturating_add(bytes);
@@ -176,15 +201,32 @@ impl BatchBuilder {
         }
         self.header.batch_length = (HEADER_BYTES - LENGTH_PREFIX_BYTES + payload.len()) as i32;
         self.header.last_offset_delta = self.last_offset_delta.max(0);
-        let start = out.len();
-        let mut header_bytes = [0; HEADER_BYTES];
-        self.header.write(&mut header_bytes);
-        out.reserve(HEADER_BYTES + payload.len());
-        out.put_slice(&header_bytes);
-        out.put_slice(payload);
-        batch::write_crc(&mut out[start..]);
-        Ok(BatchHeader::parse(&out[start..]).expect("a built batch is well-formed"))
+        Ok(put_batch(&self.header, payload, out))
     }
+}
+
+/// Appends the header alone of a batch all of whose records are gone. It still tells the producer's last sequence and where the
+/// batch ends. As Kafka writes it: uncompressed, without base timestamp and delete horizon, the largest timestamp as it was.
+pub fn put_emptied_batch(original: &BatchHeader, out: &mut BytesMut) -> BatchHeader {
+    let header = BatchHeader {
+        attributes: Attributes(original.attributes.0 & !(Attributes::CODEC_MASK | Attributes::DELETE_HORIZON)),
+        batch_length: (HEADER_BYTES - LENGTH_PREFIX_BYTES) as i32,
+        base_timestamp: TimestampMs::NONE,
+        record_count: 0,
+        ..*original
+    };
+    put_batch(&header, &[], out)
+}
+
+fn put_batch(header: &BatchHeader, payload: &[u8], out: &mut BytesMut) -> BatchHeader {
+    let start = out.len();
+    let mut header_bytes = [0; HEADER_BYTES];
+    header.write(&mut header_bytes);
+    out.reserve(HEADER_BYTES + payload.len());
+    out.put_slice(&header_bytes);
+    out.put_slice(payload);
+    batch::write_crc(&mut out[start..]);
+    BatchHeader::parse(&out[start..]).expect("a built batch is well-formed")
 }
 
 /// Bytes of a record behind its length.

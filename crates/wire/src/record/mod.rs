@@ -21,7 +21,7 @@ pub use batch::{
     NO_SEQUENCE, PRODUCER_EPOCH_AT, PRODUCER_ID_AT, ProducerBatchError, RECORD_COUNT_AT, TimestampType, advance_sequence,
     batches, patch_base_offset, patch_leader_epoch, set_log_append_time, verify_crc,
 };
-pub use builder::{BatchBuilder, BuildError, NewRecord};
+pub use builder::{BatchBuilder, BuildError, NewRecord, put_emptied_batch};
 pub use compression::{Compression, CompressionError, DecompressLimits, compress, decompress};
 pub use control::{ControlRecord, ControlRecordError, TransactionOutcome, encode_end_transaction};
 pub use decode::{DecodeError, DecodedBatch, Header, Headers, Record, RecordError, Records, decode_batch};
