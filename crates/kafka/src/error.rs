@@ -127,6 +127,7 @@ pub(crate) fn group(error: &GroupError) -> ErrorCode {
         GroupError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
         GroupError::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
         GroupError::MetadataTooLarge { .. } => ErrorCode::OffsetMetadataTooLarge,
+        GroupError::RecordTooLarge { .. } => ErrorCode::UnknownServerError,
         GroupError::InvalidRequest { .. } => ErrorCode::InvalidRequest,
         GroupError::Unavailable(coordinator::Unavailable::Loading) => ErrorCode::CoordinatorLoadInProgress,
         GroupError::Unavailable(

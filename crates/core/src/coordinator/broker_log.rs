@@ -5,6 +5,7 @@ use crate::broker::{Acks, Broker, Origin, ProduceBatch};
 use crate::metadata::{CreateTopicError, TopicImage};
 use bytes::BytesMut;
 use duolog_base::{Offset, PartitionIndex};
+use duolog_log::{AppendError, AppendOrigin};
 use std::sync::Arc;
 
 /// Bytes read at a time when a shard is replayed.
@@ -64,20 +65,27 @@ impl InternalLog for BrokerLog {
         self.image().map_or(0, |topic| topic.partitions.len() as i32)
     }
 
-    fn append(&self, partition: PartitionIndex, batch: BytesMut) -> AppendFuture {
-        let topic = match self.image() {
-            Ok(topic) => topic,
-            Err(error) => return Box::pin(std::future::ready(Err(error))),
-        };
-        let batches = [ProduceBatch { topic, partition, range: 0..batch.len() }];
+    fn refusal(&self) -> Option<InternalLogError> {
+        match self.broker.log().refusal(AppendOrigin::Internal) {
+            // Passes by itself, and soon.
+            None | Some(AppendError::Overloaded { .. }) => None,
+            Some(error) => Some(InternalLogError::Append(error.to_string())),
+        }
+    }
+
+    fn append(&self, partition: PartitionIndex, batch: BytesMut) -> Result<AppendFuture, InternalLogError> {
+        let batches = [ProduceBatch { topic: self.image()?, partition, range: 0..batch.len() }];
         let pending = self.broker.append(batch, &batches, Acks::All, Origin::Coordinator);
-        Box::pin(async move {
+        if let Some(Err(error)) = pending.results().first() {
+            return Err(InternalLogError::Append(error.to_string()));
+        }
+        Ok(Box::pin(async move {
             match pending.done().await.pop() {
                 Some(Ok(_)) => Ok(()),
                 Some(Err(error)) => Err(InternalLogError::Append(error.to_string())),
                 None => unreachable!("an append of one batch has one answer"),
             }
-        })
+        }))
     }
 
     fn start(&self, partition: PartitionIndex) -> Result<Offset, InternalLogError> {

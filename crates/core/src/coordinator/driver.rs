@@ -20,6 +20,11 @@ const MAX_OPERATIONS_A_TURN: usize = 256;
 const BATCH_BYTES: usize = 512 << 10;
 /// Appends on their way to the disk at a time.
 const MAX_APPENDS_IN_FLIGHT: usize = 16;
+/// How often, and how many milliseconds apart, a batch that was refused is brought again before the shard fails.
+const MAX_REFUSALS: usize = 100;
+const REFUSAL_PAUSE_MS: u64 = 20;
+/// How long deadlines wait while nothing can be appended, in milliseconds: what they do may have to be written down.
+const FULL_PAUSE_MS: u64 = 500;
 /// How long a shard that failed stays away before it is replayed, in milliseconds.
 const RELOAD_PAUSE_MS: u64 = 500;
 
@@ -53,6 +58,8 @@ enum Event<S> {
 
 /// Batches on their way to the disk, and the answers that wait for them.
 struct InFlight {
+    /// Not taken by the log yet. Empty but in the last flight, and there while the shard rests.
+    refused: VecDeque<BytesMut>,
     appends: VecDeque<AppendFuture>,
     output: Output,
 }
@@ -128,14 +135,17 @@ impl<S: Shard> Driver<S> {
         let mut out = Output::default();
         shard.loaded(self.now(), &mut out);
         let ended = loop {
-            if let Err(error) = self.dispatch(&mut out, &mut flights) {
-                break Ended::Failed(error);
+            if let Err(ended) = self.dispatch(&mut out, &mut flights).await {
+                break ended;
             }
-            let due = shard.next_deadline().map(|deadline| deadline.saturating_sub(self.now().monotonic_ms));
+            let mut due = shard.next_deadline().map(|deadline| deadline.saturating_sub(self.now().monotonic_ms));
             if due == Some(0) {
                 // Not left to the choice below, where a busy queue would keep time out.
-                shard.poll_timers(self.now(), &mut out);
-                continue;
+                if self.log.refusal().is_none() {
+                    shard.poll_timers(self.now(), &mut out);
+                    continue;
+                }
+                due = Some(FULL_PAUSE_MS);
             }
             match self.next_event(&mut flights, due).await {
                 Event::Committed(Ok(())) => land(&mut flights),
@@ -149,7 +159,7 @@ impl<S: Shard> Driver<S> {
         ended
     }
 
-    /// The only place where a loaded shard waits.
+    /// Where a loaded shard waits, but for the log's refusals.
     async fn next_event(&mut self, flights: &mut VecDeque<InFlight>, due: Option<u64>) -> Event<S> {
         let has_room = flights.len() < MAX_APPENDS_IN_FLIGHT;
         tokio::select! {
@@ -174,16 +184,42 @@ impl<S: Shard> Driver<S> {
     }
 
     /// Appends the records of `out`; its answers leave with them, or with what is on its way already.
-    fn dispatch(&self, out: &mut Output, flights: &mut VecDeque<InFlight>) -> Result<(), InternalLogError> {
+    async fn dispatch(&mut self, out: &mut Output, flights: &mut VecDeque<InFlight>) -> Result<(), Ended> {
         let records = out.take_records();
         if !records.is_empty() {
-            let batches = build(&records, self.clock.now()).map_err(|error| InternalLogError::Append(error.to_string()))?;
-            let appends = batches.into_iter().map(|batch| self.log.append(self.partition, batch)).collect();
-            flights.push_back(InFlight { appends, output: std::mem::take(out) });
+            let batches = build(&records, self.clock.now());
+            let refused = batches.map_err(|error| Ended::Failed(InternalLogError::Append(error.to_string())))?;
+            let mut flight = InFlight { refused: refused.into(), appends: VecDeque::new(), output: std::mem::take(out) };
+            let taken = self.insist(&mut flight).await;
+            flights.push_back(flight);
+            taken?;
         } else if let Some(flight) = flights.back_mut() {
             flight.output.join_answers(out);
         } else {
             out.release();
+        }
+        Ok(())
+    }
+
+    /// Brings the batches to the log until it takes them. The shard's state is ahead of the log meanwhile, so it rests.
+    async fn insist(&mut self, flight: &mut InFlight) -> Result<(), Ended> {
+        for _ in 0..MAX_REFUSALS {
+            if self.submit(flight).is_ok() {
+                return Ok(());
+            }
+            tokio::select! {
+                _ = self.stop.wait_for(|stop| *stop) => return Err(Ended::Stopped),
+                () = sleep(Some(REFUSAL_PAUSE_MS)) => {}
+            }
+        }
+        self.submit(flight).map_err(Ended::Failed)
+    }
+
+    fn submit(&self, flight: &mut InFlight) -> Result<(), InternalLogError> {
+        while let Some(batch) = flight.refused.front() {
+            // The log takes what it is given apart, so it gets a copy of what may have to be brought again.
+            flight.appends.push_back(self.log.append(self.partition, batch.clone())?);
+            flight.refused.pop_front();
         }
         Ok(())
     }
@@ -219,6 +255,7 @@ async fn settle(flights: VecDeque<InFlight>, mut intact: bool) {
         for append in std::mem::take(&mut flight.appends) {
             intact &= append.await.is_ok();
         }
+        intact &= flight.refused.is_empty();
         if intact {
             flight.output.release();
         }

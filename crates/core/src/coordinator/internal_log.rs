@@ -12,7 +12,7 @@ pub enum InternalLogError {
     NoTopic(String),
     #[error("unknown partition")]
     UnknownPartition,
-    #[error("append refused: {0}")]
+    #[error("append failed: {0}")]
     Append(String),
     #[error("read failed: {0}")]
     Read(String),
@@ -40,8 +40,12 @@ pub trait InternalLog: Send + Sync + 'static {
     /// How many partitions the topic has, 0 if it does not exist.
     fn partitions(&self) -> i32;
 
+    /// Why nothing can be appended until somebody makes room, if that is so now. `None` is no promise.
+    fn refusal(&self) -> Option<InternalLogError>;
+
     /// Queues a record batch. The order of the calls is the order in the log, whether the futures are awaited or not.
-    fn append(&self, partition: PartitionIndex, batch: BytesMut) -> AppendFuture;
+    /// An error is a refusal: nothing was queued, and the same batch may be brought again.
+    fn append(&self, partition: PartitionIndex, batch: BytesMut) -> Result<AppendFuture, InternalLogError>;
 
     /// The first offset of the partition.
     fn start(&self, partition: PartitionIndex) -> Result<Offset, InternalLogError>;

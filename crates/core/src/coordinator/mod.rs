@@ -4,8 +4,10 @@
 //! an operation changes its state at once and puts into [`Output`] the records that make the change last, and the
 //! answers that may leave once it has. The [`Runtime`] appends the records, in the order of the operations, and lets an
 //! answer go when everything appended before it is committed; so nobody sees what could still be lost, and a read
-//! sees every write that was accepted before it. When an append fails, the shard is thrown away with everything that
-//! waits in it and rebuilt by replaying its partition from the log start, which is also how it starts.
+//! sees every write that was accepted before it. While the log takes nothing, operations that may write are turned away
+//! before they touch the shard; what is refused all the same is brought again for a while. When an append fails, the shard
+//! is thrown away with everything that waits in it and rebuilt by replaying its partition from the log start, which is
+//! also how it starts.
 //!
 //! A shard never waits, reads no clock and does no I/O: it can be tested by calling it. Groups are the first service
 //! built so; the partition it stands on is the [`InternalLog`] door.

@@ -62,8 +62,33 @@ impl<S: Shard> Runtime<S> {
     }
 
     /// Runs an operation in the shard of `partition` and waits for its answer, however long the shard keeps the ticket.
-    /// Only the wait for a shard that is not ready is bounded.
+    /// Only the wait for a shard that is not ready is bounded. While the log takes nothing, the shard is not touched.
     pub async fn call<T, F>(&self, partition: PartitionIndex, operation: F) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut S, Ticket<T>, Now, &mut Output) + Send + 'static,
+    {
+        match self.log.refusal() {
+            Some(error) => Err(Unavailable::Log(error)),
+            None => self.run(partition, operation).await,
+        }
+    }
+
+    /// Like [`Runtime::call`], for an operation that puts out no records: it is done while the log takes nothing, too.
+    pub async fn query<T, F>(&self, partition: PartitionIndex, operation: F) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut S, Ticket<T>, Now, &mut Output) + Send + 'static,
+    {
+        let checked = move |shard: &mut S, ticket: Ticket<T>, now: Now, out: &mut Output| {
+            let before = out.records().len();
+            operation(shard, ticket, now, out);
+            assert_eq!(out.records().len(), before, "a query writes nothing");
+        };
+        self.run(partition, checked).await
+    }
+
+    async fn run<T, F>(&self, partition: PartitionIndex, operation: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,
         F: FnOnce(&mut S, Ticket<T>, Now, &mut Output) + Send + 'static,

@@ -20,15 +20,30 @@ enum Fate {
     Fail,
 }
 
+/// What the log takes.
+#[derive(Clone, Copy, PartialEq)]
+enum Door {
+    Open,
+    /// So many batches are refused, but it does not know before.
+    Refuses(usize),
+    /// It says that it takes nothing.
+    Full,
+}
+
 /// One partition. A batch is readable when it is committed.
 struct MemoryLog {
     batches: Arc<Mutex<Vec<Bytes>>>,
     fate: watch::Sender<Fate>,
+    door: Mutex<Door>,
+}
+
+fn refused() -> InternalLogError {
+    InternalLogError::Append("told to refuse".into())
 }
 
 impl MemoryLog {
     fn new() -> Arc<MemoryLog> {
-        Arc::new(MemoryLog { batches: Arc::default(), fate: watch::Sender::new(Fate::Commit) })
+        Arc::new(MemoryLog { batches: Arc::default(), fate: watch::Sender::new(Fate::Commit), door: Mutex::new(Door::Open) })
     }
 }
 
@@ -41,10 +56,23 @@ impl InternalLog for MemoryLog {
         1
     }
 
-    fn append(&self, _partition: PartitionIndex, mut batch: BytesMut) -> AppendFuture {
+    fn refusal(&self) -> Option<InternalLogError> {
+        (*self.door.lock() == Door::Full).then(refused)
+    }
+
+    fn append(&self, _partition: PartitionIndex, mut batch: BytesMut) -> Result<AppendFuture, InternalLogError> {
+        let mut door = self.door.lock();
+        match *door {
+            Door::Open | Door::Refuses(0) => {}
+            Door::Refuses(left) => {
+                *door = Door::Refuses(left - 1);
+                return Err(refused());
+            }
+            Door::Full => return Err(refused()),
+        }
         let (batches, mut fate) = (self.batches.clone(), self.fate.subscribe());
-        Box::pin(async move {
-            let refused = InternalLogError::Append("told to fail".into());
+        Ok(Box::pin(async move {
+            let failed = InternalLogError::Append("told to fail".into());
             match fate.wait_for(|fate| *fate != Fate::Wait).await.map(|fate| *fate) {
                 Ok(Fate::Commit) => {
                     let mut batches = batches.lock();
@@ -53,9 +81,9 @@ impl InternalLog for MemoryLog {
                     batches.push(batch.freeze());
                     Ok(())
                 }
-                _ => Err(refused),
+                _ => Err(failed),
             }
-        })
+        }))
     }
 
     fn start(&self, _partition: PartitionIndex) -> Result<Offset, InternalLogError> {
@@ -273,4 +301,68 @@ async fn closing_answers_what_is_on_its_way_and_sends_the_others_away() {
     close.await.expect("no panic");
     assert_eq!(write.await.expect("no panic"), Ok(1));
     assert_eq!(waits.await.expect("no panic"), Err(Unavailable::Failed));
+}
+
+/// A call that the shard keeps until the total is reached.
+fn wait_for_total(runtime: &Arc<Runtime<Counter>>, total: u64) -> tokio::task::JoinHandle<Result<u64, Unavailable>> {
+    let runtime = runtime.clone();
+    tokio::spawn(async move {
+        runtime.query(PARTITION, move |shard: &mut Counter, ticket: Ticket<u64>, _, _| shard.awaited.push((total, ticket))).await
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_for_a_moment_is_brought_again_and_nobody_notices() {
+    let log = MemoryLog::new();
+    let runtime = runtime(&log);
+    let waits = wait_for_total(&runtime, 3);
+    idle().await;
+    *log.door.lock() = Door::Refuses(5);
+    assert_eq!(add(&runtime, 1).await, Ok(1));
+    *log.door.lock() = Door::Refuses(5);
+    assert_eq!(add(&runtime, 2).await, Ok(3));
+    assert_eq!(waits.await.expect("no panic"), Ok(3), "the shard was not thrown away");
+    runtime.close().await;
+    assert_eq!(log.batches.lock().len(), 2, "each batch is there once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_for_long_is_told_and_leaves_no_trace() {
+    let log = MemoryLog::new();
+    let runtime = runtime(&log);
+    assert_eq!(add(&runtime, 5).await, Ok(5));
+    let waits = wait_for_total(&runtime, 100);
+    idle().await;
+    *log.door.lock() = Door::Refuses(usize::MAX);
+    assert_eq!(add(&runtime, 1).await, Err(Unavailable::Failed));
+    assert_eq!(waits.await.expect("no panic"), Err(Unavailable::Failed));
+    *log.door.lock() = Door::Open;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(total(&runtime).await, Ok(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_log_is_full_writes_are_turned_away_and_all_else_goes_on() {
+    let log = MemoryLog::new();
+    let runtime = runtime(&log);
+    assert_eq!(add(&runtime, 5).await, Ok(5));
+    let waits = wait_for_total(&runtime, 7);
+    let alarmed = runtime.clone();
+    let alarm = tokio::spawn(async move {
+        let set = |shard: &mut Counter, ticket: Ticket<u64>, now: Now, _: &mut Output| {
+            shard.alarm = Some((now.monotonic_ms + 1_000, ticket));
+        };
+        alarmed.query(PARTITION, set).await
+    });
+    idle().await;
+    *log.door.lock() = Door::Full;
+    assert_eq!(add(&runtime, 1).await, Err(Unavailable::Log(refused())));
+    let read = runtime.query(PARTITION, |shard, ticket, _, out| out.answer(ticket, shard.total)).await;
+    assert_eq!(read, Ok(5));
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    assert!(!alarm.is_finished(), "what a deadline does could not be written down");
+    *log.door.lock() = Door::Open;
+    assert_eq!(alarm.await.expect("no panic"), Ok(6));
+    assert_eq!(add(&runtime, 1).await, Ok(7));
+    assert_eq!(waits.await.expect("no panic"), Ok(7), "the shard was never thrown away");
 }

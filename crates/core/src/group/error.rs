@@ -31,6 +31,8 @@ pub enum GroupError {
     SubscribedToTopic,
     #[error("metadata of {bytes} bytes is larger than {max}")]
     MetadataTooLarge { bytes: usize, max: usize },
+    #[error("the group's record of {bytes} bytes is larger than {max}")]
+    RecordTooLarge { bytes: usize, max: usize },
     #[error("the request is malformed: {problem}")]
     InvalidRequest { problem: &'static str },
     #[error(transparent)]

@@ -182,7 +182,7 @@ impl Group {
         self.update(&new_id, request.protocols, request.rebalance_timeout_ms, request.session_timeout_ms);
         self.heard_of(&new_id, context);
         match self.state {
-            State::Stable if self.select_protocol() == self.protocol_name => {
+            State::Stable if self.select_protocol() == self.protocol_name && self.check_record(context).is_ok() => {
                 // The present generation's members, subscriptions and shares are written under the new id.
                 self.subscribed = self.compute_subscribed();
                 self.record(context);

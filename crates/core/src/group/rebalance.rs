@@ -226,6 +226,12 @@ impl Group {
         }
     }
 
+    /// Could the group be written down as it stands?
+    pub(super) fn check_record(&self, context: &Context<'_>) -> Result<(), GroupError> {
+        let (bytes, max) = (records::group_bytes(self), context.settings.max_record_bytes);
+        if bytes <= max { Ok(()) } else { Err(GroupError::RecordTooLarge { bytes, max }) }
+    }
+
     /// Writes the group down as it stands.
     pub(super) fn record(&mut self, context: &mut Context<'_>) {
         self.recorded = true;

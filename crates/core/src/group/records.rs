@@ -4,6 +4,7 @@
 //! Type 0 is an offset written by brokers before 0.10 and read as type 1. Other types belong to kinds of groups that
 //! are not served; they are passed over, so that a topic taken over from Kafka can be read.
 
+use super::member::Member;
 use super::offsets::CommittedOffset;
 use super::state::Group;
 use crate::coordinator::{Record, ReplayError};
@@ -116,10 +117,23 @@ pub(super) fn group(group: &Group) -> Record {
         current_state_timestamp: group.since.unwrap_or(TimestampMs::NONE).0,
         members: members.collect(),
     };
-    Record {
-        key: group_key(&group.id),
-        value: Some(encode(GROUP_VALUE_VERSION, |encoder| value.encode(encoder, GROUP_VALUE_VERSION))),
-    }
+    let value = encode(GROUP_VALUE_VERSION, |encoder| value.encode(encoder, GROUP_VALUE_VERSION));
+    debug_assert!(value.len() <= group_bytes(group), "the bound is one");
+    Record { key: group_key(&group.id), value: Some(value) }
+}
+
+/// What the value of the group's record takes at the most.
+pub(super) fn group_bytes(group: &Group) -> usize {
+    /// Numbers and lengths of the group, and of each member.
+    const FIXED_BYTES: usize = 64;
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let of_member = |member: &Member| {
+        let instance = member.instance_id.as_deref().map_or(0, str::len);
+        let texts = member.id.len() + instance + member.client_id.len() + member.client_host.len();
+        FIXED_BYTES + texts + member.metadata(group.protocol_name.as_deref()).len() + member.assignment.len()
+    };
+    let names = text(&group.protocol_type) + text(&group.protocol_name) + group.leader.as_deref().map_or(0, str::len);
+    FIXED_BYTES + names + group.members.values().map(of_member).sum::<usize>()
 }
 
 pub(super) fn group_tombstone(id: &str) -> Record {

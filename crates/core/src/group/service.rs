@@ -14,6 +14,7 @@ use crate::metadata::{IdSource, MetadataImage, RandomIds};
 use duolog_base::{Clock, PartitionIndex};
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// All groups of this node.
@@ -76,7 +77,7 @@ impl GroupCoordinator {
 
     pub async fn heartbeat(&self, request: HeartbeatRequest) -> Result<(), GroupError> {
         let group_id = request.group_id.clone();
-        self.call(&group_id, move |shard, ticket, now, out| shard.heartbeat(request, ticket, now, out)).await?
+        self.query(&group_id, move |shard, ticket, now, out| shard.heartbeat(request, ticket, now, out)).await?
     }
 
     pub async fn leave(&self, request: LeaveRequest) -> Result<Vec<Departed>, GroupError> {
@@ -91,7 +92,7 @@ impl GroupCoordinator {
 
     pub async fn fetch(&self, request: FetchRequest) -> Result<Vec<CommittedTopic>, GroupError> {
         let group_id = request.group_id.clone();
-        self.call(&group_id, move |shard, ticket, _, out| shard.fetch(&request, ticket, out)).await
+        self.query(&group_id, move |shard, ticket, _, out| shard.fetch(&request, ticket, out)).await
     }
 
     pub async fn delete_offsets(&self, group_id: &str, topics: Vec<DeleteOffsetsTopic>) -> Result<Vec<TopicOutcome>, GroupError> {
@@ -102,7 +103,7 @@ impl GroupCoordinator {
     /// `None` for a group that does not exist.
     pub async fn describe(&self, group_id: &str) -> Result<Option<DescribedGroup>, GroupError> {
         let id = group_id.to_owned();
-        self.call(group_id, move |shard, ticket, _, out| shard.describe(&id, ticket, out)).await
+        self.query(group_id, move |shard, ticket, _, out| shard.describe(&id, ticket, out)).await
     }
 
     /// The groups of all partitions, by partition and name.
@@ -114,7 +115,7 @@ impl GroupCoordinator {
             let list = move |shard: &mut GroupShard, ticket: Ticket<Vec<ListedGroup>>, _: Now, out: &mut Output| {
                 shard.list(&filter, ticket, out);
             };
-            groups.extend(self.runtime.call(PartitionIndex(partition), list).await?);
+            groups.extend(self.runtime.query(PartitionIndex(partition), list).await?);
         }
         Ok(groups)
     }
@@ -145,6 +146,16 @@ impl GroupCoordinator {
         Ok(self.runtime.call(partition, operation).await?)
     }
 
+    /// Like `call`, for what writes nothing.
+    async fn query<T, F>(&self, group_id: &str, operation: F) -> Result<T, GroupError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut GroupShard, Ticket<T>, Now, &mut Output) + Send + 'static,
+    {
+        let partition = self.partition_of(group_id).await?;
+        Ok(self.runtime.query(partition, operation).await?)
+    }
+
     /// Starts the shards of a topic that exists, so that members' sessions run from now on.
     fn load_existing(&self) {
         for partition in 0..self.runtime.log().partitions() {
@@ -154,6 +165,9 @@ impl GroupCoordinator {
         }
     }
 }
+
+/// How long what could not be told is put off, in milliseconds.
+const RETELL_PAUSE_MS: u64 = 5_000;
 
 /// Tells the groups when topics have gone: once at the start, for what the last life left undone, and as the metadata
 /// moves on.
@@ -166,13 +180,17 @@ async fn watch_topics(broker: Arc<Broker>, groups: Weak<GroupCoordinator>) {
             let Some(groups) = groups.upgrade() else { return };
             if let Err(error) = groups.forget_deleted_topics(known.clone()).await {
                 tracing::warn!(%error, "offsets of deleted topics are kept for now");
+            } else {
+                is_due = false;
             }
         }
-        if changes.changed().await.is_err() {
-            return;
+        let pause = tokio::time::sleep(Duration::from_millis(RETELL_PAUSE_MS));
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = pause, if is_due => {}
         }
         let image = broker.image();
-        is_due = has_lost_topics(&known, &image);
+        is_due |= has_lost_topics(&known, &image);
         known = image;
     }
 }

@@ -5,6 +5,9 @@ use crate::config::BrokerConfig;
 /// How long a member that just joined may take for its first rebalance, in milliseconds (KIP-394's five minutes).
 const NEW_MEMBER_JOIN_TIMEOUT_MS: u64 = 300_000;
 
+/// Largest record of a group, in bytes: half of what the broker takes from a coordinator in one batch.
+const MAX_RECORD_BYTES: usize = 16 << 20;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
     /// How long the first rebalance of an empty group waits for more members.
@@ -16,6 +19,8 @@ pub struct GroupSettings {
     pub new_member_join_timeout_ms: u64,
     /// Longest metadata beside a committed offset, in characters as Java counts them (UTF-16 units).
     pub offset_metadata_max: usize,
+    /// Members with their subscriptions and shares beyond this many bytes cannot be written down.
+    pub max_record_bytes: usize,
     /// How long offsets outlive the group's last member, or their commit where there are no members.
     pub offsets_retention_ms: i64,
     pub expiry_interval_ms: u64,
@@ -30,6 +35,7 @@ impl GroupSettings {
             max_size: config.group_max_size,
             new_member_join_timeout_ms: NEW_MEMBER_JOIN_TIMEOUT_MS,
             offset_metadata_max: config.offset_metadata_max_bytes,
+            max_record_bytes: MAX_RECORD_BYTES,
             offsets_retention_ms: config.offsets_retention_ms,
             expiry_interval_ms: config.offsets_retention_check_interval_ms.max(1),
         }

@@ -73,11 +73,17 @@ impl Group {
         }
     }
 
-    /// The leader has shared out the partitions; members it forgot get nothing.
+    /// The leader has shared out the partitions; members it forgot get nothing. Shares that are too large to be written
+    /// down are an error to those who wait for them, and the members come together again.
     fn assign(&mut self, assignments: Vec<(String, Bytes)>, context: &mut Context<'_>) {
         let mut assignments: BTreeMap<String, Bytes> = assignments.into_iter().collect();
         for member in self.members.values_mut() {
             member.assignment = assignments.remove(member.id.as_ref()).unwrap_or_default();
+        }
+        if let Err(error) = self.check_record(context) {
+            tracing::warn!(group = %self.id, %error, "the assignment cannot be kept");
+            self.answer_syncs(|_| Err(error.clone()), context);
+            return self.prepare_rebalance(context);
         }
         self.enter(State::Stable, context.now.wall);
         tracing::info!(group = %self.id, generation = self.generation, "group is stable");

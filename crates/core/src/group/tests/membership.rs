@@ -252,3 +252,28 @@ fn the_last_member_leaves_an_empty_group_that_survives_a_restart() {
     world.advance(3 * DELAY_MS);
     assert_eq!(joined(&mut answer).generation, generation + 2, "generations never repeat");
 }
+
+#[test]
+fn shares_too_large_to_be_written_down_are_an_error_to_their_group_only() {
+    let mut world = World::new();
+    let (generation, ids) = world.stable(2);
+    let before = world.records.len();
+    let mut waiting: Vec<_> = ids.iter().map(|id| world.rejoin("client", &["orders", "more"], id)).collect();
+    let next = joined(&mut waiting[0]).generation;
+    assert_eq!(next, generation + 1);
+    let huge = "x".repeat(200_000);
+    let mut follower = world.sync(&ids[1], next, &[]);
+    let mut leader = world.sync(&ids[0], next, &[(&ids[0], &huge), (&ids[1], "1")]);
+    for answer in [&mut follower, &mut leader] {
+        let refusal = answer.take().expect("answered").expect_err("too large");
+        assert!(matches!(refusal, GroupError::RecordTooLarge { bytes: 200_000.., max: 100_000 }), "{refusal}");
+    }
+    assert_eq!(world.records.len(), before, "nothing is written");
+    assert_eq!(world.state(), "PreparingRebalance");
+    assert_eq!(world.heartbeat(&ids[0], next), Err(GroupError::RebalanceInProgress));
+    // The next generation shares out less.
+    let mut waiting: Vec<_> = ids.iter().map(|id| world.rejoin("client", &["orders", "more"], id)).collect();
+    let joined = joined(&mut waiting[0]);
+    world.share_out(&joined.leader, joined.generation, &ids);
+    assert!(world.restarted().heartbeat(&ids[0], joined.generation).is_ok());
+}

@@ -32,6 +32,7 @@ pub(super) fn settings() -> GroupSettings {
         max_size: 1_000,
         new_member_join_timeout_ms: 300_000,
         offset_metadata_max: 4_096,
+        max_record_bytes: 100_000,
         offsets_retention_ms: RETENTION_MS,
         expiry_interval_ms: 600_000,
     }
