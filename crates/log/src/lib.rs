@@ -18,6 +18,7 @@
 
 mod api;
 mod append;
+pub mod clean;
 mod files;
 mod format;
 #[doc(hidden)]
