@@ -84,39 +84,96 @@ impl TimestampMs {
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicId(pub u128);
 
+/// Id of a data directory: a random UUID, written into the directory when it is first used. (KIP-858)
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DirectoryId(pub u128);
+
+/// Length of the text form of a UUID, in characters.
+const TEXT_LENGTH: usize = 22;
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
 impl TopicId {
     /// The all-zero id, which Kafka's protocol uses for "none".
     pub const NONE: TopicId = TopicId(0);
+
+    /// Reads the text form; `None` if it is not one.
+    pub fn parse(text: &str) -> Option<TopicId> {
+        parse_uuid(text).map(TopicId)
+    }
+}
+
+impl DirectoryId {
+    /// The all-zero id: not assigned to a directory.
+    pub const NONE: DirectoryId = DirectoryId(0);
+
+    /// Reads the text form; `None` if it is not one.
+    pub fn parse(text: &str) -> Option<DirectoryId> {
+        parse_uuid(text).map(DirectoryId)
+    }
 }
 
 impl fmt::Display for TopicId {
-    /// Writes the URL-safe base64 form without padding, as Kafka's tools print topic ids.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        // 128 bits are 22 digits of six bits; the last digit holds two bits and four zeros.
-        for digit in 0..22 {
-            let shift = 122 - digit * 6;
-            let bits = if shift >= 0 { self.0 >> shift } else { self.0 << -shift };
-            write!(f, "{}", ALPHABET[(bits & 0x3f) as usize] as char)?;
-        }
-        Ok(())
+        write_uuid(self.0, f)
     }
 }
 
 impl fmt::Debug for TopicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        write_uuid(self.0, f)
     }
+}
+
+impl fmt::Display for DirectoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_uuid(self.0, f)
+    }
+}
+
+impl fmt::Debug for DirectoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_uuid(self.0, f)
+    }
+}
+
+/// Writes the URL-safe base64 form without padding, as Kafka's tools print such ids.
+fn write_uuid(bits: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    // 128 bits are 22 digits of six bits; the last digit holds two bits and four zeros.
+    for digit in 0..TEXT_LENGTH as i32 {
+        let shift = 122 - digit * 6;
+        let six = if shift >= 0 { bits >> shift } else { bits << -shift };
+        write!(f, "{}", ALPHABET[(six & 0x3f) as usize] as char)?;
+    }
+    Ok(())
+}
+
+fn parse_uuid(text: &str) -> Option<u128> {
+    let (last, rest) = text.as_bytes().split_last().filter(|_| text.len() == TEXT_LENGTH)?;
+    let digit = |byte: &u8| ALPHABET.iter().position(|known| known == byte).map(|value| value as u128);
+    let bits = rest.iter().try_fold(0u128, |bits, byte| Some((bits << 6) | digit(byte)?))?;
+    let last = digit(last)?;
+    (last & 0xf == 0).then_some((bits << 2) | (last >> 4))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::TopicId;
+    use super::{DirectoryId, TopicId};
 
     #[test]
     fn topic_ids_print_as_kafka_prints_them() {
         // Kafka's Uuid.METADATA_TOPIC_ID is (0, 1) and prints so.
         assert_eq!(TopicId(1).to_string(), "AAAAAAAAAAAAAAAAAAAAAQ");
         assert_eq!(TopicId(u128::MAX).to_string(), "_____________________w");
+    }
+
+    #[test]
+    fn the_text_form_reads_back() {
+        for bits in [1, u128::MAX, 0x0123_4567_89ab_cdef_0011_2233_4455_6677] {
+            assert_eq!(TopicId::parse(&TopicId(bits).to_string()), Some(TopicId(bits)));
+            assert_eq!(DirectoryId::parse(&DirectoryId(bits).to_string()), Some(DirectoryId(bits)));
+        }
+        for wrong in ["", "AAAAAAAAAAAAAAAAAAAAAR", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAA=A"] {
+            assert_eq!(TopicId::parse(wrong), None, "{wrong}");
+        }
     }
 }

@@ -11,5 +11,6 @@ mod ids;
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile, OpenMode, RealDisk, ZEROS_ALIGNMENT};
 pub use ids::{
-    LeaderEpoch, NodeId, Offset, PartitionIndex, PartitionNumber, Position, ProducerEpoch, ProducerId, TimestampMs, TopicId,
+    DirectoryId, LeaderEpoch, NodeId, Offset, PartitionIndex, PartitionNumber, Position, ProducerEpoch, ProducerId, TimestampMs,
+    TopicId,
 };

@@ -14,11 +14,12 @@
 //! `read` and `queries` look at unsealed entries (`partition`) and sealed files (`sealed`); `house` seals, zero-fills and frees;
 //! `recover` rebuilds everything at start; `format` alone knows bytes.
 //!
+//! [`Store`] is several of them, one a data directory, as one.
+//!
 //! Called by `duolog-core`. Files: see `docs/storage-format.md`.
 
 mod api;
 mod append;
-pub mod clean;
 mod files;
 mod format;
 #[doc(hidden)]
@@ -36,6 +37,7 @@ mod retention;
 mod scan;
 mod sealed;
 mod statistics;
+mod store;
 mod sync;
 mod tail_cache;
 mod threads;
@@ -50,3 +52,6 @@ pub use api::{
 };
 pub use log::Log;
 pub use statistics::LogStatistics;
+pub use store::{
+    DirectoryIdentity, IdentityError, Layout, LogPosition, MAX_DIRECTORIES, Place, Store, StoreReceipt,
+};

@@ -1,0 +1,79 @@
+//! What is asked of a partition, handed to the log that holds it.
+
+use super::Store;
+use crate::{
+    BatchLocation, EpochEnd, LogEnds, LogStatistics, ProducerSnapshot, ReadError, ReadLimits, ReadPlan, RetentionPolicy,
+};
+use duolog_base::{LeaderEpoch, Offset, PartitionNumber, TimestampMs};
+use std::sync::Arc;
+
+impl Store {
+    pub fn ends(&self, partition: PartitionNumber) -> Option<LogEnds> {
+        self.log_of(partition)?.ends(partition)
+    }
+
+    /// Plans a read; see [`crate::Log::read`].
+    pub fn read(&self, partition: PartitionNumber, from: Offset, limits: ReadLimits) -> Result<ReadPlan, ReadError> {
+        self.readable(partition)?.read(partition, from, limits)
+    }
+
+    /// The first batch at or after `from` and the log start (and before `upto`) whose max timestamp is at least `timestamp`.
+    pub fn find_by_time(
+        &self,
+        partition: PartitionNumber,
+        timestamp: TimestampMs,
+        from: Offset,
+        upto: Offset,
+    ) -> Result<Option<BatchLocation>, ReadError> {
+        self.readable(partition)?.find_by_time(partition, timestamp, from, upto)
+    }
+
+    /// The batch with the largest max timestamp before `upto`, the first of several.
+    pub fn find_max_timestamp(&self, partition: PartitionNumber, upto: Offset) -> Result<Option<BatchLocation>, ReadError> {
+        self.readable(partition)?.find_max_timestamp(partition, upto)
+    }
+
+    /// Kafka's answer to OffsetForLeaderEpoch; `None` if the epoch is newer than any known.
+    pub fn epoch_end(&self, partition: PartitionNumber, epoch: LeaderEpoch) -> Result<Option<EpochEnd>, ReadError> {
+        self.readable(partition)?.epoch_end(partition, epoch)
+    }
+
+    /// Epoch of the batch that holds `offset` (or of the newest leader, for the end offset).
+    pub fn epoch_at(&self, partition: PartitionNumber, offset: Offset) -> Option<LeaderEpoch> {
+        self.log_of(partition)?.epoch_at(partition, offset)
+    }
+
+    /// The idempotent producers of a partition, in ascending order of their ids.
+    pub fn producers(&self, partition: PartitionNumber) -> Vec<ProducerSnapshot> {
+        self.log_of(partition).map(|log| log.producers(partition)).unwrap_or_default()
+    }
+
+    /// Forgets idempotent producers that have not written for `max_idle_ms`.
+    pub fn expire_producers(&self, now: TimestampMs, max_idle_ms: i64) {
+        self.directories.iter().for_each(|directory| directory.shared.expire_producers(now, max_idle_ms));
+    }
+
+    /// Live bytes of the partition.
+    pub fn partition_bytes(&self, partition: PartitionNumber) -> u64 {
+        self.log_of(partition).map_or(0, |log| log.partition_bytes(partition))
+    }
+
+    /// The log start the policy asks for, if it is above the present one. Never beyond the durable end.
+    pub fn retention_target(&self, partition: PartitionNumber, policy: RetentionPolicy, now: TimestampMs) -> Option<Offset> {
+        self.log_of(partition)?.retention_target(partition, policy, now)
+    }
+
+    /// Bytes that all logs together have on disk for good, counted from the first start.
+    pub fn durable_bytes(&self) -> u64 {
+        self.directories.iter().map(|directory| directory.shared.durable_position().0).sum()
+    }
+
+    /// What the logs have done, one a data directory.
+    pub fn statistics(&self) -> impl Iterator<Item = LogStatistics> {
+        self.directories.iter().map(|directory| directory.shared.statistics())
+    }
+
+    fn readable(&self, partition: PartitionNumber) -> Result<&Arc<crate::Log>, ReadError> {
+        self.log_of(partition).ok_or(ReadError::UnknownPartition(partition))
+    }
+}
