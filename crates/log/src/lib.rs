@@ -20,6 +20,7 @@
 
 mod api;
 mod append;
+pub mod clean;
 mod files;
 mod format;
 #[doc(hidden)]
@@ -52,6 +53,4 @@ pub use api::{
 };
 pub use log::Log;
 pub use statistics::LogStatistics;
-pub use store::{
-    DirectoryIdentity, IdentityError, Layout, LogPosition, MAX_DIRECTORIES, Place, Store, StoreReceipt,
-};
+pub use store::{DirectoryIdentity, IdentityError, Layout, LogPosition, MAX_DIRECTORIES, Place, Store, StoreReceipt};
