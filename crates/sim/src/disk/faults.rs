@@ -16,6 +16,7 @@ pub enum Operation {
     CreateDir,
     List,
     SyncDir,
+    SyncAll,
     FreeBytes,
 }
 
@@ -34,7 +35,8 @@ impl Operation {
             | Operation::Rename
             | Operation::Remove
             | Operation::CreateDir
-            | Operation::SyncDir => true,
+            | Operation::SyncDir
+            | Operation::SyncAll => true,
         }
     }
 }
@@ -143,7 +145,7 @@ impl Faults {
     /// Changing operations so far.
     pub(super) fn changes(&self) -> u64 {
         use Operation::*;
-        [Create, Write, Sync, SetLength, Rename, Remove, CreateDir, SyncDir].iter().map(|kind| self.count(*kind)).sum()
+        [Create, Write, Sync, SetLength, Rename, Remove, CreateDir, SyncDir, SyncAll].iter().map(|kind| self.count(*kind)).sum()
     }
 }
 

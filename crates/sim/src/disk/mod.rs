@@ -234,6 +234,10 @@ impl Disk for SimDisk {
         self.state.lock().change_names(Operation::CreateDir, |state| state.names.create_dir_all(path))
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.state.lock().change_names(Operation::Remove, |state| state.names.remove_dir(path))
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let state = &mut *self.state.lock();
         match state.faults.begin(Operation::List)? {
@@ -247,6 +251,24 @@ impl Disk for SimDisk {
         match state.faults.begin(Operation::SyncDir)? {
             Verdict::Proceed => state.names.sync_dir(dir),
             Verdict::Fail(failure) => Err(failure.error()),
+            Verdict::PowerFails => Err(power_is_off()),
+        }
+    }
+
+    fn sync_all(&self, dir: &Path) -> io::Result<()> {
+        let state = &mut *self.state.lock();
+        match state.faults.begin(Operation::SyncAll)? {
+            Verdict::Proceed => {
+                state.names.check_directory(dir)?;
+                state.names.sync_all();
+                state.inodes.values_mut().for_each(Inode::sync);
+                Ok(())
+            }
+            Verdict::Fail(failure) => {
+                let mut random = Random::new(state.random.next_u64());
+                state.inodes.values_mut().for_each(|inode| inode.sync_failed(&mut random));
+                Err(failure.error())
+            }
             Verdict::PowerFails => Err(power_is_off()),
         }
     }

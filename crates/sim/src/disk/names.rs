@@ -1,7 +1,8 @@
 //! The simulated name space: which names exist, which of them the medium knows, and the changes in between.
 //!
 //! A change is durable once the directory it was made in is synced; syncing a directory also makes durable that it exists
-//! itself, as journalling file systems do. At a crash each other change survives or not, for itself; a rename is one change.
+//! itself, as journalling file systems do. At a crash each other change survives or not, for itself; a rename is one change, and takes what
+//! is in a directory with it.
 
 use crate::Random;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,10 +80,12 @@ impl Names {
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        self.file(from)?;
         self.check_directory(parent(to))?;
-        if self.now.get(to) == Some(&Entry::Directory) {
-            return Err(io::ErrorKind::IsADirectory.into());
+        match (self.now.get(from), self.now.get(to)) {
+            (None, _) => return Err(io::ErrorKind::NotFound.into()),
+            (Some(Entry::Directory), Some(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
+            (Some(Entry::File(_)), Some(Entry::Directory)) => return Err(io::ErrorKind::IsADirectory.into()),
+            _ => {}
         }
         if from != to {
             self.change(Change::Rename { from: from.to_owned(), to: to.to_owned() });
@@ -92,6 +95,15 @@ impl Names {
 
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
         self.file(path)?;
+        self.change(Change::Remove { path: path.to_owned() });
+        Ok(())
+    }
+
+    pub(super) fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
+        self.check_directory(path)?;
+        if self.now.keys().any(|other| parent(other) == path) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
         self.change(Change::Remove { path: path.to_owned() });
         Ok(())
     }
@@ -122,10 +134,16 @@ impl Names {
         // Backwards: a change takes with it the earlier ones that made the names it is about.
         let mut paths: BTreeSet<PathBuf> = dir.ancestors().map(Path::to_owned).collect();
         let mut synced = vec![false; self.pending.len()];
+        let mut moved: Vec<PathBuf> = Vec::new();
         for (index, change) in self.pending.iter().enumerate().rev() {
-            if change.is_made_in(dir) || change.paths().iter().any(|path| paths.contains(*path)) {
+            // What was in a directory before its renaming goes with it.
+            let within = change.paths().iter().any(|path| moved.iter().any(|dir| path.starts_with(dir)));
+            if within || change.is_made_in(dir) || change.paths().iter().any(|path| paths.contains(*path)) {
                 synced[index] = true;
                 paths.extend(change.paths().map(Path::to_owned));
+                if let Change::Rename { from, .. } = change {
+                    moved.push(from.clone());
+                }
             }
         }
         let pending = std::mem::take(&mut self.pending);
@@ -136,6 +154,11 @@ impl Names {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn sync_all(&mut self) {
+        self.pending.clear();
+        self.durable = self.now.clone();
     }
 
     pub(super) fn crash(&mut self, random: &mut Random) {
@@ -185,12 +208,17 @@ fn apply(entries: &mut Entries, change: &Change) {
     match change {
         Change::Create { path, entry } if has_parent(entries, path) => _ = entries.insert(path.clone(), *entry),
         Change::Rename { from, to } if has_parent(entries, to) => {
-            if let Some(entry) = entries.remove(from) {
-                entries.insert(to.clone(), entry);
+            let moved: Vec<PathBuf> = entries.keys().filter(|path| path.starts_with(from)).cloned().collect();
+            for path in moved {
+                if let (Some(entry), Ok(rest)) = (entries.remove(&path), path.strip_prefix(from)) {
+                    let place = if rest.as_os_str().is_empty() { to.clone() } else { to.join(rest) };
+                    entries.insert(place, entry);
+                }
             }
         }
-        Change::Remove { path } => _ = entries.remove(path),
-        Change::Create { .. } | Change::Rename { .. } => {}
+        // A directory that was not emptied on the medium stays.
+        Change::Remove { path } if !entries.keys().any(|other| parent(other) == path) => _ = entries.remove(path),
+        Change::Create { .. } | Change::Rename { .. } | Change::Remove { .. } => {}
     }
 }
 

@@ -148,6 +148,46 @@ fn syncing_a_directory_keeps_the_directory_itself() {
 }
 
 #[test]
+fn a_directory_is_renamed_with_what_is_in_it_and_removed_when_it_is_empty() {
+    let disk = disk();
+    let (old, new) = (Path::new("/data/old"), Path::new("/data/new"));
+    disk.create_dir_all(old).unwrap();
+    let file = disk.open(&old.join("file"), OpenMode::CreateNew).unwrap();
+    write(&file, b"content", 0);
+    file.sync_data().unwrap();
+    disk.rename(old, new).unwrap();
+    assert_eq!(disk.list(new).unwrap(), ["file"]);
+    assert_eq!(disk.remove_dir(new).unwrap_err().kind(), ErrorKind::DirectoryNotEmpty);
+    disk.sync_dir(Path::new("/data")).unwrap();
+    for seed in 0..SEEDS {
+        let after = disk.crash(seed);
+        assert_eq!(after.read_file(&new.join("file")).unwrap(), b"content", "what was in it goes with it");
+        assert!(after.list(old).is_err());
+    }
+    disk.remove(&new.join("file")).unwrap();
+    disk.remove_dir(new).unwrap();
+    assert_eq!(disk.list(Path::new("/data")).unwrap(), Vec::<String>::new());
+    for seed in 0..SEEDS {
+        let after = disk.crash(seed);
+        let listed = after.list(new);
+        assert!(listed.is_ok() || after.read_file(&new.join("file")).is_err(), "a directory goes after its files");
+    }
+}
+
+#[test]
+fn one_call_makes_all_files_and_names_durable() {
+    let disk = disk();
+    disk.create_dir_all(Path::new("/data/deep/er")).unwrap();
+    for name in ["/data/one", "/data/deep/two", "/data/deep/er/three"] {
+        write(&disk.open(Path::new(name), OpenMode::CreateNew).unwrap(), name.as_bytes(), 0);
+    }
+    assert!(!disk.is_durable());
+    disk.sync_all(Path::new("/data")).unwrap();
+    assert!(disk.is_durable());
+    assert_eq!(disk.crash(1).read_file(Path::new("/data/deep/two")).unwrap(), b"/data/deep/two");
+}
+
+#[test]
 fn a_killed_process_loses_its_files_but_not_its_writes() {
     let disk = disk();
     let file = durable_file(&disk, b"old");
