@@ -1,6 +1,6 @@
 //! What the log has done since it was opened, counted: for metrics and tests.
 //!
-//! Counters only grow; a snapshot is not taken at one instant.
+//! Counters only grow, sizes are those of now; a snapshot is not taken at one instant.
 
 use crate::log::Log;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +26,10 @@ pub struct LogStatistics {
     pub files_recycled: u64,
     /// Frames read when the log was opened.
     pub recovered_frames: u64,
+    /// Bytes of batches that wait to be written.
+    pub queued_bytes: usize,
+    /// Memory that the newest batches take for readers at the tail.
+    pub tail_cache_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +62,10 @@ pub(crate) struct Counters {
 impl Log {
     pub fn statistics(&self) -> LogStatistics {
         let counters = &self.counters;
+        let (queued_bytes, tail_cache_bytes) = {
+            let state = self.state.lock();
+            (state.queued_bytes, state.tail.bytes())
+        };
         LogStatistics {
             writes: counters.writes.get(),
             written_bytes: counters.written_bytes.get(),
@@ -68,6 +76,8 @@ impl Log {
             files_freed: counters.files_freed.get(),
             files_recycled: counters.files_recycled.get(),
             recovered_frames: counters.recovered_frames.get(),
+            queued_bytes,
+            tail_cache_bytes,
         }
     }
 }

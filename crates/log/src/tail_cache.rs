@@ -26,6 +26,11 @@ impl TailCache {
         TailCache { batches: VecDeque::new(), bytes: 0, limit_bytes }
     }
 
+    /// What the batches cost.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Adds the batch whose frame begins at `position`, which is above all others.
     pub fn push(&mut self, position: u64, batch: Bytes, cost: usize) {
         debug_assert!(self.batches.back().is_none_or(|last| last.position < position), "positions ascend");

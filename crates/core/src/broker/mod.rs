@@ -19,7 +19,7 @@ mod watch;
 pub use append::{Acks, Origin, PendingAppend, ProduceBatch, ProduceError, Produced};
 pub use lock::LockError;
 pub use lookup::{DeleteRecordsError, FoundOffset, LookupError, OffsetLookup};
-pub use metrics::BrokerMetrics;
+pub use metrics::{BrokerMetrics, Counter};
 pub use open::{BrokerOpenError, BrokerOptions};
 pub use producer_ids::ProducerIdError;
 pub use read::{FetchError, Fetched, PartitionEnds};

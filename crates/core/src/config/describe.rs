@@ -76,6 +76,7 @@ fn default_value(key: &'static Key) -> Option<ConfigSynonym> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{ConfigError, validate_broker_change};
 
     #[test]
     fn a_topics_entry_lists_its_own_value_the_brokers_and_the_default() {
@@ -94,6 +95,20 @@ mod tests {
                 ("log.retention.ms", "604800000", Source::Default),
             ]
         );
+    }
+
+    #[test]
+    fn the_keys_of_groups_are_fixed_at_start_as_kafkas_are() {
+        let entries = describe_broker(&BrokerConfig::default());
+        let of_groups = ["group.", "offset.", "offsets."];
+        let groups: Vec<_> =
+            entries.iter().filter(|entry| of_groups.iter().any(|prefix| entry.name.starts_with(prefix))).collect();
+        assert!(groups.len() >= 8, "all of them are listed");
+        for entry in groups {
+            assert!(entry.read_only, "{}: Kafka 4.4 reconfigures only keys of the newer group kinds", entry.name);
+            let change = validate_broker_change(entry.name, entry.value.as_deref().unwrap());
+            assert_eq!(change, Err(ConfigError::NotDynamic { key: entry.name.to_owned() }));
+        }
     }
 
     #[test]

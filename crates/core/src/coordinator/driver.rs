@@ -4,7 +4,7 @@
 //! are on their way to the disk, and answers leave in order.
 
 use super::replay::replay;
-use super::runtime::MakeShard;
+use super::runtime::{MakeShard, RuntimeMetrics};
 use super::{AppendFuture, InternalLog, InternalLogError, Now, Output, Record, Shard};
 use bytes::BytesMut;
 use duolog_base::{Clock, PartitionIndex, TimestampMs};
@@ -69,6 +69,7 @@ pub(super) struct Driver<S: Shard> {
     pub(super) log: Arc<dyn InternalLog>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) make: Arc<MakeShard<S>>,
+    pub(super) metrics: Arc<RuntimeMetrics>,
     pub(super) operations: mpsc::Receiver<Operation<S>>,
     pub(super) phase: watch::Sender<Phase>,
     pub(super) stop: watch::Receiver<bool>,
@@ -81,6 +82,7 @@ impl<S: Shard> Driver<S> {
             match self.serve(shard).await {
                 Ended::Stopped => return,
                 Ended::Failed(error) => {
+                    self.metrics.failures.add(1);
                     tracing::warn!(partition = %self.partition, %error, "coordinator shard unloaded");
                     if !self.pause().await {
                         return;
@@ -102,6 +104,8 @@ impl<S: Shard> Driver<S> {
             };
             match replayed {
                 Ok(replayed) => {
+                    self.metrics.loads.add(1);
+                    self.metrics.replayed_records.add(replayed.records);
                     tracing::debug!(partition = %self.partition, records = replayed.records, "coordinator shard loaded");
                     return Some(shard);
                 }
@@ -207,6 +211,7 @@ impl<S: Shard> Driver<S> {
             if self.submit(flight).is_ok() {
                 return Ok(());
             }
+            self.metrics.refusals.add(1);
             tokio::select! {
                 _ = self.stop.wait_for(|stop| *stop) => return Err(Ended::Stopped),
                 () = sleep(Some(REFUSAL_PAUSE_MS)) => {}

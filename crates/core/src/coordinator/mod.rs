@@ -25,7 +25,7 @@ pub use broker_log::{BrokerLog, InternalTopic};
 pub use internal_log::{AppendFuture, Chunk, InternalLog, InternalLogError, LogFuture};
 pub use output::{Now, Output, Record, Ticket, Waiting, ticket};
 pub use replay::ReplayError;
-pub use runtime::{Runtime, Unavailable};
+pub use runtime::{Runtime, RuntimeMetrics, Unavailable};
 
 /// The state of one partition of a service.
 ///

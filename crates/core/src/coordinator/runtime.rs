@@ -4,6 +4,7 @@
 
 use super::driver::{self, Driver, Phase};
 use super::{InternalLog, InternalLogError, Now, Output, Shard, Ticket, ticket};
+use crate::broker::Counter;
 use duolog_base::{Clock, PartitionIndex};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -35,11 +36,25 @@ pub enum Unavailable {
 /// Makes an empty shard for a partition.
 pub type MakeShard<S> = Box<dyn Fn(PartitionIndex) -> S + Send + Sync>;
 
+/// What the shards of a service did since the start of the process.
+#[derive(Debug, Default)]
+pub struct RuntimeMetrics {
+    /// Shards that were replayed to their end.
+    pub loads: Counter,
+    /// Records replayed by them.
+    pub replayed_records: Counter,
+    /// Shards thrown away because an append failed.
+    pub failures: Counter,
+    /// Batches that the log refused and that were brought again.
+    pub refusals: Counter,
+}
+
 /// All shards of one service on this node.
 pub struct Runtime<S: Shard> {
     log: Arc<dyn InternalLog>,
     clock: Arc<dyn Clock>,
     make: Arc<MakeShard<S>>,
+    metrics: Arc<RuntimeMetrics>,
     /// Guards the set of started shards; held for look-ups only.
     slots: Mutex<BTreeMap<i32, Slot<S>>>,
     stop: watch::Sender<bool>,
@@ -54,11 +69,23 @@ struct Slot<S: Shard> {
 impl<S: Shard> Runtime<S> {
     /// A service without shards yet. Needs a tokio runtime when a shard is started.
     pub fn new(log: Arc<dyn InternalLog>, clock: Arc<dyn Clock>, make: MakeShard<S>) -> Runtime<S> {
-        Runtime { log, clock, make: Arc::new(make), slots: Mutex::new(BTreeMap::new()), stop: watch::Sender::new(false) }
+        let slots = Mutex::new(BTreeMap::new());
+        Runtime { log, clock, make: Arc::new(make), metrics: Arc::default(), slots, stop: watch::Sender::new(false) }
     }
 
     pub fn log(&self) -> &Arc<dyn InternalLog> {
         &self.log
+    }
+
+    pub fn metrics(&self) -> &RuntimeMetrics {
+        &self.metrics
+    }
+
+    /// The partitions whose shards take operations.
+    pub fn active(&self) -> Vec<PartitionIndex> {
+        let slots = self.slots.lock();
+        let active = slots.iter().filter(|(_, slot)| *slot.phase.borrow() == Phase::Active);
+        active.map(|(index, _)| PartitionIndex(*index)).collect()
     }
 
     /// Runs an operation in the shard of `partition` and waits for its answer, however long the shard keeps the ticket.
@@ -152,6 +179,7 @@ impl<S: Shard> Runtime<S> {
             log: self.log.clone(),
             clock: self.clock.clone(),
             make: self.make.clone(),
+            metrics: self.metrics.clone(),
             operations: queue,
             phase,
             stop: self.stop.subscribe(),

@@ -127,6 +127,7 @@ impl Group {
         };
         context.out.append(records::offset(&self.id, &topic.name, commit.partition, &committed));
         self.offsets.put(&topic.name, commit.partition, committed);
+        context.metrics.committed_offsets.add(1);
         Ok(())
     }
 

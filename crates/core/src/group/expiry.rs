@@ -21,6 +21,7 @@ impl GroupShard {
         for id in ids {
             let Some(group) = self.groups.get_mut(&id) else { continue };
             let expired = group.offsets.select(|topic, committed| group.has_expired(topic, committed, now.wall, retention_ms));
+            self.metrics.expired_offsets.add(expired.len() as u64);
             group.drop_offsets(expired, out);
             let is_over = group.state == State::Empty && group.offsets.is_empty() && group.pending.is_empty();
             if is_over {

@@ -77,6 +77,7 @@ impl Group {
             return;
         }
         tracing::info!(group = %self.id, member = member_id, "member's session has run out");
+        context.metrics.expired_sessions.add(1);
         self.dismiss(member_id, context);
         self.after_departure(context);
     }

@@ -16,6 +16,7 @@
 //! | `join`, `rebalance`, `sync`, `leave` | the way of a group through its states |
 //! | `offsets`, `commit`, `expiry` | committed offsets |
 //! | `admin` | describe, list, delete |
+//! | `metrics` | what is counted |
 //! | `records` | the records of `__consumer_offsets` |
 //! | `service` | [`GroupCoordinator`] |
 
@@ -27,6 +28,7 @@ mod java_hash;
 mod join;
 mod leave;
 mod member;
+mod metrics;
 mod offsets;
 mod rebalance;
 mod records;
@@ -44,6 +46,7 @@ mod topics;
 
 pub use error::GroupError;
 pub use java_hash::partition_for;
+pub use metrics::{GroupCensus, GroupMetrics};
 pub use offsets::CommittedOffset;
 pub use request::{
     CommitPartition, CommitRequest, CommitTopic, CommittedPartition, CommittedTopic, DeleteOffsetsTopic, Departed, Departure,

@@ -1,6 +1,7 @@
 //! From one generation to the next: gathering the members, making the generation, and what ends the waiting.
 
 use super::member::Member;
+use super::metrics::GroupMetrics;
 use super::request::{JoinAnswer, SyncAnswer};
 use super::settings::GroupSettings;
 use super::state::{Group, InitialRebalance, State};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 /// What a group needs besides itself while it acts.
 pub(super) struct Context<'a> {
     pub(super) settings: &'a GroupSettings,
+    pub(super) metrics: &'a GroupMetrics,
     pub(super) timers: &'a mut Timers,
     pub(super) now: Now,
     pub(super) out: &'a mut Output,
@@ -140,6 +142,7 @@ impl Group {
         self.protocol_name = self.select_protocol();
         self.subscribed = self.compute_subscribed();
         self.enter(State::CompletingRebalance, context.now.wall);
+        context.metrics.rebalances.add(1);
         tracing::info!(group = %self.id, generation = self.generation, members = self.members.len(), "group made a generation");
         let members: Vec<Arc<str>> = self.members.keys().cloned().collect();
         for member_id in members {

@@ -7,9 +7,9 @@ use super::request::{
     CommitRequest, CommittedTopic, DeleteOffsetsTopic, Departed, DescribedGroup, FetchRequest, HeartbeatRequest, JoinAnswer,
     JoinRequest, LeaveRequest, ListFilter, ListedGroup, SyncAnswer, SyncRequest, TopicOutcome,
 };
-use super::{GroupError, GroupSettings, GroupShard};
+use super::{GroupCensus, GroupError, GroupMetrics, GroupSettings, GroupShard};
 use crate::broker::Broker;
-use crate::coordinator::{BrokerLog, InternalLog, InternalTopic, Now, Output, Runtime, Ticket, Unavailable};
+use crate::coordinator::{BrokerLog, InternalLog, InternalTopic, Now, Output, Runtime, RuntimeMetrics, Ticket, Unavailable};
 use crate::metadata::{IdSource, MetadataImage, RandomIds};
 use duolog_base::{Clock, PartitionIndex};
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 /// All groups of this node.
 pub struct GroupCoordinator {
     runtime: Runtime<GroupShard>,
+    metrics: Arc<GroupMetrics>,
     ids: Box<dyn IdSource>,
     /// Guards the task that watches the metadata, until it is stopped.
     watcher: Mutex<Option<JoinHandle<()>>>,
@@ -39,9 +40,10 @@ impl GroupCoordinator {
 
     /// The service on any internal log; loads nothing by itself.
     pub fn on(log: Arc<dyn InternalLog>, clock: Arc<dyn Clock>, settings: GroupSettings) -> GroupCoordinator {
-        let settings = Arc::new(settings);
-        let runtime = Runtime::new(log, clock, Box::new(move |_| GroupShard::new(settings.clone())));
-        GroupCoordinator { runtime, ids: Box::new(RandomIds), watcher: Mutex::new(None) }
+        let (settings, metrics) = (Arc::new(settings), Arc::new(GroupMetrics::default()));
+        let counted = metrics.clone();
+        let runtime = Runtime::new(log, clock, Box::new(move |_| GroupShard::new(settings.clone(), counted.clone())));
+        GroupCoordinator { runtime, metrics, ids: Box::new(RandomIds), watcher: Mutex::new(None) }
     }
 
     /// Ends the service: what is on its way to the disk is answered, members that wait are sent away.
@@ -50,6 +52,29 @@ impl GroupCoordinator {
             watcher.abort();
         }
         self.runtime.close().await;
+    }
+
+    pub fn metrics(&self) -> &GroupMetrics {
+        &self.metrics
+    }
+
+    pub fn runtime_metrics(&self) -> &RuntimeMetrics {
+        self.runtime.metrics()
+    }
+
+    /// Counts the groups of all partitions that are loaded.
+    pub async fn census(&self) -> GroupCensus {
+        let mut census = GroupCensus::default();
+        for partition in self.runtime.active() {
+            let count = |shard: &mut GroupShard, ticket: Ticket<GroupCensus>, _: Now, out: &mut Output| {
+                out.answer(ticket, shard.census());
+            };
+            // One that has just failed is not counted.
+            if let Ok(counted) = self.runtime.query(partition, count).await {
+                census.add(counted);
+            }
+        }
+        census
     }
 
     /// The partition that the group lives on; creates the topic if need be.

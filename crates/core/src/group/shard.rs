@@ -4,6 +4,7 @@
 //! The records it puts out are applied already: replay is for what was written in an earlier life.
 
 use super::member::Member;
+use super::metrics::GroupMetrics;
 use super::offsets::Offsets;
 use super::rebalance::Context;
 use super::records::{self, Replayed};
@@ -20,20 +21,21 @@ use std::sync::Arc;
 
 pub struct GroupShard {
     pub(super) settings: Arc<GroupSettings>,
+    pub(super) metrics: Arc<GroupMetrics>,
     pub(super) groups: BTreeMap<Arc<str>, Group>,
     timers: Timers,
     expiry: Deadline,
 }
 
 impl GroupShard {
-    pub fn new(settings: Arc<GroupSettings>) -> GroupShard {
-        GroupShard { settings, groups: BTreeMap::new(), timers: Timers::default(), expiry: Deadline::default() }
+    pub fn new(settings: Arc<GroupSettings>, metrics: Arc<GroupMetrics>) -> GroupShard {
+        GroupShard { settings, metrics, groups: BTreeMap::new(), timers: Timers::default(), expiry: Deadline::default() }
     }
 
     /// The group, and all it needs to act.
     pub(super) fn enter<'a>(&'a mut self, id: &str, now: Now, out: &'a mut Output) -> Option<(&'a mut Group, Context<'a>)> {
         let group = self.groups.get_mut(id)?;
-        Some((group, Context { settings: &self.settings, timers: &mut self.timers, now, out }))
+        Some((group, Context { settings: &self.settings, metrics: &self.metrics, timers: &mut self.timers, now, out }))
     }
 
     pub(super) fn enter_or_create<'a>(&'a mut self, id: &str, now: Now, out: &'a mut Output) -> (&'a mut Group, Context<'a>) {

@@ -52,7 +52,12 @@ impl World {
     }
 
     pub(super) fn with(settings: GroupSettings) -> World {
-        let mut world = World { shard: GroupShard::new(Arc::new(settings)), now_ms: 1_000, records: Vec::new(), fresh_ids: 0 };
+        let mut world = World {
+            shard: GroupShard::new(Arc::new(settings), Arc::default()),
+            now_ms: 1_000,
+            records: Vec::new(),
+            fresh_ids: 0,
+        };
         world.act(|shard, now, out| shard.loaded(now, out));
         world
     }
@@ -60,7 +65,7 @@ impl World {
     /// A shard that knows only what was written, as after a restart at this moment.
     pub(super) fn restarted(&self) -> World {
         let settings = self.shard.settings.clone();
-        let mut shard = GroupShard::new(settings);
+        let mut shard = GroupShard::new(settings, Arc::default());
         for record in &self.records {
             shard.replay(&record.key, record.value.as_deref()).expect("its own records");
         }
