@@ -21,6 +21,8 @@ mod cleaner;
 mod decide;
 mod offset_map;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod transactions;
 
 pub use checkpoint::{
