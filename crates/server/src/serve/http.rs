@@ -6,7 +6,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use duolog_base::Disk;
 use duolog_core::broker::Broker;
+use duolog_core::group::GroupCoordinator;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,18 +17,25 @@ use tokio::sync::watch;
 
 const INDEX: &str = "Duolog\n\n/metrics  counters as Prometheus text\n/healthz  200 while the log works\n/readyz   200 while requests are served\n";
 
+/// What can be measured once the node is up.
+pub(super) struct Served {
+    pub(super) broker: Arc<Broker>,
+    pub(super) groups: Arc<GroupCoordinator>,
+    pub(super) disk: Arc<dyn Disk>,
+}
+
 /// What the health checks look at.
 #[derive(Default)]
 pub(super) struct Health {
-    broker: OnceLock<Arc<Broker>>,
+    served: OnceLock<Arc<Served>>,
     /// Set while the Kafka listeners accept connections.
     ready: AtomicBool,
 }
 
 impl Health {
-    pub(super) fn opened(&self, broker: &Arc<Broker>) {
+    pub(super) fn opened(&self, served: Served) {
         // Set once, by the one who opens the broker.
-        let _ = self.broker.set(broker.clone());
+        let _ = self.served.set(Arc::new(served));
     }
 
     pub(super) fn set_ready(&self, ready: bool) {
@@ -34,7 +43,7 @@ impl Health {
     }
 
     fn log_works(&self) -> bool {
-        self.broker.get().is_none_or(|broker| broker.failed().borrow().is_none())
+        self.served.get().is_none_or(|served| served.broker.failed().borrow().is_none())
     }
 
     fn is_ready(&self) -> bool {
@@ -77,10 +86,12 @@ impl HttpServer {
 }
 
 async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    match health.broker.get().map(metrics::exposition) {
-        Some(Ok(text)) => (StatusCode::OK, [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Some(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
+    let Some(served) = health.served.get() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
+    };
+    match metrics::exposition(served).await {
+        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

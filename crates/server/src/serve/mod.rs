@@ -15,13 +15,13 @@ mod signals;
 
 use banner::{Banner, ShownListener};
 use clap::Args;
-use duolog_base::{RealDisk, SystemClock};
+use duolog_base::{Disk, RealDisk, SystemClock};
 use duolog_core::broker::{Broker, BrokerOpenError, BrokerOptions};
 use duolog_core::config::BrokerConfig;
 use duolog_core::group::GroupCoordinator;
 use duolog_kafka::{ConnectionLimits, KafkaServer, Listener, Services};
 use duolog_log::LogFailure;
-use http::{Health, HttpServer};
+use http::{Health, HttpServer, Served};
 use logging::LogFormat;
 use signals::Signals;
 use std::io::{self, Write};
@@ -132,10 +132,11 @@ async fn serve(config: BrokerConfig, listeners: Vec<Listener>, http: SocketAddr)
     let http_error = |error| ServeError::Bind { address: format!("http://{http}"), error };
     // An address in use is told only after the data directory: if both are taken, it is the latter that explains it.
     let http_server = HttpServer::bind(http, health.clone()).await;
-    let broker = open_broker(&config).await?;
-    health.opened(&broker);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let broker = open_broker(&config, disk.clone()).await?;
     let http_server = http_server.map_err(http_error)?;
     let groups = GroupCoordinator::start(&broker);
+    health.opened(Served { broker: broker.clone(), groups: groups.clone(), disk });
     let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone() });
     let kafka = bind_kafka(&listeners, services, &config)?;
     let banner = Banner {
@@ -170,11 +171,11 @@ async fn serve(config: BrokerConfig, listeners: Vec<Listener>, http: SocketAddr)
     Ok(())
 }
 
-async fn open_broker(config: &BrokerConfig) -> Result<Arc<Broker>, ServeError> {
+async fn open_broker(config: &BrokerConfig, disk: Arc<dyn Disk>) -> Result<Arc<Broker>, ServeError> {
     let options = BrokerOptions {
         data_dir: config.data_dir.clone(),
         config: config.clone(),
-        disk: Arc::new(RealDisk),
+        disk,
         clock: Arc::new(SystemClock::default()),
     };
     Ok(Broker::open(options).await?)
