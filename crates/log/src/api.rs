@@ -21,6 +21,8 @@ pub struct LogOptions {
     pub queue_bytes: usize,
     /// Free bytes on the file system below which appends of clients are refused.
     pub reserve_bytes: u64,
+    /// Durable bytes after which the checkpoint of the active file is written on: about what an opening after a crash reads.
+    pub checkpoint_bytes: u64,
     /// Files kept for reuse after all they held is dead.
     pub recycled_files: usize,
 }
@@ -34,6 +36,7 @@ impl Default for LogOptions {
             tail_cache_bytes: 64 << 20,
             queue_bytes: 64 << 20,
             reserve_bytes: 256 << 20,
+            checkpoint_bytes: 64 << 20,
             recycled_files: 1,
         }
     }
@@ -164,6 +167,7 @@ pub struct RecoveryReport {
     /// Bytes cut from the tail because they could not have been acknowledged as durable.
     pub torn_bytes: u64,
     pub quarantined: Vec<PartitionNumber>,
+    /// A checkpoint has spared all reading: the log was closed, or nothing was written after a checkpoint.
     pub clean_shutdown: bool,
 }
 

@@ -64,7 +64,9 @@ impl Log {
 
     /// The epoch given to the partition's leader; older ones are refused from now on.
     pub fn set_leader_epoch(&self, partition: PartitionNumber, epoch: LeaderEpoch) {
-        self.state.lock().partitions.entry(partition).or_default().set_leader_epoch(epoch.0);
+        let mut state = self.state.lock();
+        state.preserve(partition);
+        state.partitions.entry(partition).or_default().set_leader_epoch(epoch.0);
     }
 
     /// Raises the log start (DeleteRecords, retention): a log-start frame. Lower values are ignored.
@@ -82,6 +84,7 @@ impl Log {
         if start.0 > known.log_start() {
             // The frame comes first: if it begins a new file, the old file's state must not know of it.
             state.queue_control(FrameKind::LogStart, partition, start.0, epoch, &self.options);
+            state.preserve(partition);
             if let Some(known) = state.partitions.get_mut(&partition) {
                 known.raise_log_start(start.0);
             }
@@ -101,6 +104,7 @@ impl Log {
         let known = state.partitions.get(&partition).ok_or(PartitionError::UnknownPartition(partition))?;
         let epoch = known.leader_epoch();
         state.queue_control(FrameKind::Drop, partition, 0, epoch, &self.options);
+        state.preserve(partition);
         let dropped = state.partitions.remove(&partition);
         let end = Position(state.next);
         drop(state);
@@ -162,6 +166,7 @@ impl State {
             batch_bytes: bytes.len() as u32,
             last_offset_delta: header.last_offset_delta as u32,
         };
+        self.preserve(number);
         let partition = self.partitions.get_mut(&number).expect("looked up above");
         take_batch(partition, entry, batch.leader_epoch, header, now);
         self.next = entry.end_position();

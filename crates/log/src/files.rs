@@ -14,7 +14,7 @@ pub enum FileName {
     Log(u64),
     /// The sealed queue index of a commit log file.
     Queues(u64),
-    /// The checkpoint of a commit log file.
+    /// A link of a checkpoint, by the position where its entries begin.
     Checkpoint(u64),
     /// A dead commit log file that waits to be used again; the number is the position it had.
     Spare(u64),
@@ -64,9 +64,15 @@ pub fn write_whole(disk: &dyn Disk, dir: &Path, path: &Path, sections: &[Vec<u8>
     remove_if_there(disk, &unfinished)?;
     let file = disk.open(&unfinished, OpenMode::CreateNew)?;
     let slices: Vec<IoSlice<'_>> = sections.iter().map(|section| IoSlice::new(section)).collect();
-    file.write_at(&slices, 0)?;
-    file.sync_data()?;
+    let written = file.write_at(&slices, 0).and_then(|()| file.sync_data());
     drop(file);
+    if let Err(error) = written {
+        if error.kind() == io::ErrorKind::StorageFull {
+            // What was written of it is of no use, and space is what is wanted.
+            remove_if_there(disk, &unfinished)?;
+        }
+        return Err(error);
+    }
     disk.rename(&unfinished, path)?;
     disk.sync_dir(dir)
 }

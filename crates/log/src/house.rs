@@ -1,10 +1,10 @@
-//! Housekeeping: seals full files, fills ahead of the writer, frees or recycles dead files, watches the free space.
+//! Housekeeping: seals full files, writes checkpoints, fills ahead of the writer, frees or recycles dead files, watches the free space.
 //!
 //! One at a time (the `house` lock), in small portions, never on the way of an append.
 
-use crate::files::{checkpoint_path, log_path, queues_path, remove_if_there, spare_path, write_whole};
-use crate::format::index::{IndexBuilder, IndexKind, QueueEntry};
-use crate::format::state;
+use crate::checkpoint::Chain;
+use crate::files::{log_path, queues_path, remove_if_there, spare_path, write_whole};
+use crate::format::index::IndexKind;
 use crate::log::{AppendLimits, FullFile, Log, OpenFile};
 use crate::sealed::Sealed;
 use crate::{AppendOrigin, LogFailure};
@@ -12,16 +12,21 @@ use duolog_base::{PartitionNumber, TimestampMs};
 use std::io;
 use std::sync::Arc;
 
-/// Entries copied in one go under the lock.
-const CHUNK_ENTRIES: usize = 16 << 10;
 /// Partitions looked at in one go under the lock.
 const CHUNK_PARTITIONS: usize = 256;
 
 /// What the housekeeping owns.
-#[derive(Default)]
 pub(crate) struct House {
     /// A file found dead, and the position before which all that killed it lies.
     condemned: Option<(u64, u64)>,
+    /// The checkpoint of the active file.
+    pub chain: Chain,
+}
+
+impl House {
+    pub fn new(chain: Chain) -> House {
+        House { condemned: None, chain }
+    }
 }
 
 impl Log {
@@ -38,21 +43,22 @@ impl Log {
         Ok(())
     }
 
-    /// The part of the housekeeping that the writer asks for: sealing and zero-filling.
+    /// The part of the housekeeping that the writer asks for: sealing, checkpoints and zero-filling.
     pub(crate) fn prepare_step(&self) -> Result<(), LogFailure> {
-        let _house = self.house.lock();
+        let mut house = self.house.lock();
         if self.is_closed()? {
             return Ok(());
         }
-        while self.seal_oldest()? {}
+        while self.seal_oldest(&mut house)? {}
+        self.checkpoint_step(&mut house)?;
         let spendable = self.check_space()?;
         self.zero_step(spendable)
     }
 
     /// Seals what can be sealed, so that the next opening need not read it.
     pub(crate) fn seal_full_files(&self) -> Result<(), LogFailure> {
-        let _house = self.house.lock();
-        while self.seal_oldest()? {}
+        let mut house = self.house.lock();
+        while self.seal_oldest(&mut house)? {}
         Ok(())
     }
 
@@ -81,7 +87,7 @@ impl Log {
     }
 
     /// Seals the oldest open file if it is full and durable.
-    fn seal_oldest(&self) -> Result<bool, LogFailure> {
+    fn seal_oldest(&self, house: &mut House) -> Result<bool, LogFailure> {
         let (file, full) = {
             let state = self.state.lock();
             match state.files.front() {
@@ -113,41 +119,20 @@ impl Log {
             }
         }
         self.state.lock().files.pop_front();
-        remove_if_there(self.disk.as_ref(), &checkpoint_path(&self.dir, file.base))
-            .map_err(|error| self.fail("remove", &checkpoint_path(&self.dir, file.base), error))?;
+        self.drop_links_before(house, full.end)?;
         Ok(true)
     }
 
     fn seal(&self, file: &OpenFile, full: &FullFile) -> io::Result<Sealed> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a sealed index does not read back");
-        let mut builder = IndexBuilder::default();
-        for (number, partition) in state::decode(&full.state).ok_or_else(damaged)? {
-            builder.begin(number, partition.next_offset());
-            let mut after = i64::MIN;
-            loop {
-                let chunk = self.entries_before(PartitionNumber(number), after, full.end);
-                chunk.iter().for_each(|entry| builder.push(entry));
-                match chunk.last() {
-                    Some(last) => after = last.last_offset(),
-                    None => break,
-                }
-            }
-        }
-        let sections = builder.finish(IndexKind::Sealed, file.generation, file.base, full.end, &full.state);
+        let sections =
+            self.gather_index(IndexKind::Sealed, file.generation, file.base, full.end, &full.state).ok_or_else(damaged)?;
         write_whole(self.disk.as_ref(), &self.dir, &queues_path(&self.dir, file.base), &sections)?;
         match Sealed::open(self.disk.as_ref(), &self.dir, file.base) {
             Ok(sealed) => sealed.ok_or_else(damaged),
             Err(crate::sealed::SealedProblem::Io(error)) => Err(error),
             Err(crate::sealed::SealedProblem::Index(_)) => Err(damaged()),
         }
-    }
-
-    /// Some unsealed entries after an offset and before a position.
-    fn entries_before(&self, partition: PartitionNumber, after: i64, position: u64) -> Vec<QueueEntry> {
-        let state = self.state.lock();
-        let Some(known) = state.partitions.get(&partition) else { return Vec::new() };
-        let entries = known.unsealed_from(after.saturating_add(1)).take_while(|entry| entry.position < position);
-        entries.take(CHUNK_ENTRIES).copied().collect()
     }
 
     /// Frees the oldest sealed file if all it holds is dead for good. The newest one stays: it holds the state from which a
@@ -210,31 +195,5 @@ impl Log {
         let state = self.state.lock();
         house.condemned = Some((file.base, state.next));
         state.durable >= state.next
-    }
-
-    /// Writes down what is known at the end of the active file, all of it durable, so that the next opening reads no frames.
-    pub(crate) fn write_checkpoint(&self) -> Result<(), LogFailure> {
-        let _house = self.house.lock();
-        let (base, end, sections) = {
-            let state = self.state.lock();
-            assert_eq!(state.durable, state.next, "a checkpoint is written when everything is durable");
-            let mut numbers: Vec<_> = state.partitions.keys().copied().collect();
-            numbers.sort_unstable();
-            let mut builder = IndexBuilder::default();
-            for number in numbers {
-                let partition = &state.partitions[&number];
-                builder.begin(number.0, partition.next_offset());
-                let active = partition.unsealed().iter().filter(|entry| entry.position >= state.file_base);
-                active.for_each(|entry| builder.push(entry));
-            }
-            let partitions = state.encode_partitions();
-            let sections = builder.finish(IndexKind::Checkpoint, state.generation, state.file_base, state.next, &partitions);
-            (state.file_base, state.next, sections)
-        };
-        let path = checkpoint_path(&self.dir, base);
-        write_whole(self.disk.as_ref(), &self.dir, &path, &sections).map_err(|error| self.fail("checkpoint", &path, error))?;
-        self.counters.checkpoints.add(1);
-        tracing::debug!(base, end, "checkpoint written");
-        Ok(())
     }
 }

@@ -81,12 +81,13 @@ pub fn frames(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<Frames> {
 }
 
 fn log_bases(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
+    bases_of(disk, dir, |name| if let FileName::Log(base) = name { Some(base) } else { None })
+}
+
+/// Numbers of the files of one kind, ascending.
+fn bases_of(disk: &dyn Disk, dir: &Path, base_of: fn(FileName) -> Option<u64>) -> io::Result<Vec<u64>> {
     let names = disk.list(dir)?;
-    let base_of = |name: &String| match FileName::parse(name) {
-        Some(FileName::Log(base)) => Some(base),
-        _ => None,
-    };
-    let mut bases: Vec<u64> = names.iter().filter_map(base_of).collect();
+    let mut bases: Vec<u64> = names.iter().filter_map(|name| base_of(FileName::parse(name)?)).collect();
     bases.sort_unstable();
     Ok(bases)
 }
@@ -243,7 +244,9 @@ pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<VerifyReport> {
     }
     for base in &bases {
         verifier.index(disk.as_ref(), &queues_path(dir, *base), IndexKind::Sealed, *base)?;
-        verifier.index(disk.as_ref(), &checkpoint_path(dir, *base), IndexKind::Checkpoint, *base)?;
+    }
+    for from in bases_of(disk.as_ref(), dir, |name| if let FileName::Checkpoint(from) = name { Some(from) } else { None })? {
+        verifier.index(disk.as_ref(), &checkpoint_path(dir, from), IndexKind::Checkpoint, from)?;
     }
     Ok(verifier.report)
 }

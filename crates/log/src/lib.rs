@@ -11,7 +11,8 @@
 //! * after a write or sync error the log is stopped: nothing more is acknowledged, every waiter is told.
 //!
 //! Inside: `append` decides under the one lock and queues; `writer` and `sync` move the queue to the disk, `threads` repeats their steps;
-//! `read` and `queries` look at unsealed entries (`partition`) and sealed files (`sealed`); `house` seals, zero-fills and frees;
+//! `read` and `queries` look at unsealed entries (`partition`) and sealed files (`sealed`); `house` seals,
+//! zero-fills and frees, `checkpoint` and `snapshot` write down what a recovery starts from;
 //! `recover` rebuilds everything at start; `format` alone knows bytes.
 //!
 //! [`Store`] is several of them, one a data directory, as one.
@@ -20,6 +21,7 @@
 
 mod api;
 mod append;
+mod checkpoint;
 pub mod clean;
 mod files;
 mod format;
@@ -37,6 +39,7 @@ mod recover;
 mod retention;
 mod scan;
 mod sealed;
+mod snapshot;
 mod statistics;
 mod store;
 mod sync;

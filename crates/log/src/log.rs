@@ -7,6 +7,7 @@ use crate::append::Queued;
 use crate::house::House;
 use crate::recover::{Recovered, recover};
 use crate::sealed::SealedFiles;
+use crate::snapshot::Snapshot;
 use crate::statistics::Counters;
 use crate::sync::Syncer;
 use crate::tail_cache::TailCache;
@@ -76,6 +77,10 @@ pub(crate) struct State {
     pub written_waiters: Waiters,
     pub durable_waiters: Waiters,
     pub tail: TailCache,
+    /// The housekeeping goes on with the checkpoint once this is durable.
+    pub checkpoint_at: u64,
+    /// A copy of all partitions on its way.
+    pub snapshot: Option<Snapshot>,
     /// Dead files that may be used again.
     pub spares: Vec<PathBuf>,
     /// The housekeeping thread has something to do.
@@ -173,6 +178,8 @@ impl Log {
             written_waiters: Waiters::default(),
             durable_waiters: Waiters::default(),
             tail: TailCache::new(options.tail_cache_bytes),
+            checkpoint_at: from.chain.end + options.checkpoint_bytes,
+            snapshot: None,
             spares: from.spares,
             house_wanted: false,
             closing: false,
@@ -186,7 +193,7 @@ impl Log {
             house_signal: Condvar::new(),
             writer: Mutex::new(Writer::new(from.file_base, from.file.clone())),
             syncer: Mutex::new(Syncer::default()),
-            house: Mutex::new(House::default()),
+            house: Mutex::new(House::new(from.chain)),
             fill: Mutex::new(Fill::new(from.file_base, from.file, from.file_bytes, from.end - from.file_base)),
             fill_signal: Condvar::new(),
             sealed: ArcSwap::from_pointee(from.sealed),

@@ -168,6 +168,12 @@ impl Partition {
         self.unsealed.range(at..)
     }
 
+    /// Entries of frames from `position` on.
+    pub fn unsealed_at(&self, position: u64) -> impl Iterator<Item = &QueueEntry> {
+        let at = self.unsealed.partition_point(|entry| entry.position < position);
+        self.unsealed.range(at..)
+    }
+
     /// Gives up the entries before `position`: their file has a sealed index now.
     pub fn seal_before(&mut self, position: u64) {
         let sealed = self.unsealed.partition_point(|entry| entry.position < position);

@@ -5,13 +5,15 @@
 //! durable when it was written; otherwise it is damage (see `damage`). Then the recovered prefix is synced, a new generation is begun
 //! behind it and synced, and only then is anything called durable.
 
+mod checkpoint;
 mod damage;
 mod replay;
 
-use crate::files::{FileName, checkpoint_path, log_path, queues_path, remove_if_there, spare_path, write_whole};
+use crate::checkpoint::Chain;
+use crate::files::{FileName, log_path, queues_path, remove_if_there, spare_path, write_whole};
 use crate::format::file_header::{FILE_HEADER_BYTES, FileHeader};
 use crate::format::frame::{FrameHeader, FrameKind};
-use crate::format::index::{IndexBuilder, IndexKind, IndexProblem, IndexView};
+use crate::format::index::{IndexBuilder, IndexKind, IndexProblem};
 use crate::format::{FORMAT_VERSION, state};
 use crate::partition::Partition;
 use crate::scan::{Found, FrameFile};
@@ -36,6 +38,7 @@ pub(crate) struct Recovered {
     /// Where the next frame goes; everything before it is durable.
     pub end: u64,
     pub generation: u32,
+    pub chain: Chain,
     pub spares: Vec<PathBuf>,
     /// Damage was found: what was concluded must be written down before the log is used.
     pub damaged: bool,
@@ -54,6 +57,8 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, options: &LogOptions, now: Ti
         options,
         now,
         bases: listing.logs,
+        checkpoints: listing.checkpoints,
+        chain: Chain::default(),
         partitions: HashMap::new(),
         state_from: None,
         trusted: true,
@@ -68,6 +73,8 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, options: &LogOptions, now: Ti
 /// What lies in the directory, after what is of no use is gone.
 struct Listing {
     logs: Vec<u64>,
+    /// Where the links of checkpoints begin.
+    checkpoints: Vec<u64>,
     spares: Vec<PathBuf>,
 }
 
@@ -78,19 +85,18 @@ impl Listing {
         let mut logs: Vec<u64> =
             known.iter().filter_map(|(name, _)| if let FileName::Log(base) = name { Some(*base) } else { None }).collect();
         logs.sort_unstable();
-        let mut spares = Vec::new();
+        let (mut spares, mut checkpoints) = (Vec::new(), Vec::new());
         for (name, path) in known.iter().map(|(name, path)| (*name, dir.join(path))) {
             match name {
-                FileName::Queues(base) | FileName::Checkpoint(base) if logs.binary_search(&base).is_err() => {
-                    disk.remove(&path)?
-                }
+                FileName::Queues(base) if logs.binary_search(&base).is_err() => disk.remove(&path)?,
+                FileName::Checkpoint(from) => checkpoints.push(from),
                 FileName::Unfinished => disk.remove(&path)?,
                 FileName::Spare(base) if spares.len() < keep_spares => spares.push(spare_path(dir, base)),
                 FileName::Spare(_) => disk.remove(&path)?,
-                FileName::Log(_) | FileName::Queues(_) | FileName::Checkpoint(_) => {}
+                FileName::Log(_) | FileName::Queues(_) => {}
             }
         }
-        Ok(Listing { logs, spares })
+        Ok(Listing { logs, checkpoints, spares })
     }
 }
 
@@ -101,6 +107,9 @@ struct Recovery<'a> {
     now: TimestampMs,
     /// Bases of all files, ascending.
     bases: Vec<u64>,
+    /// Checkpoints in the directory, and those of them that the active file goes on from.
+    checkpoints: Vec<u64>,
+    chain: Chain,
     partitions: HashMap<PartitionNumber, Partition>,
     /// The sealed file whose state is to be loaded before anything is scanned.
     state_from: Option<Arc<Sealed>>,
@@ -140,7 +149,9 @@ impl Recovery<'_> {
             Some(active) => active,
             None => self.create_file(end)?,
         };
+        self.remove_stale_checkpoints()?;
         let end = self.begin_generation(&active)?;
+        self.chain.end = self.chain.end.max(active.base);
         let path = log_path(self.dir, active.base);
         let file_bytes = active.file.length().map_err(|error| OpenError::Io { path, error })?;
         let file_entries = self.partitions.values().map(|partition| partition.unsealed().len()).sum();
@@ -153,6 +164,7 @@ impl Recovery<'_> {
             file_entries,
             end,
             generation: self.generation,
+            chain: self.chain,
             spares,
             damaged,
             report: self.report,
@@ -175,7 +187,10 @@ impl Recovery<'_> {
             self.trusted &= index > 0 || base == 0;
             let file = self.disk.open(&log_path(self.dir, base), OpenMode::Write).map_err(|error| self.io_error(base, error))?;
             match self.read_file(index, file.clone())? {
-                FileEnd::Full => self.seal(base, next_base, file.as_ref())?,
+                FileEnd::Full => {
+                    self.seal(base, next_base, file.as_ref())?;
+                    self.chain = Chain::default();
+                }
                 FileEnd::LogEnd(end) => {
                     self.remove_files_after(index, end > base)?;
                     return Ok((end > base).then_some(Active { base, end, file }));
@@ -247,36 +262,6 @@ impl Recovery<'_> {
         Ok(end)
     }
 
-    /// Loads the checkpoint of a file, if it has a usable one; answers the position it reflects.
-    fn load_checkpoint(&mut self, base: u64, limit: u64) -> Result<Option<u64>, OpenError> {
-        let path = checkpoint_path(self.dir, base);
-        let file = match self.disk.open(&path, OpenMode::Read) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            result => result.map_err(|error| OpenError::Io { path: path.clone(), error })?,
-        };
-        let bytes = crate::files::read_whole(file.as_ref()).map_err(|error| OpenError::Io { path: path.clone(), error })?;
-        let view = match IndexView::check(&bytes, IndexKind::Checkpoint) {
-            Ok(view) if view.header.base == base && view.header.end <= limit && view.entries_are_intact() => view,
-            Err(IndexProblem::NewerVersion(found)) => {
-                return Err(OpenError::NewerFormat { path, found, supported: FORMAT_VERSION });
-            }
-            _ => {
-                tracing::warn!(path = %path.display(), "checkpoint is damaged; the log file is read instead");
-                return Ok(None);
-            }
-        };
-        let Some(partitions) = state::decode(view.state()) else { return Ok(None) };
-        self.partitions = partitions.into_iter().map(|(number, partition)| (PartitionNumber(number), partition)).collect();
-        for record in view.records() {
-            if let Some(partition) = self.partitions.get_mut(&PartitionNumber(record.partition)) {
-                view.run(&record).starting_at(i64::MIN).for_each(|entry| partition.restore_entry(entry));
-            }
-        }
-        self.trusted = true;
-        self.generation = self.generation.max(view.header.generation);
-        Ok(Some(view.header.end))
-    }
-
     /// Takes the frames of a file from `position` on.
     fn scan(&mut self, index: usize, frames: &mut FrameFile, mut position: u64) -> Result<FileEnd, OpenError> {
         let base = self.bases[index];
@@ -336,7 +321,6 @@ impl Recovery<'_> {
         let path = queues_path(self.dir, base);
         let io_error = |error| OpenError::Io { path: path.clone(), error };
         write_whole(self.disk, self.dir, &path, &sections).map_err(io_error)?;
-        remove_if_there(self.disk, &checkpoint_path(self.dir, base)).map_err(io_error)?;
         let Some(sealed) = self.open_sealed(base, next_base)? else {
             return Err(OpenError::Corrupt {
                 path,
@@ -356,7 +340,6 @@ impl Recovery<'_> {
             let path = log_path(self.dir, self.bases[at]);
             let gone = || -> io::Result<()> {
                 remove_if_there(self.disk, &queues_path(self.dir, self.bases[at]))?;
-                remove_if_there(self.disk, &checkpoint_path(self.dir, self.bases[at]))?;
                 self.disk.remove(&path)?;
                 self.disk.sync_dir(self.dir)
             };

@@ -54,7 +54,7 @@ impl Log {
     }
 
     fn publish_durable(&self, syncer: &mut Syncer, target: u64) {
-        {
+        let checkpoint = {
             let mut state = self.state.lock();
             // The kernel reports a failed write-back once: another sync of the same file may have taken the report.
             if state.failure.is_some() {
@@ -63,6 +63,12 @@ impl Log {
             state.durable = target;
             state.durable_waiters.take_reached(Position(target), &mut syncer.reached);
             self.durable.store(target, Ordering::Release);
+            let due = target >= state.checkpoint_at;
+            state.house_wanted |= due;
+            due
+        };
+        if checkpoint {
+            self.house_signal.notify_one();
         }
         self.writer_signal.notify_one();
         syncer.partitions.sort_unstable();

@@ -25,6 +25,8 @@ const ZERO_AHEAD_BYTES: u64 = 64 << 20;
 const UNSEALED_ENTRIES: usize = 4 << 20;
 /// Bytes of appends that may wait for the writer.
 const APPEND_QUEUE_BYTES: usize = 256 << 20;
+/// Durable bytes after which the checkpoint of the active file is written on.
+const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// Dead files kept for reuse: none. What `sendfile` has handed to a socket still refers to the file's pages, so a file that was
 /// overwritten would change what a slow client receives.
 const RECYCLED_FILES: usize = 0;
@@ -141,6 +143,7 @@ fn log_options(config: &BrokerConfig) -> LogOptions {
         tail_cache_bytes: config.tail_cache_bytes,
         queue_bytes: APPEND_QUEUE_BYTES,
         reserve_bytes: config.disk_reserve_bytes,
+        checkpoint_bytes: CHECKPOINT_BYTES,
         recycled_files: RECYCLED_FILES,
     }
 }

@@ -56,6 +56,16 @@ fn power_loss_at_every_operation_loses_nothing_durable() {
 }
 
 #[test]
+fn power_loss_at_every_operation_between_checkpoints_of_one_file_loses_nothing_durable() {
+    let often = LogOptions { checkpoint_bytes: 500, ..one_file() };
+    for seed in 50..52 {
+        for changes in 0..60 {
+            crash_at(seed, changes, 3, &often);
+        }
+    }
+}
+
+#[test]
 fn many_power_losses_of_one_disk_lose_nothing_durable() {
     for seed in 100..130 {
         crash_at(seed, seed % 40 + 10, 6, &small_files());

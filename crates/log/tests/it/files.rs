@@ -211,6 +211,109 @@ fn a_damaged_checkpoint_is_ignored() {
     assert_eq!(read_all(&log, 1), expected);
 }
 
+fn one_large_file() -> LogOptions {
+    LogOptions { file_bytes: 1 << 20, ..options() }
+}
+
+/// Kills the process and opens the log again, which must hold what it held; answers how many frames that took.
+fn frames_read_after_a_kill(disk: &SimDisk, options: &LogOptions, log: Arc<Log>) -> u64 {
+    let expected = read_all(&log, 1);
+    drop(log);
+    disk.kill();
+    let log = start(disk, options);
+    assert_eq!(read_all(&log, 1), expected);
+    log.statistics().recovered_frames
+}
+
+#[test]
+fn checkpoints_on_the_way_bound_what_a_killed_process_leaves_to_be_read() {
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &one_large_file());
+    for round in 0..20 {
+        fill(&log, 5);
+        log.house_step(NOW).unwrap();
+        let links = names(&disk, "checkpoint").len() as u64;
+        assert_eq!(links, log.statistics().checkpoints, "round {round}");
+    }
+    let checkpoints = log.statistics().checkpoints;
+    assert!((15..=20).contains(&checkpoints), "{checkpoints}");
+    let bytes: usize = disk
+        .files()
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "checkpoint"))
+        .map(|path| disk.read_file(path).unwrap().len())
+        .sum();
+    assert!(bytes < 100 * 40 + 20 * 300, "each entry is written once: {bytes}");
+    assert!(frames_read_after_a_kill(&disk, &one_large_file(), log) <= 10);
+    // The next run goes on with the same chain.
+    let log = start(&disk, &one_large_file());
+    fill(&log, 5);
+    log.house_step(NOW).unwrap();
+    assert!(frames_read_after_a_kill(&disk, &one_large_file(), log) <= 10);
+}
+
+#[test]
+fn a_damaged_link_costs_reading_and_nothing_else() {
+    for damaged in [0, 3, 7] {
+        let disk = SimDisk::new(1);
+        let log = start(&disk, &one_large_file());
+        for _ in 0..8 {
+            fill(&log, 5);
+            log.house_step(NOW).unwrap();
+        }
+        let links = names(&disk, "checkpoint");
+        disk.flip(Path::new(&format!("/data/shared/{}.checkpoint", links[damaged])), 130, 1).unwrap();
+        let frames = frames_read_after_a_kill(&disk, &one_large_file(), log);
+        let behind = (8 - damaged as u64) * 5;
+        assert!((behind..=behind + 5).contains(&frames), "link {damaged}: {frames} frames");
+        assert_eq!(names(&disk, "checkpoint"), links[..damaged], "links behind the damage are removed");
+    }
+}
+
+#[test]
+fn a_full_file_that_is_not_sealed_yet_is_read_from_its_checkpoint_on() {
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &options());
+    fill(&log, 10);
+    log.house_step(NOW).unwrap();
+    assert_eq!(names(&disk, "checkpoint").len(), 1);
+    fill(&log, 20);
+    assert!(names(&disk, "log").len() > 2 && names(&disk, "queues").is_empty());
+    let frames = frames_read_after_a_kill(&disk, &options(), log);
+    assert!((20..=22).contains(&frames), "{frames}");
+    assert_eq!(names(&disk, "checkpoint"), Vec::<String>::new(), "the sealed index has taken its place");
+}
+
+#[test]
+fn a_chain_of_many_links_is_written_anew_as_one() {
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &one_large_file());
+    for _ in 0..40 {
+        fill(&log, 5);
+        log.house_step(NOW).unwrap();
+    }
+    assert!(names(&disk, "checkpoint").len() <= 32);
+    assert!(frames_read_after_a_kill(&disk, &one_large_file(), log) <= 10);
+}
+
+#[test]
+fn a_checkpoint_waits_until_all_it_reflects_is_durable() {
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &one_large_file());
+    fill(&log, 10);
+    append(&log, 1, batch(7, 1, 500)).unwrap();
+    log.house_step(NOW).unwrap();
+    assert_eq!(log.statistics().checkpoints, 0);
+    settle(&log);
+    append(&log, 1, batch(8, 1, 500)).unwrap();
+    log.house_step(NOW).unwrap();
+    assert_eq!(log.statistics().checkpoints, 1);
+    drop(log);
+    disk.reboot(3);
+    let log = start(&disk, &one_large_file());
+    assert_eq!(log.ends(ONE).unwrap().end, Offset(11));
+}
+
 #[test]
 fn an_idle_log_touches_no_disk() {
     let disk = SimDisk::new(1);

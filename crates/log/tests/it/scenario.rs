@@ -20,6 +20,7 @@ pub fn options() -> LogOptions {
         tail_cache_bytes: 2 << 10,
         queue_bytes: 1 << 20,
         reserve_bytes: 1 << 20,
+        checkpoint_bytes: 2 << 10,
         recycled_files: 2,
     }
 }

@@ -1,0 +1,147 @@
+//! Checkpoints of the active file: what a recovery would otherwise have to read from its frames.
+//!
+//! Written by the housekeeping whenever enough has become durable since the last one, and when the log is closed. A checkpoint
+//! is a chain of files: each holds the queue entries since the one before, so that all of them together cost no more than one,
+//! and the state of all partitions, of which the last one counts. It is written only when all it reflects is durable.
+
+use crate::LogFailure;
+use crate::files::{checkpoint_path, remove_if_there, write_whole};
+use crate::format::index::{IndexBuilder, IndexKind, QueueEntry};
+use crate::format::state;
+use crate::house::House;
+use crate::log::Log;
+use crate::snapshot::StateCopy;
+use duolog_base::PartitionNumber;
+use std::io;
+
+/// The state of all partitions is written with every link: a link is put off until the log has grown by so many times its size.
+const STATE_SHARE: u64 = 16;
+/// Links of one chain; then it is written anew as one.
+const MAX_LINKS: usize = 32;
+/// Entries copied in one go under the lock.
+const CHUNK_ENTRIES: usize = 16 << 10;
+
+/// The chain of the active file, as far as it is written.
+#[derive(Debug, Default)]
+pub(crate) struct Chain {
+    /// Where the entries of each link begin; the link's name says the same. The first begins with its log file.
+    pub links: Vec<u64>,
+    /// The position that the last link reflects.
+    pub end: u64,
+    /// State that waits to be durable, to be written with the next link.
+    pub waiting: Option<StateCopy>,
+}
+
+impl Log {
+    /// Takes the next link on its way if it is due.
+    pub(crate) fn checkpoint_step(&self, house: &mut House) -> Result<(), LogFailure> {
+        let (durable, file_base, due) = {
+            let state = self.state.lock();
+            (state.durable, state.file_base, state.durable >= state.checkpoint_at)
+        };
+        if house.chain.waiting.is_none() && due {
+            house.chain.waiting = Some(self.copy_state());
+        }
+        let Some(copy) = house.chain.waiting.take() else { return Ok(()) };
+        if copy.file_base != file_base {
+            // That file is full and will be sealed: it needs no checkpoint any more.
+            self.state.lock().checkpoint_at = file_base + self.options.checkpoint_bytes;
+            return Ok(());
+        }
+        if durable < copy.position {
+            self.state.lock().checkpoint_at = copy.position;
+            house.chain.waiting = Some(copy);
+            return Ok(());
+        }
+        self.write_link(house, &copy)
+    }
+
+    /// Writes down what is known at the end of the active file, all of it durable, so that the next opening reads no frames.
+    pub(crate) fn write_checkpoint(&self) -> Result<(), LogFailure> {
+        let mut house = self.house.lock();
+        let copy = self.copy_state();
+        assert_eq!(self.state.lock().durable, copy.position, "a checkpoint is written when everything is durable");
+        if house.chain.end == copy.position && house.chain.links.last().is_some_and(|from| *from >= copy.file_base) {
+            return Ok(());
+        }
+        self.write_link(&mut house, &copy)
+    }
+
+    fn write_link(&self, house: &mut House, copy: &StateCopy) -> Result<(), LogFailure> {
+        let chain = &mut house.chain;
+        let goes_on = chain.links.last().is_some_and(|last| *last >= copy.file_base) && chain.links.len() < MAX_LINKS;
+        let from = if goes_on { chain.end } else { copy.file_base };
+        let path = checkpoint_path(&self.dir, from);
+        let written = match self.gather_index(IndexKind::Checkpoint, copy.generation, from, copy.position, &copy.section) {
+            Some(sections) => write_whole(self.disk.as_ref(), &self.dir, &path, &sections),
+            None => Err(io::Error::new(io::ErrorKind::InvalidData, "a state section does not read back")),
+        };
+        let interval = self.options.checkpoint_bytes.max(STATE_SHARE * copy.section.len() as u64);
+        self.state.lock().checkpoint_at = copy.position + interval;
+        match written {
+            // Only the next opening is the slower for it.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                tracing::warn!(path = %path.display(), "no space for a checkpoint");
+                return Ok(());
+            }
+            result => result.map_err(|error| self.fail("checkpoint", &path, error))?,
+        }
+        self.counters.checkpoints.add(1);
+        tracing::debug!(from, end = copy.position, "checkpoint written");
+        chain.end = copy.position;
+        if goes_on {
+            chain.links.push(from);
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut chain.links, vec![from]);
+        self.remove_links(before.into_iter().filter(|link| *link != from))
+    }
+
+    /// Removes the links of a file that was sealed.
+    pub(crate) fn drop_links_before(&self, house: &mut House, end: u64) -> Result<(), LogFailure> {
+        let (gone, left) = std::mem::take(&mut house.chain.links).into_iter().partition(|link| *link < end);
+        house.chain.links = left;
+        let gone: Vec<u64> = gone;
+        self.remove_links(gone.into_iter())
+    }
+
+    fn remove_links(&self, links: impl Iterator<Item = u64>) -> Result<(), LogFailure> {
+        for link in links {
+            let path = checkpoint_path(&self.dir, link);
+            remove_if_there(self.disk.as_ref(), &path).map_err(|error| self.fail("remove", &path, error))?;
+        }
+        Ok(())
+    }
+
+    /// An index of the unsealed batches from `from` to `end`, with the state at `end`; `None` if that does not decode.
+    pub(crate) fn gather_index(
+        &self,
+        kind: IndexKind,
+        generation: u32,
+        from: u64,
+        end: u64,
+        section: &[u8],
+    ) -> Option<[Vec<u8>; 3]> {
+        let mut builder = IndexBuilder::default();
+        for (number, partition) in state::decode(section)? {
+            builder.begin(number, partition.next_offset());
+            let mut from = from;
+            loop {
+                let chunk = self.entries_between(PartitionNumber(number), from, end);
+                chunk.iter().for_each(|entry| builder.push(entry));
+                match chunk.last() {
+                    Some(last) => from = last.end_position(),
+                    None => break,
+                }
+            }
+        }
+        Some(builder.finish(kind, generation, from, end, section))
+    }
+
+    /// Some unsealed entries from one position and before another.
+    fn entries_between(&self, partition: PartitionNumber, from: u64, end: u64) -> Vec<QueueEntry> {
+        let state = self.state.lock();
+        let Some(known) = state.partitions.get(&partition) else { return Vec::new() };
+        known.unsealed_at(from).take_while(|entry| entry.position < end).take(CHUNK_ENTRIES).copied().collect()
+    }
+}
