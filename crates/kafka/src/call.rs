@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::Services;
+use crate::budget::Room;
 use crate::session::FetchSessions;
 
 /// Room for an ordinary response, in bytes.
@@ -37,6 +38,8 @@ pub(crate) struct Call {
     pub(crate) frame: BytesMut,
     /// Where the body starts in `frame`.
     pub(crate) body: usize,
+    /// What the frame takes up of all connections' budget.
+    pub(crate) room: Room,
 }
 
 /// A future that gives the reply.
@@ -80,6 +83,13 @@ impl Call {
     /// Decoder over the request's body.
     pub(crate) fn decoder(&self) -> Decoder<'_> {
         Decoder::new(&self.frame[self.body..])
+    }
+
+    /// Gives back the frame and its room, for handlers that wait for other clients.
+    pub(crate) fn release(&mut self) {
+        self.frame = BytesMut::new();
+        self.body = 0;
+        self.room = Room::default();
     }
 
     /// Starts the response: an encoder that holds room for the size, and the response header.

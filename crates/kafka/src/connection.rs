@@ -2,26 +2,27 @@
 //!
 //! One task does all of it. A request whose handler is [`Handled::Deferred`] lets the next one start at once (Produce,
 //! once its batches have their offsets); any other lets the next one start when it is done. Replies that are ready
-//! together are sent together. A request that cannot be understood closes the connection, which is all it harms.
+//! together are sent together. A request that cannot be understood closes the connection, which is all it harms, and so
+//! does one that comes too slowly.
 
 use crate::Services;
 use crate::api;
-use crate::call::{Call, CallError, Handled, Peer, Reply, ReplyFuture};
+use crate::budget::{Budget, Room};
+use crate::call::{Call, CallError, Handled, Peer, Reply};
 use crate::frames::{FrameError, FrameReader, Next};
 use crate::limits::ConnectionLimits;
 use crate::output::Output;
+use crate::pending::PendingReplies;
 use crate::session::FetchSessions;
 use bytes::BytesMut;
 use duolog_wire::kafka::{DecodeError, frame};
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 /// Why a connection ended, other than by the client's closing it.
@@ -41,6 +42,8 @@ pub(crate) enum ConnectionError {
     Call(#[from] CallError),
     #[error("nothing was received for too long")]
     Idle,
+    #[error("of a request under way only {bytes} bytes came in {period:?}")]
+    Slow { bytes: usize, period: Duration },
     #[error("answers took too long while the server stopped")]
     Stopped,
 }
@@ -50,8 +53,7 @@ pub(crate) struct Shared {
     pub(crate) services: Arc<Services>,
     pub(crate) limits: ConnectionLimits,
     pub(crate) sessions: Arc<FetchSessions>,
-    /// One permit a byte of requests in flight.
-    pub(crate) budget: Arc<Semaphore>,
+    pub(crate) budget: Budget,
 }
 
 pub(crate) struct Connection {
@@ -59,10 +61,11 @@ pub(crate) struct Connection {
     stream: TcpStream,
     peer: Arc<Peer>,
     reader: FrameReader,
-    /// What the reader has come to and there was no room for.
-    waiting: Option<Waiting>,
-    /// Room for what is waiting, or for the large frame being read.
-    granted: Option<OwnedSemaphorePermit>,
+    /// What the frame at the front has been given.
+    charge: Charge,
+    /// What it asked for in vain.
+    lacking: Option<Lacking>,
+    upload: Option<Upload>,
     pending: PendingReplies,
     output: Output,
     received: Instant,
@@ -70,9 +73,25 @@ pub(crate) struct Connection {
     deadline: Option<Instant>,
 }
 
-enum Waiting {
-    Frame(BytesMut),
-    Large(usize),
+/// Room of one frame.
+#[derive(Default)]
+struct Charge {
+    /// Bytes of the connection's own allowance.
+    allowance: usize,
+    room: Room,
+}
+
+/// Room for the next bytes of a frame: the part that the allowance has, and the part that the budget had not.
+#[derive(Clone, Copy)]
+struct Lacking {
+    allowance: usize,
+    pool: usize,
+}
+
+/// The period in which enough of a frame must come.
+struct Upload {
+    since: Instant,
+    bytes: usize,
 }
 
 impl Connection {
@@ -83,8 +102,9 @@ impl Connection {
             stream,
             peer: Arc::new(peer),
             reader,
-            waiting: None,
-            granted: None,
+            charge: Charge::default(),
+            lacking: None,
+            upload: None,
             pending: PendingReplies::default(),
             output: Output::default(),
             received: Instant::now(),
@@ -100,7 +120,12 @@ impl Connection {
             if self.deadline.is_some() && self.pending.is_empty() {
                 return Ok(());
             }
-            let reading = self.may_start() && self.waiting.is_none();
+            let reading = self.may_start() && self.lacking.is_none();
+            if let Some(limit) = self.upload_limit(reading)
+                && limit < timer.deadline().into_std()
+            {
+                timer.as_mut().reset(limit.into());
+            }
             tokio::select! {
                 biased;
                 () = self.pending.progress(), if !self.pending.is_empty() => {
@@ -110,15 +135,14 @@ impl Connection {
                         () = stopped_for(stop.clone(), grace) => return Err(ConnectionError::Stopped),
                     }
                 }
-                room = self.shared.budget.clone().acquire_many_owned(waiting_bytes(&self.waiting)),
-                    if self.waiting.is_some() && self.may_start() =>
-                {
-                    self.granted = Some(room.map_err(io::Error::other)?);
-                }
-                ready = self.stream.readable(), if reading => {
-                    ready?;
-                    if self.receive()? == Received::End {
-                        return Ok(());
+                // Other branches may end the wait and lose the place in the queue, but only as often as there are
+                // unanswered requests, since no other one starts meanwhile.
+                room = self.shared.budget.take(self.lacking.map_or(0, |lacking| lacking.pool)),
+                    if self.lacking.is_some() && self.may_start() => self.granted(room),
+                received = poll_fn(|context| self.reader.poll_fill(context, &mut self.stream)), if reading => {
+                    match received? {
+                        0 => return Ok(()),
+                        bytes => self.received(bytes),
                     }
                 }
                 () = told_to_stop(&mut stop), if self.deadline.is_none() => {
@@ -138,79 +162,97 @@ impl Connection {
     fn may_start(&self) -> bool {
         let limits = &self.shared.limits;
         self.deadline.is_none()
-            && !self.pending.in_order
-            && self.pending.entries.len() < limits.requests_in_flight
-            && self.pending.bytes < limits.bytes_in_flight
+            && !self.pending.in_order()
+            && self.pending.len() < limits.requests_in_flight
+            && self.pending.bytes() < limits.bytes_in_flight
+    }
+
+    /// When the client must have sent more of the frame under way. Time in which the server does not read is the client's.
+    fn upload_limit(&mut self, reading: bool) -> Option<Instant> {
+        if !reading || !self.reader.under_way() {
+            self.upload = None;
+            return None;
+        }
+        let upload = self.upload.get_or_insert_with(|| Upload { since: Instant::now(), bytes: 0 });
+        Some(upload.since + self.shared.limits.upload_period)
+    }
+
+    fn received(&mut self, bytes: usize) {
+        self.received = Instant::now();
+        if let Some(upload) = &mut self.upload {
+            upload.bytes += bytes;
+            if upload.bytes >= self.shared.limits.upload_least_bytes {
+                *upload = Upload { since: self.received, bytes: 0 };
+            }
+        }
     }
 
     fn timer_fired(&self) -> Result<Instant, ConnectionError> {
         if self.deadline.is_some() {
             return Err(ConnectionError::Stopped);
         }
-        let limit = self.received + self.shared.limits.idle;
-        match limit <= Instant::now() {
-            // A client that waits for an answer is not idle.
-            true if self.pending.is_empty() => Err(ConnectionError::Idle),
-            true => Ok(Instant::now() + self.shared.limits.idle),
-            false => Ok(limit),
+        let (now, limits) = (Instant::now(), &self.shared.limits);
+        let upload_limit = self.upload.as_ref().map(|upload| upload.since + limits.upload_period);
+        if let Some(upload) = &self.upload
+            && upload_limit <= Some(now)
+        {
+            return Err(ConnectionError::Slow { bytes: upload.bytes, period: limits.upload_period });
         }
-    }
-
-    fn receive(&mut self) -> Result<Received, ConnectionError> {
-        match self.reader.fill(&self.stream) {
-            Ok(0) => Ok(Received::End),
-            Ok(_) => {
-                self.received = Instant::now();
-                Ok(Received::Some)
-            }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                self.reader.release();
-                Ok(Received::Some)
-            }
-            Err(error) => Err(error.into()),
-        }
+        let idle_limit = match self.received + limits.idle {
+            limit if limit > now => limit,
+            // A client that waits for an answer or for room is not idle.
+            _ if self.pending.is_empty() && self.lacking.is_none() => return Err(ConnectionError::Idle),
+            _ => now + limits.idle,
+        };
+        Ok(upload_limit.map_or(idle_limit, |limit| limit.min(idle_limit)))
     }
 
     /// Starts the requests whose bytes are here, as far as there is room for them.
     fn start_requests(&mut self) -> Result<(), ConnectionError> {
+        self.lacking = None;
         while self.may_start() {
-            let waiting = match self.waiting.take() {
-                Some(waiting) => waiting,
-                None => match self.reader.next()? {
-                    Next::Frame(frame) => Waiting::Frame(frame),
-                    Next::Large(size) => Waiting::Large(size),
-                    Next::Incomplete => {
-                        self.reader.release();
-                        return Ok(());
-                    }
-                },
-            };
-            let Some(room) = self.room(waiting.bytes()) else {
-                self.waiting = Some(waiting);
-                return Ok(());
-            };
-            match waiting {
-                Waiting::Large(size) => {
-                    self.reader.begin_large(size);
-                    self.granted = Some(room);
+            match self.reader.next()? {
+                Next::Frame(frame) => {
+                    self.upload = None;
+                    self.start(frame)?;
                 }
-                Waiting::Frame(frame) => self.start(frame, room)?,
+                Next::Room(bytes) if self.charge(bytes) => self.reader.grant(bytes),
+                Next::Room(_) => return Ok(()),
+                Next::Incomplete => {
+                    self.reader.release();
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 
-    fn room(&mut self, bytes: u32) -> Option<OwnedSemaphorePermit> {
-        match self.granted.take() {
-            Some(room) => Some(room),
-            None => self.shared.budget.clone().try_acquire_many_owned(bytes).ok(),
+    /// Charges bytes of the frame at the front to the connection's allowance, and what does not fit there to the budget.
+    fn charge(&mut self, bytes: usize) -> bool {
+        let taken = self.pending.allowance() + self.charge.allowance;
+        let allowance = bytes.min(self.shared.limits.allowance_bytes.saturating_sub(taken));
+        let pool = bytes - allowance;
+        let fits = self.shared.budget.try_take(&mut self.charge.room, pool);
+        match fits {
+            true => self.charge.allowance += allowance,
+            false => self.lacking = Some(Lacking { allowance, pool }),
         }
+        fits
+    }
+
+    /// Takes in the room that was lacking.
+    fn granted(&mut self, room: Room) {
+        let Some(Lacking { allowance, pool }) = self.lacking.take() else { return };
+        self.charge.allowance += allowance;
+        self.charge.room.add(room);
+        self.reader.grant(allowance + pool);
     }
 
     /// Hands one request to its handler.
-    fn start(&mut self, frame: BytesMut, room: OwnedSemaphorePermit) -> Result<(), ConnectionError> {
+    fn start(&mut self, frame: BytesMut) -> Result<(), ConnectionError> {
         let bytes = frame.len();
-        let call = self.call(frame)?;
+        let charge = std::mem::take(&mut self.charge);
+        let call = self.call(frame, charge.room)?;
         let api = api::find(call.api_key).ok_or(ConnectionError::UnknownApi { key: call.api_key })?;
         // ApiVersions answers any version itself: the client asks because it does not know (KIP-511).
         if !(api.min..=api.max).contains(&call.version) && api.key != api::API_VERSIONS {
@@ -221,11 +263,11 @@ impl Connection {
             Handled::InOrder(reply) => (reply, true),
             Handled::Deferred(reply) => (reply, false),
         };
-        self.pending.push(PendingReply { slot: Slot::Waiting(reply), bytes, _room: room }, in_order);
+        self.pending.push(reply, in_order, bytes, charge.allowance);
         Ok(())
     }
 
-    fn call(&self, frame: BytesMut) -> Result<Call, DecodeError> {
+    fn call(&self, frame: BytesMut, room: Room) -> Result<Call, DecodeError> {
         let (header, decoder) = frame::decode_request_header(&frame)?;
         let body = frame.len() - decoder.remaining();
         Ok(Call {
@@ -238,123 +280,18 @@ impl Connection {
             client_id: header.client_id.map(str::to_owned),
             body,
             frame,
+            room,
         })
     }
 
     /// Sends all replies that are ready and whose turn it is.
     async fn answer(&mut self) -> Result<(), ConnectionError> {
-        // The rooms are given back once the replies are sent.
-        let mut answered = smallvec::SmallVec::<[PendingReply; 8]>::new();
-        while let Some(mut entry) = self.pending.pop_ready() {
-            if let Slot::Ready(reply) = std::mem::replace(&mut entry.slot, Slot::Taken)
-                && let Reply::Message(message) = reply?
-            {
+        while let Some(reply) = self.pending.pop_ready() {
+            if let Reply::Message(message) = reply? {
                 self.output.push(message).map_err(CallError::Response)?;
             }
-            answered.push(entry);
         }
         Ok(self.output.flush(&self.stream, self.shared.limits.idle).await?)
-    }
-}
-
-#[derive(PartialEq, Eq)]
-enum Received {
-    Some,
-    End,
-}
-
-impl Waiting {
-    fn bytes(&self) -> u32 {
-        let bytes = match self {
-            Waiting::Frame(frame) => frame.len(),
-            Waiting::Large(size) => *size,
-        };
-        u32::try_from(bytes).expect("frame sizes are positive 32-bit numbers")
-    }
-}
-
-fn waiting_bytes(waiting: &Option<Waiting>) -> u32 {
-    waiting.as_ref().map_or(0, Waiting::bytes)
-}
-
-/// Replies in the order of their requests.
-#[derive(Default)]
-struct PendingReplies {
-    entries: VecDeque<PendingReply>,
-    /// The last entry must be done before the next request starts.
-    in_order: bool,
-    bytes: usize,
-}
-
-struct PendingReply {
-    slot: Slot,
-    bytes: usize,
-    _room: OwnedSemaphorePermit,
-}
-
-enum Slot {
-    Waiting(ReplyFuture),
-    Ready(Result<Reply, CallError>),
-    Taken,
-}
-
-impl PendingReply {
-    /// Drives the handler; true once its reply is there.
-    fn poll(&mut self, context: &mut Context<'_>) -> bool {
-        if let Slot::Waiting(reply) = &mut self.slot {
-            let Poll::Ready(reply) = reply.as_mut().poll(context) else { return false };
-            self.slot = Slot::Ready(reply);
-        }
-        true
-    }
-}
-
-impl PendingReplies {
-    fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    fn push(&mut self, entry: PendingReply, in_order: bool) {
-        assert!(!self.in_order, "nothing starts behind a request that must finish first");
-        self.bytes += entry.bytes;
-        self.in_order = in_order;
-        self.entries.push_back(entry);
-    }
-
-    /// Resolves when the reply whose turn it is is ready, or when the next request may start.
-    async fn progress(&mut self) {
-        poll_fn(|context| self.poll(context)).await;
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut progressed = false;
-        // All that are ready at the front, so that they are sent together.
-        for entry in &mut self.entries {
-            if !entry.poll(context) {
-                break;
-            }
-            progressed = true;
-        }
-        // After the others, so that no reply becomes ready unseen between the two looks at it.
-        if self.in_order
-            && let Some(last) = self.entries.back_mut()
-            && last.poll(context)
-        {
-            self.in_order = false;
-            progressed = true;
-        }
-        if progressed { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    fn pop_ready(&mut self) -> Option<PendingReply> {
-        match self.entries.front()?.slot {
-            Slot::Waiting(_) => None,
-            Slot::Ready(_) | Slot::Taken => {
-                let entry = self.entries.pop_front()?;
-                self.bytes -= entry.bytes;
-                Some(entry)
-            }
-        }
     }
 }
 
@@ -367,26 +304,4 @@ pub(crate) async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
 async fn stopped_for(mut stop: watch::Receiver<bool>, grace: Duration) {
     told_to_stop(&mut stop).await;
     tokio::time::sleep(grace).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::task::Waker;
-
-    #[test]
-    fn a_reply_that_becomes_ready_between_two_looks_lets_the_next_request_start() {
-        let mut looks = 0;
-        let second_time = poll_fn(move |_| {
-            looks += 1;
-            if looks == 2 { Poll::Ready(Ok(Reply::Silence)) } else { Poll::Pending }
-        });
-        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let mut pending = PendingReplies::default();
-        pending.push(PendingReply { slot: Slot::Waiting(Box::pin(second_time)), bytes: 1, _room: room }, true);
-        let mut context = Context::from_waker(Waker::noop());
-        let progressed = pending.poll(&mut context).is_ready() || pending.poll(&mut context).is_ready();
-        assert!(progressed && pending.pop_ready().is_some());
-        assert!(!pending.in_order, "nothing is pending, so the next request may start");
-    }
 }

@@ -5,6 +5,7 @@
 //! `error` only.
 
 mod api;
+mod budget;
 mod call;
 mod connection;
 mod error;
@@ -13,6 +14,7 @@ mod limits;
 mod listener;
 mod matrix;
 mod output;
+mod pending;
 mod server;
 mod session;
 

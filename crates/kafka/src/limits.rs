@@ -12,8 +12,14 @@ pub struct ConnectionLimits {
     pub requests_in_flight: usize,
     /// Bytes of the requests of one connection that wait for their answers; one larger request is let through alone.
     pub bytes_in_flight: usize,
-    /// Bytes of requests of all connections that wait for their answers.
+    /// Bytes of requests that each connection may have unanswered before they count in `total_bytes_in_flight`.
+    pub allowance_bytes: usize,
+    /// Bytes of requests of all connections that are arriving or wait for their answers. One frame more is let through
+    /// when they are used up.
     pub total_bytes_in_flight: usize,
+    /// Of a frame under way, at least so many bytes or the rest must arrive in each `upload_period`.
+    pub upload_least_bytes: usize,
+    pub upload_period: Duration,
     /// Open connections: `max.connections`.
     pub connections: usize,
     /// A connection on which nothing was received for so long is closed: `connections.max.idle.ms`.
@@ -28,7 +34,11 @@ impl Default for ConnectionLimits {
             frame_bytes: 100 << 20,
             requests_in_flight: 512,
             bytes_in_flight: 128 << 20,
+            allowance_bytes: 64 << 10,
             total_bytes_in_flight: 1 << 30,
+            // Clients give a request up after 30 s themselves, and its default limit is 1 MiB.
+            upload_least_bytes: 1 << 20,
+            upload_period: Duration::from_secs(30),
             connections: 100_000,
             idle: Duration::from_secs(600),
             stop_grace: Duration::from_secs(5),

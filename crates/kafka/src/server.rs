@@ -1,6 +1,7 @@
 //! Listens, accepts, and runs one task a connection; stops without losing an answer that is on its way.
 
 use crate::Services;
+use crate::budget::Budget;
 use crate::call::Peer;
 use crate::connection::{Connection, ConnectionError, Shared, told_to_stop};
 use crate::limits::ConnectionLimits;
@@ -42,7 +43,7 @@ impl KafkaServer {
         });
         let listeners = bound.collect::<io::Result<Vec<_>>>()?;
         let connections = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-        let budget = Arc::new(Semaphore::new(limits.total_bytes_in_flight.max(limits.frame_bytes).min(Semaphore::MAX_PERMITS)));
+        let budget = Budget::new(limits.total_bytes_in_flight);
         let sessions = Arc::new(FetchSessions::new(services.broker.config().fetch_session_slots));
         Ok(KafkaServer { listeners, shared: Arc::new(Shared { services, limits, sessions, budget }), connections })
     }

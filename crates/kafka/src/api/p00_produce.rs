@@ -9,6 +9,7 @@
 //! librdkafka looks for version 0 before it uses newer ones (KAFKA-18659). From 13 on topics are named by id.
 
 use super::Api;
+use crate::budget::Room;
 use crate::call::{Call, CallError, Handled, Reply, ReplyFuture, ResponseStart};
 use crate::error;
 use duolog_base::{PartitionIndex, TopicId};
@@ -68,7 +69,7 @@ fn start(mut call: Call) -> Result<ReplyFuture, CallError> {
     if acks == Some(Acks::None) {
         return Ok(Box::pin(ready(silence(&topics, &pending))));
     }
-    Ok(Box::pin(answer(call.response_start(), topics, pending, timeout)))
+    Ok(Box::pin(answer(call.response_start(), topics, pending, timeout, call.room)))
 }
 
 /// Notes the topic's partitions, and its batches for the broker.
@@ -120,7 +121,14 @@ fn silence(topics: &[Topic], pending: &PendingAppend) -> Result<Reply, CallError
     }
 }
 
-async fn answer(start: ResponseStart, topics: Vec<Topic>, pending: PendingAppend, timeout: Duration) -> Result<Reply, CallError> {
+/// Answers when the batches are stored; their room is taken until then.
+async fn answer(
+    start: ResponseStart,
+    topics: Vec<Topic>,
+    pending: PendingAppend,
+    timeout: Duration,
+    _room: Room,
+) -> Result<Reply, CallError> {
     // What was accepted stays appended, so a timeout only says that it is not known to be stored.
     let known: Vec<_> = pending.results().iter().map(|result| result.as_ref().err().cloned()).collect();
     let results: Vec<Result<Produced, Failure>> = match tokio::time::timeout(timeout, pending.done()).await {

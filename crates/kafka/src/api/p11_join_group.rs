@@ -27,7 +27,7 @@ fn handle(call: Call) -> Handled {
     Handled::InOrder(Box::pin(answer(call)))
 }
 
-async fn answer(call: Call) -> Result<Reply, CallError> {
+async fn answer(mut call: Call) -> Result<Reply, CallError> {
     let request = {
         let request = JoinGroupRequest::decode(&mut call.decoder(), call.version)?;
         let has_timeout = call.version >= HAS_REBALANCE_TIMEOUT;
@@ -50,6 +50,7 @@ async fn answer(call: Call) -> Result<Reply, CallError> {
             can_skip_assignment: call.version >= CAN_SKIP_ASSIGNMENT,
         }
     };
+    call.release();
     let joined = call.services.groups.join(request).await;
     let mut encoder = call.response();
     response(&joined, call.version).encode(&mut encoder, call.version)?;

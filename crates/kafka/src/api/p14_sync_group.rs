@@ -23,7 +23,7 @@ fn handle(call: Call) -> Handled {
     Handled::InOrder(Box::pin(answer(call)))
 }
 
-async fn answer(call: Call) -> Result<Reply, CallError> {
+async fn answer(mut call: Call) -> Result<Reply, CallError> {
     let request = {
         let request = SyncGroupRequest::decode(&mut call.decoder(), call.version)?;
         let assignments = request.assignments.iter();
@@ -37,6 +37,7 @@ async fn answer(call: Call) -> Result<Reply, CallError> {
             assignments: assignments.map(|one| (one.member_id.to_owned(), Bytes::copy_from_slice(one.assignment))).collect(),
         }
     };
+    call.release();
     let names_protocol = request.protocol_type.is_some() && request.protocol_name.is_some();
     let answer = if call.version >= NAMES_PROTOCOL && !names_protocol {
         Err(GroupError::InconsistentProtocol)

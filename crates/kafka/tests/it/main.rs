@@ -5,4 +5,5 @@ mod connections;
 mod data;
 mod docs;
 mod sessions;
+mod uploads;
 mod versions;
