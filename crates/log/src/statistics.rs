@@ -32,6 +32,26 @@ pub struct LogStatistics {
     pub tail_cache_bytes: usize,
 }
 
+impl LogStatistics {
+    /// Both together, of two logs.
+    #[must_use]
+    pub fn plus(self, other: LogStatistics) -> LogStatistics {
+        LogStatistics {
+            writes: self.writes + other.writes,
+            written_bytes: self.written_bytes + other.written_bytes,
+            syncs: self.syncs + other.syncs,
+            rolls: self.rolls + other.rolls,
+            checkpoints: self.checkpoints + other.checkpoints,
+            seals: self.seals + other.seals,
+            files_freed: self.files_freed + other.files_freed,
+            files_recycled: self.files_recycled + other.files_recycled,
+            recovered_frames: self.recovered_frames + other.recovered_frames,
+            queued_bytes: self.queued_bytes + other.queued_bytes,
+            tail_cache_bytes: self.tail_cache_bytes + other.tail_cache_bytes,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 

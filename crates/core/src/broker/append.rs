@@ -7,8 +7,9 @@ use super::validate;
 use crate::config::FlushMode;
 use crate::metadata::TopicImage;
 use bytes::BytesMut;
-use duolog_base::{LeaderEpoch, Offset, PartitionIndex, Position, ProducerEpoch, TimestampMs};
-use duolog_log::{AppendBatch, AppendError, AppendOrigin, Appended};
+use duolog_base::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, TimestampMs};
+use duolog_log::{AppendBatch, AppendError, AppendOrigin, Appended, LogPosition};
+use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -107,17 +108,17 @@ pub enum ProduceError {
 #[must_use = "what an append came to is known only when it is done"]
 pub struct PendingAppend {
     results: Vec<Result<Produced, ProduceError>>,
-    /// Nothing to wait for, or the log's promise; it errs if the log stops.
-    stored: Option<oneshot::Receiver<()>>,
+    /// Promises of the logs that the batches went to, none if there is nothing to wait for; they err if their log stops.
+    stored: SmallVec<[oneshot::Receiver<()>; 1]>,
 }
 
 impl PendingAppend {
     /// One answer for each partition, in the order given. Waits as long as it takes: callers set the limit.
     pub async fn done(mut self) -> Vec<Result<Produced, ProduceError>> {
-        if let Some(stored) = self.stored.take()
-            && stored.await.is_err()
-        {
-            self.results.iter_mut().filter(|result| result.is_ok()).for_each(|result| *result = Err(ProduceError::Stopped));
+        for stored in self.stored {
+            if stored.await.is_err() {
+                self.results.iter_mut().filter(|result| result.is_ok()).for_each(|result| *result = Err(ProduceError::Stopped));
+            }
         }
         self.results
     }
@@ -155,11 +156,11 @@ impl Broker {
             }
         }
         let stored = match accepted.is_empty() {
-            true => None,
+            true => SmallVec::new(),
             false => {
                 let receipt = self.log.append(buffer, &accepted, origin.in_log(), now);
                 fill_in(&mut results, receipt.results);
-                self.wait(wait, receipt.end)
+                self.wait(wait, &receipt.ends)
             }
         };
         let failed = results.iter().filter(|result| result.is_err()).count();
@@ -198,11 +199,11 @@ impl Broker {
         Ok((append, checked.log_append_time))
     }
 
-    fn wait(&self, wait: Wait, end: Position) -> Option<oneshot::Receiver<()>> {
+    fn wait(&self, wait: Wait, ends: &[LogPosition]) -> SmallVec<[oneshot::Receiver<()>; 1]> {
         match wait {
-            Wait::Nothing => None,
-            Wait::Written => Some(self.log.wait_written(end)),
-            Wait::Durable => Some(self.log.wait_durable(end)),
+            Wait::Nothing => SmallVec::new(),
+            Wait::Written => ends.iter().map(|end| self.log.wait_written(*end)).collect(),
+            Wait::Durable => ends.iter().map(|end| self.log.wait_durable(*end)).collect(),
         }
     }
 }

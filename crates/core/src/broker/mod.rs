@@ -1,11 +1,12 @@
 //! The narrow, protocol-free API on partitions: append, read, look up, delete.
 //!
-//! [`Broker`] joins the metadata log (which partitions exist) with the commit log (what is in them). It owns no
+//! [`Broker`] joins the metadata log (which partitions exist) with the commit logs (what is in them). It owns no
 //! partition state of its own. Both front ends and the coordinators call it; it calls `duolog-log` and
 //! [`crate::metadata`] only. Appending is split in two: [`Broker::append`] does what must happen in the order of
 //! arrival and returns at once, [`PendingAppend::done`] waits for the page cache or the disk.
 
 mod append;
+mod directories;
 mod lock;
 mod lookup;
 mod metrics;
@@ -17,18 +18,20 @@ mod validate;
 mod watch;
 
 pub use append::{Acks, Origin, PendingAppend, ProduceBatch, ProduceError, Produced};
+pub use directories::DirectoryError;
 pub use lock::LockError;
 pub use lookup::{DeleteRecordsError, FoundOffset, LookupError, OffsetLookup};
 pub use metrics::{BrokerMetrics, Counter};
 pub use open::{BrokerOpenError, BrokerOptions};
+pub use partitions::Misplaced;
 pub use producer_ids::ProducerIdError;
 pub use read::{FetchError, Fetched, PartitionEnds};
 pub use watch::Watch;
 
 use crate::config::{BrokerConfig, FlushMode};
-use crate::metadata::{Metadata, MetadataImage, PartitionImage, TopicImage};
+use crate::metadata::{Metadata, MetadataImage, NodeDirectory, PartitionImage, TopicImage};
 use duolog_base::{Clock, NodeId, Offset, PartitionIndex};
-use duolog_log::{Log, LogEnds, LogFailure};
+use duolog_log::{LogEnds, LogFailure, Store};
 use std::sync::Arc;
 use tokio::sync::watch as signal;
 
@@ -37,7 +40,9 @@ pub struct Broker {
     node: NodeId,
     config: Arc<BrokerConfig>,
     clock: Arc<dyn Clock>,
-    log: Arc<Log>,
+    log: Arc<Store>,
+    /// In the order of the store, the one that holds the metadata first.
+    directories: Vec<NodeDirectory>,
     metadata: Arc<Metadata>,
     producer_ids: producer_ids::ProducerIds,
     observer: Arc<watch::Observer>,
@@ -45,7 +50,7 @@ pub struct Broker {
     stopping: signal::Sender<bool>,
     housekeeping: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     /// Given back when the broker is closed.
-    lock: parking_lot::Mutex<Option<lock::DirectoryLock>>,
+    locks: parking_lot::Mutex<Vec<lock::DirectoryLock>>,
 }
 
 impl Broker {
@@ -61,8 +66,13 @@ impl Broker {
         &self.clock
     }
 
-    pub fn log(&self) -> &Arc<Log> {
+    pub fn log(&self) -> &Arc<Store> {
         &self.log
+    }
+
+    /// The data directories, as [`duolog_log::Place`] counts them; the first one also holds the metadata.
+    pub fn directories(&self) -> &[NodeDirectory] {
+        &self.directories
     }
 
     pub fn metadata(&self) -> &Arc<Metadata> {

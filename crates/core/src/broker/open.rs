@@ -1,13 +1,13 @@
 //! Starting and stopping the broker, and the work it does by the clock.
 
-use super::lock::{DirectoryLock, LockError};
-use super::partitions::PartitionOpener;
+use super::directories::{DataDirectories, DirectoryError};
+use super::partitions::{Misplaced, PartitionOpener};
 use super::watch::Observer;
 use super::{Broker, BrokerMetrics};
 use crate::config::BrokerConfig;
-use crate::metadata::{Metadata, MetadataOpenError, MetadataOptions};
+use crate::metadata::{Metadata, MetadataOpenError, MetadataOptions, NodeDirectory, RandomIds};
 use duolog_base::{Clock, Disk, NodeId};
-use duolog_log::{Log, LogOptions, OpenError, RetentionPolicy};
+use duolog_log::{LogOptions, OpenError, RetentionPolicy, Store};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -33,7 +33,8 @@ const RECYCLED_FILES: usize = 0;
 
 /// What a broker is opened with.
 pub struct BrokerOptions {
-    pub data_dir: PathBuf,
+    /// At least one; each gets a log of its own.
+    pub data_dirs: Vec<PathBuf>,
     pub config: BrokerConfig,
     pub disk: Arc<dyn Disk>,
     pub clock: Arc<dyn Clock>,
@@ -42,11 +43,13 @@ pub struct BrokerOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerOpenError {
     #[error(transparent)]
-    Lock(#[from] LockError),
+    Directory(#[from] DirectoryError),
     #[error("commit log: {0}")]
     Log(#[from] OpenError),
     #[error("metadata: {0}")]
     Metadata(#[from] MetadataOpenError),
+    #[error(transparent)]
+    Misplaced(#[from] Misplaced),
     #[error("starting the log's threads: {0}")]
     Threads(io::Error),
     #[error("opening the log was cancelled")]
@@ -54,18 +57,19 @@ pub enum BrokerOpenError {
 }
 
 impl Broker {
-    /// Takes the data directory, recovers the log, opens the metadata and brings the two in line.
+    /// Takes the data directories, recovers their logs, opens the metadata and brings the two in line.
     pub async fn open(options: BrokerOptions) -> Result<Arc<Broker>, BrokerOpenError> {
-        let BrokerOptions { data_dir, config, disk, clock } = options;
-        let lock = DirectoryLock::take(&data_dir)?;
+        let BrokerOptions { data_dirs, config, disk, clock } = options;
+        let DataDirectories { known: directories, locks } = DataDirectories::take(disk.as_ref(), &data_dirs, &RandomIds)?;
         let observer = Observer::new();
         let config = Arc::new(config);
-        let log = open_log(disk.clone(), data_dir.clone(), log_options(&config), observer.clone(), clock.clone()).await?;
-        log.start_threads().map_err(BrokerOpenError::Threads)?;
+        let options = log_options(&config, directories.len());
+        let log = open_logs(disk.clone(), &directories, options, observer.clone(), clock.clone()).await?;
         let node = NodeId(config.node_id);
-        let opener = Arc::new(PartitionOpener { node, log: log.clone() });
+        let opener = Arc::new(PartitionOpener { node, log: log.clone(), directories: directories.clone() });
         let metadata = Metadata::open(MetadataOptions {
-            dir: data_dir.join("meta"),
+            dir: directories[0].path.join("meta"),
+            directories: directories.clone(),
             node,
             disk,
             static_config: config.clone(),
@@ -73,7 +77,14 @@ impl Broker {
             clock: clock.clone(),
         })
         .await?;
-        let dropped = opener.reconcile(&metadata.image());
+        let dropped = match opener.reconcile(&metadata.image()) {
+            Ok(dropped) => dropped,
+            Err(misplaced) => {
+                metadata.close().await;
+                return Err(misplaced.into());
+            }
+        };
+        log.start_threads().map_err(BrokerOpenError::Threads)?;
         if dropped > 0 {
             tracing::info!(partitions = dropped, "dropped partitions that the metadata no longer knows");
         }
@@ -82,13 +93,14 @@ impl Broker {
             config,
             clock,
             log,
+            directories,
             metadata,
             producer_ids: Default::default(),
             observer,
             metrics: BrokerMetrics::default(),
             stopping: signal::Sender::new(false),
             housekeeping: Default::default(),
-            lock: parking_lot::Mutex::new(Some(lock)),
+            locks: parking_lot::Mutex::new(locks),
         });
         let housekeeping = tokio::spawn(keep_house(Arc::downgrade(&broker)));
         *broker.housekeeping.lock() = Some(housekeeping);
@@ -108,40 +120,45 @@ impl Broker {
             Ok(Err(failure)) => tracing::error!(%failure, "the log did not close cleanly"),
             Err(error) => tracing::error!(%error, "closing the log was interrupted"),
         }
-        drop(self.lock.lock().take());
+        self.locks.lock().clear();
     }
 }
 
-/// Opens the log on the blocking pool: recovery reads the disk.
-async fn open_log(
+/// Opens the logs on the blocking pool: recovery reads the disk.
+async fn open_logs(
     disk: Arc<dyn Disk>,
-    data_dir: PathBuf,
+    directories: &[NodeDirectory],
     options: LogOptions,
     observer: Arc<Observer>,
     clock: Arc<dyn Clock>,
-) -> Result<Arc<Log>, BrokerOpenError> {
-    let opening = tokio::task::spawn_blocking(move || Log::open(disk, data_dir.join("shared"), options, observer, clock.now()));
-    let (log, report) = opening.await.map_err(|_| BrokerOpenError::Cancelled)??;
-    tracing::info!(
-        files = report.files,
-        scanned_bytes = report.scanned_bytes,
-        torn_bytes = report.torn_bytes,
-        clean = report.clean_shutdown,
-        "log recovered"
-    );
-    for partition in report.quarantined {
-        tracing::error!(%partition, "partition is quarantined: its stored batches are damaged");
+) -> Result<Arc<Store>, BrokerOpenError> {
+    let paths = directories.iter().map(|directory| directory.path.clone()).collect();
+    let opening = tokio::task::spawn_blocking(move || Store::open(disk, paths, options, observer, clock.now()));
+    let (log, reports) = opening.await.map_err(|_| BrokerOpenError::Cancelled)??;
+    for (directory, report) in directories.iter().zip(reports) {
+        tracing::info!(
+            directory = %directory.path.display(),
+            files = report.files,
+            scanned_bytes = report.scanned_bytes,
+            torn_bytes = report.torn_bytes,
+            clean = report.clean_shutdown,
+            "log recovered"
+        );
+        for partition in report.quarantined {
+            tracing::error!(%partition, "partition is quarantined: its stored batches are damaged");
+        }
     }
     Ok(log)
 }
 
-fn log_options(config: &BrokerConfig) -> LogOptions {
+/// Options of each of `logs` logs. What they hold in memory is shared out among them.
+fn log_options(config: &BrokerConfig, logs: usize) -> LogOptions {
     LogOptions {
         file_bytes: config.log_file_bytes,
         zero_ahead_bytes: ZERO_AHEAD_BYTES.min(config.log_file_bytes),
-        unsealed_entries: UNSEALED_ENTRIES,
-        tail_cache_bytes: config.tail_cache_bytes,
-        queue_bytes: APPEND_QUEUE_BYTES,
+        unsealed_entries: UNSEALED_ENTRIES / logs,
+        tail_cache_bytes: config.tail_cache_bytes / logs,
+        queue_bytes: APPEND_QUEUE_BYTES / logs,
         reserve_bytes: config.disk_reserve_bytes,
         checkpoint_bytes: CHECKPOINT_BYTES,
         recycled_files: RECYCLED_FILES,

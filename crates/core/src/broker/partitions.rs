@@ -2,16 +2,30 @@
 //!
 //! Called in the order of the metadata log, before the change is answered to whoever asked for it.
 
-use crate::metadata::{ImageListener, MetadataImage, PartitionImage, TopicImage};
+use crate::metadata::{ImageListener, MetadataImage, NodeDirectory, PartitionImage, TopicImage};
 use duolog_base::{NodeId, PartitionNumber};
-use duolog_log::Log;
-use hashbrown::HashSet;
+use duolog_log::{Place, Store};
+use hashbrown::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Applies changes of the image to the log.
+/// Applies changes of the image to the logs.
 pub(super) struct PartitionOpener {
     pub(super) node: NodeId,
-    pub(super) log: Arc<Log>,
+    pub(super) log: Arc<Store>,
+    /// In the order of the store, the one that holds the metadata first.
+    pub(super) directories: Vec<NodeDirectory>,
+}
+
+/// A partition's batches are in a data directory where they do not belong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "data directory {found} holds batches of partition {partition}, which lives in {expected}: were files moved between directories?"
+)]
+pub struct Misplaced {
+    pub partition: PartitionNumber,
+    pub found: PathBuf,
+    pub expected: PathBuf,
 }
 
 impl ImageListener for PartitionOpener {
@@ -42,13 +56,24 @@ impl PartitionOpener {
     }
 
     fn open(&self, partition: &PartitionImage) {
-        if !partition.replicas.contains(&self.node) {
-            return;
-        }
-        self.log.open_partition(partition.number);
+        let Some(place) = self.place(partition) else { return };
+        self.log.open_partition(partition.number, place);
         if partition.leader == self.node {
             self.log.set_leader_epoch(partition.number, partition.leader_epoch);
         }
+    }
+
+    /// Where this node keeps the partition; `None` if it does not, or not in any directory that is there.
+    fn place(&self, partition: &PartitionImage) -> Option<Place> {
+        if !partition.replicas.contains(&self.node) {
+            return None;
+        }
+        let directory = match partition.directory_of(self.node) {
+            // From before partitions had a directory: there was one only.
+            None => 0,
+            Some(id) => self.directories.iter().position(|known| known.id == id)?,
+        };
+        Some(Place { directory, layout: partition.layout })
     }
 
     fn drop_partition(&self, partition: PartitionNumber) {
@@ -58,15 +83,32 @@ impl PartitionOpener {
         }
     }
 
-    /// Brings the log in line with the image: what a crash between the two left over. Returns what was dropped.
-    pub(super) fn reconcile(&self, image: &MetadataImage) -> usize {
-        let mut known = HashSet::new();
+    /// Brings the logs in line with the image: what a crash between the two left over. Returns what was dropped. If batches are
+    /// found where they do not belong, nothing is touched.
+    pub(super) fn reconcile(&self, image: &MetadataImage) -> Result<usize, Misplaced> {
+        let mut expected = HashMap::new();
         for partition in image.topics.values().flat_map(|topic| &topic.partitions) {
-            self.open(partition);
-            known.insert(partition.number);
+            if let Some(place) = self.place(partition) {
+                expected.insert(partition.number, place);
+            }
         }
-        let orphans: Vec<_> = self.log.partitions().into_iter().filter(|number| !known.contains(number)).collect();
-        orphans.iter().for_each(|number| self.drop_partition(*number));
-        orphans.len()
+        let mut orphans = Vec::new();
+        for (partition, found) in self.log.partitions() {
+            match expected.get(&partition) {
+                None => orphans.push((partition, found)),
+                Some(place) if *place == found => {}
+                Some(place) => return Err(self.misplaced(partition, found, *place)),
+            }
+        }
+        for (partition, place) in &orphans {
+            self.log.open_partition(*partition, *place);
+            self.drop_partition(*partition);
+        }
+        Ok(orphans.len())
+    }
+
+    fn misplaced(&self, partition: PartitionNumber, found: Place, expected: Place) -> Misplaced {
+        let path = |place: Place| self.directories[place.directory].path.clone();
+        Misplaced { partition, found: path(found), expected: path(expected) }
     }
 }

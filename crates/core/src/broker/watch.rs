@@ -1,13 +1,14 @@
-//! Waiting for data: a fetch that found too little is woken when one of its partitions advances.
+//! Waiting for data: a fetch that found too little is woken when one of its partitions advances, and is told which.
 //!
 //! [`Observer`] is what the log's writer and syncer call. A partition that nobody waits for costs nothing: it is not
-//! in the map, and while the map is empty the writer does not even take its lock.
+//! in the map, and while the map is empty the writer does not even take its lock. A registration is used up by the
+//! first advance, so a watch that nobody looks at any more costs each of its partitions once.
 
 use super::metrics::LogCounters;
 use crate::config::FlushMode;
 use duolog_base::PartitionNumber;
 use duolog_log::{Advance, LogFailure, LogObserver};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -25,8 +26,26 @@ pub(super) struct Observer {
 }
 
 struct Registration {
-    waiter: Arc<Notify>,
+    waiter: Arc<Waiter>,
     wants: Advance,
+}
+
+/// Who waits.
+#[derive(Default)]
+struct Waiter {
+    /// Guards the partitions that have advanced, each once; locked after `watched`.
+    advanced: Mutex<Vec<PartitionNumber>>,
+    signal: Notify,
+}
+
+impl Waiter {
+    fn tell(&self, partition: PartitionNumber) {
+        let mut advanced = self.advanced.lock();
+        if advanced.is_empty() {
+            self.signal.notify_one();
+        }
+        advanced.push(partition);
+    }
 }
 
 impl Observer {
@@ -43,36 +62,26 @@ impl Observer {
         self.failed.subscribe()
     }
 
-    /// Registers interest in partitions; what happens from now on is not missed.
+    /// Registers interest in partitions: see [`Watch::add`].
     pub(super) fn watch(self: &Arc<Self>, partitions: impl IntoIterator<Item = (PartitionNumber, FlushMode)>) -> Watch {
-        let waiter = Arc::new(Notify::new());
-        let mut registered = Vec::new();
-        let mut watched = self.watched.lock();
-        for (partition, flush) in partitions {
-            let wants = match flush {
-                FlushMode::Sync => Advance::Durable,
-                FlushMode::Async => Advance::Written,
-            };
-            watched.entry(partition).or_default().push(Registration { waiter: waiter.clone(), wants });
-            registered.push(partition);
-        }
-        self.registrations.fetch_add(registered.len(), Ordering::SeqCst);
-        drop(watched);
-        // Pairs with the fence in `advanced`: either the log sees this registration, or the caller's next read sees the data.
-        fence(Ordering::SeqCst);
-        Watch { observer: self.clone(), waiter, partitions: registered }
+        let mut watch = Watch { observer: self.clone(), waiter: Arc::default(), partitions: HashSet::new() };
+        watch.add(partitions);
+        watch
     }
 
-    fn forget(&self, waiter: &Arc<Notify>, partitions: &[PartitionNumber]) {
+    fn forget<'a>(&self, waiter: &Arc<Waiter>, partitions: impl IntoIterator<Item = &'a PartitionNumber>) {
         let mut watched = self.watched.lock();
+        let mut forgotten = 0;
         for partition in partitions {
             let Some(registrations) = watched.get_mut(partition) else { continue };
+            let before = registrations.len();
             registrations.retain(|registration| !Arc::ptr_eq(&registration.waiter, waiter));
+            forgotten += before - registrations.len();
             if registrations.is_empty() {
                 watched.remove(partition);
             }
         }
-        self.registrations.fetch_sub(partitions.len(), Ordering::SeqCst);
+        self.registrations.fetch_sub(forgotten, Ordering::SeqCst);
     }
 }
 
@@ -83,14 +92,24 @@ impl LogObserver for Observer {
         if self.registrations.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let watched = self.watched.lock();
+        let mut watched = self.watched.lock();
+        let mut used_up = 0;
         for partition in partitions {
-            for registration in watched.get(partition).into_iter().flatten() {
-                if registration.wants == what {
-                    registration.waiter.notify_one();
+            let Some(registrations) = watched.get_mut(partition) else { continue };
+            let before = registrations.len();
+            registrations.retain(|registration| {
+                let fires = registration.wants == what;
+                if fires {
+                    registration.waiter.tell(*partition);
                 }
+                !fires
+            });
+            used_up += before - registrations.len();
+            if registrations.is_empty() {
+                watched.remove(partition);
             }
         }
+        self.registrations.fetch_sub(used_up, Ordering::SeqCst);
     }
 
     fn failed(&self, failure: &LogFailure) {
@@ -102,14 +121,55 @@ impl LogObserver for Observer {
 /// A registered interest in some partitions; ends when it is dropped.
 pub struct Watch {
     observer: Arc<Observer>,
-    waiter: Arc<Notify>,
-    partitions: Vec<PartitionNumber>,
+    waiter: Arc<Waiter>,
+    /// What was added and may still be registered.
+    partitions: HashSet<PartitionNumber>,
 }
 
 impl Watch {
-    /// Resolves when one of the partitions has advanced since the registration, or since the last call returned.
+    /// Registers interest in the next advance of partitions. Whoever reads a partition after this misses nothing: what
+    /// the read does not see is told. A partition that is registered already stays so, for the flush mode given last.
+    pub fn add(&mut self, partitions: impl IntoIterator<Item = (PartitionNumber, FlushMode)>) {
+        let mut watched = self.observer.watched.lock();
+        let mut added = 0;
+        for (partition, flush) in partitions {
+            let wants = match flush {
+                FlushMode::Sync => Advance::Durable,
+                FlushMode::Async => Advance::Written,
+            };
+            let registrations = watched.entry(partition).or_default();
+            match registrations.iter_mut().find(|registration| Arc::ptr_eq(&registration.waiter, &self.waiter)) {
+                Some(registration) => registration.wants = wants,
+                None => {
+                    registrations.push(Registration { waiter: self.waiter.clone(), wants });
+                    added += 1;
+                }
+            }
+            self.partitions.insert(partition);
+        }
+        self.observer.registrations.fetch_add(added, Ordering::SeqCst);
+        drop(watched);
+        // Pairs with the fence in `advanced`: either the log sees this registration, or the caller's next read sees the data.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Ends the interest in one partition. It may still be told once.
+    pub fn remove(&mut self, partition: PartitionNumber) {
+        if self.partitions.remove(&partition) {
+            self.observer.forget(&self.waiter, [&partition]);
+        }
+    }
+
+    /// Resolves when there is something to take.
     pub async fn changed(&self) {
-        self.waiter.notified().await;
+        while self.waiter.advanced.lock().is_empty() {
+            self.waiter.signal.notified().await;
+        }
+    }
+
+    /// The partitions that have advanced since they were added. To hear of them again they must be added again.
+    pub fn take(&self) -> Vec<PartitionNumber> {
+        std::mem::take(&mut *self.waiter.advanced.lock())
     }
 }
 
@@ -126,27 +186,49 @@ mod tests {
     const SYNC: PartitionNumber = PartitionNumber(1);
     const ASYNC: PartitionNumber = PartitionNumber(2);
 
-    fn fired(watch: &Watch) -> bool {
+    fn fired(watch: &Watch) -> Vec<PartitionNumber> {
         let waker = std::task::Waker::noop();
         let future = std::pin::pin!(watch.changed());
-        future.poll(&mut std::task::Context::from_waker(waker)).is_ready()
+        let ready = future.poll(&mut std::task::Context::from_waker(waker)).is_ready();
+        let taken = watch.take();
+        assert_eq!(ready, !taken.is_empty());
+        taken
     }
 
     #[test]
-    fn a_watch_fires_for_what_its_flush_mode_shows() {
+    fn a_watch_tells_what_its_flush_mode_shows() {
         let observer = Observer::new();
         let watch = observer.watch([(SYNC, FlushMode::Sync)]);
         observer.advanced(&[SYNC], Advance::Written);
-        assert!(!fired(&watch));
+        assert_eq!(fired(&watch), []);
         observer.advanced(&[SYNC], Advance::Durable);
-        assert!(fired(&watch));
-        assert!(!fired(&watch), "one advance wakes once");
+        assert_eq!(fired(&watch), [SYNC]);
 
         let watch = observer.watch([(ASYNC, FlushMode::Async)]);
         observer.advanced(&[SYNC], Advance::Written);
-        assert!(!fired(&watch));
+        assert_eq!(fired(&watch), []);
         observer.advanced(&[SYNC, ASYNC], Advance::Written);
-        assert!(fired(&watch));
+        assert_eq!(fired(&watch), [ASYNC]);
+    }
+
+    #[test]
+    fn a_partition_is_told_once_for_each_time_it_was_added() {
+        let observer = Observer::new();
+        let mut watch = observer.watch([(SYNC, FlushMode::Sync), (ASYNC, FlushMode::Async)]);
+        for _ in 0..3 {
+            observer.advanced(&[SYNC], Advance::Durable);
+        }
+        assert_eq!(fired(&watch), [SYNC]);
+        assert_eq!(observer.registrations.load(Ordering::SeqCst), 1);
+        watch.add([(SYNC, FlushMode::Sync), (SYNC, FlushMode::Async)]);
+        observer.advanced(&[SYNC], Advance::Durable);
+        assert_eq!(fired(&watch), [], "the mode given last counts");
+        observer.advanced(&[SYNC, ASYNC], Advance::Written);
+        assert_eq!(fired(&watch), [SYNC, ASYNC]);
+        watch.add([(SYNC, FlushMode::Sync)]);
+        watch.remove(SYNC);
+        observer.advanced(&[SYNC], Advance::Durable);
+        assert_eq!(fired(&watch), []);
     }
 
     #[test]
@@ -156,7 +238,7 @@ mod tests {
         let second = observer.watch([(SYNC, FlushMode::Sync)]);
         drop(first);
         observer.advanced(&[SYNC], Advance::Durable);
-        assert!(fired(&second));
+        assert_eq!(fired(&second), [SYNC]);
         drop(second);
         assert_eq!(observer.registrations.load(Ordering::SeqCst), 0);
         assert!(observer.watched.lock().is_empty());

@@ -27,7 +27,8 @@ pub struct BrokerConfig {
     set: BTreeMap<&'static str, Vec<SetValue>>,
     pub node_id: i32,
     pub rack: Option<String>,
-    pub data_dir: PathBuf,
+    /// At least one.
+    pub data_dirs: Vec<PathBuf>,
     pub listeners: Vec<String>,
     pub advertised_listeners: Vec<String>,
     pub http_listen: String,
@@ -107,7 +108,7 @@ impl BrokerConfig {
         let config = BrokerConfig {
             node_id: values.number("node.id")?,
             rack: Some(values.text("broker.rack")).filter(|rack| !rack.is_empty()),
-            data_dir: PathBuf::from(values.text("data.dir")),
+            data_dirs: words(&values, "data.dir").into_iter().map(PathBuf::from).collect(),
             listeners: words(&values, "listeners"),
             advertised_listeners: words(&values, "advertised.listeners"),
             http_listen: values.text("http.listen"),
@@ -140,6 +141,10 @@ impl BrokerConfig {
     }
 
     fn consistent(self) -> Result<BrokerConfig, ConfigError> {
+        if self.data_dirs.is_empty() {
+            let expected = "at least one directory".to_owned();
+            return Err(ConfigError::Malformed { key: "data.dir".to_owned(), value: String::new(), expected });
+        }
         let (lower_value, upper_value) = (self.group_min_session_timeout_ms, self.group_max_session_timeout_ms);
         if lower_value > upper_value {
             return Err(ConfigError::Contradiction {
@@ -250,6 +255,13 @@ mod tests {
             given(&[("log.retention.hours", "9223372036854775807", Source::Flag)]),
             Err(ConfigError::Malformed { .. })
         ));
+    }
+
+    #[test]
+    fn data_directories_are_a_list_of_at_least_one() {
+        let config = given(&[("data.dir", "/a, /b", Source::Flag)]).unwrap();
+        assert_eq!(config.data_dirs, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert!(matches!(given(&[("data.dir", " ", Source::Flag)]), Err(ConfigError::Malformed { .. })));
     }
 
     #[test]

@@ -21,5 +21,5 @@ pub use error::ConfigError;
 pub use key::{Effect, Key, Kind, Scope, Source, Synonym};
 pub use markdown::config_markdown;
 pub use table::{KEYS, find};
-pub use topic::{CompressionType, FlushMode, TimestampType, TopicConfig};
+pub use topic::{CompressionType, FlushMode, LAYOUT, TimestampType, TopicConfig};
 pub use value::{unknown_key, validate_broker_change, validate_topic_overrides};

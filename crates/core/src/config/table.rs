@@ -4,6 +4,7 @@
 //! kept for topics, because ordinary tools set them, and marked as stored only.
 
 use super::key::{Effect, Key, Kind, Scope, Synonym};
+use super::topic::LAYOUT;
 
 const ANY_LONG: i64 = i64::MAX;
 const POSITIVE_INT: Kind = Kind::Int { min: 1, max: i32::MAX };
@@ -15,6 +16,7 @@ const LIMIT_OR_NONE: Kind = Kind::Long { min: -1, max: ANY_LONG };
 const FLUSH_MODES: Kind = Kind::Choice(&["sync", "async"]);
 const TIMESTAMP_TYPES: Kind = Kind::Choice(&["CreateTime", "LogAppendTime"]);
 const COMPRESSION_TYPES: Kind = Kind::Choice(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]);
+const LAYOUTS: Kind = Kind::Choice(&["shared", "dedicated"]);
 const CLEANUP_POLICIES: Kind = Kind::List(&["compact", "delete"]);
 
 const NO_SEGMENTS: Effect = Effect::Stored("topics share one commit log and have no segment files of their own");
@@ -78,7 +80,13 @@ const fn stored(name: &'static str, kind: Kind, default: &'static str, effect: E
 pub const KEYS: &[Key] = &[
     broker("node.id", NOT_NEGATIVE_INT, "1", false, "Number of this node in the cluster."),
     unset(broker("broker.rack", Kind::Text, "", false, "Rack or zone the node stands in, shown to clients.")),
-    broker("data.dir", Kind::Text, "./duolog-data", false, "Directory that holds everything the node stores."),
+    broker(
+        "data.dir",
+        Kind::List(&[]),
+        "./duolog-data",
+        false,
+        "Directories that hold what the node stores, separated by commas, each with a log of its own, so one a disk. Partitions are spread over them; the metadata is in the first.",
+    ),
     broker(
         "listeners",
         Kind::List(&[]),
@@ -339,6 +347,17 @@ pub const KEYS: &[Key] = &[
         "How batches are stored: `producer` as they were sent, else recompressed.",
     ),
     topic("min.insync.replicas", POSITIVE_INT, "min.insync.replicas", "In-sync replicas that `acks=all` needs."),
+    Key {
+        dynamic: false,
+        effect: Effect::Honoured,
+        ..stored(
+            LAYOUT,
+            LAYOUTS,
+            "shared",
+            NO_SEGMENTS,
+            "How the topic lies on disk, chosen when it is created and fixed from then on: `shared`, in the commit log of its data directory together with other topics, or `dedicated`, in segment files of its own as Apache Kafka writes them.",
+        )
+    },
     // Kafka's topic keys that do nothing here.
     stored("segment.bytes", Kind::Int { min: 14, max: i32::MAX }, "1073741824", NO_SEGMENTS, "Size of a segment file, in bytes."),
     stored("segment.ms", POSITIVE_LONG, "604800000", NO_SEGMENTS, "Longest time before a segment is rolled, in milliseconds."),

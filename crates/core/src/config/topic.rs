@@ -3,7 +3,11 @@
 use super::error::ConfigError;
 use super::value::{Values, list, malformed};
 use super::{BrokerConfig, Scope, find};
+use duolog_log::Layout;
 use std::collections::BTreeMap;
+
+/// The key that says how a topic is laid out on disk.
+pub const LAYOUT: &str = "duolog.layout";
 
 /// When an append counts as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,8 @@ pub struct TopicConfig {
     /// `cleanup.policy` contains `compact`.
     pub compact: bool,
     pub min_insync_replicas: i32,
+    /// `duolog.layout`; what counts for a partition is what it was created with.
+    pub layout: Layout,
 }
 
 impl TopicConfig {
@@ -96,6 +102,7 @@ impl TopicConfig {
             delete: list(&policy).any(|word| word == "delete"),
             compact: list(&policy).any(|word| word == "compact"),
             min_insync_replicas: values.number("min.insync.replicas")?,
+            layout: choose(&values, LAYOUT, &[("shared", Layout::Shared), ("dedicated", Layout::Dedicated)])?,
         })
     }
 }

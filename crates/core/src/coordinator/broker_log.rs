@@ -65,8 +65,9 @@ impl InternalLog for BrokerLog {
         self.image().map_or(0, |topic| topic.partitions.len() as i32)
     }
 
-    fn refusal(&self) -> Option<InternalLogError> {
-        match self.broker.log().refusal(AppendOrigin::Internal) {
+    fn refusal(&self, partition: PartitionIndex) -> Option<InternalLogError> {
+        let number = self.image().ok()?.partition(partition)?.number;
+        match self.broker.log().refusal(number, AppendOrigin::Internal) {
             // Passes by itself, and soon.
             None | Some(AppendError::Overloaded { .. }) => None,
             Some(error) => Some(InternalLogError::Append(error.to_string())),

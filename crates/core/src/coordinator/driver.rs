@@ -145,7 +145,7 @@ impl<S: Shard> Driver<S> {
             let mut due = shard.next_deadline().map(|deadline| deadline.saturating_sub(self.now().monotonic_ms));
             if due == Some(0) {
                 // Not left to the choice below, where a busy queue would keep time out.
-                if self.log.refusal().is_none() {
+                if self.log.refusal(self.partition).is_none() {
                     shard.poll_timers(self.now(), &mut out);
                     continue;
                 }

@@ -40,8 +40,8 @@ pub trait InternalLog: Send + Sync + 'static {
     /// How many partitions the topic has, 0 if it does not exist.
     fn partitions(&self) -> i32;
 
-    /// Why nothing can be appended until somebody makes room, if that is so now. `None` is no promise.
-    fn refusal(&self) -> Option<InternalLogError>;
+    /// Why nothing can be appended to the partition until somebody makes room, if that is so now. `None` is no promise.
+    fn refusal(&self, partition: PartitionIndex) -> Option<InternalLogError>;
 
     /// Queues a record batch. The order of the calls is the order in the log, whether the futures are awaited or not.
     /// An error is a refusal: nothing was queued, and the same batch may be brought again.

@@ -95,7 +95,7 @@ impl<S: Shard> Runtime<S> {
         T: Send + 'static,
         F: FnOnce(&mut S, Ticket<T>, Now, &mut Output) + Send + 'static,
     {
-        match self.log.refusal() {
+        match self.log.refusal(partition) {
             Some(error) => Err(Unavailable::Log(error)),
             None => self.run(partition, operation).await,
         }

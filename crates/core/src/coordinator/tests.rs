@@ -56,7 +56,7 @@ impl InternalLog for MemoryLog {
         1
     }
 
-    fn refusal(&self) -> Option<InternalLogError> {
+    fn refusal(&self, _partition: PartitionIndex) -> Option<InternalLogError> {
         (*self.door.lock() == Door::Full).then(refused)
     }
 

@@ -35,6 +35,7 @@ impl IdSource for Counted {
 async fn open(disk: &SimDisk, first_id: u64) -> Result<Arc<Metadata>, MetadataOpenError> {
     let options = MetadataOptions {
         dir: PathBuf::from("/data/meta"),
+        directories: Vec::new(),
         node: NodeId(1),
         disk: Arc::new(disk.clone()),
         static_config: Arc::new(BrokerConfig::default()),

@@ -3,7 +3,7 @@
 use super::fold::FoldError;
 use super::name::NameProblem;
 use crate::config::ConfigError;
-use duolog_base::{NodeId, TopicId};
+use duolog_base::{DirectoryId, NodeId, TopicId};
 use std::io;
 use std::path::PathBuf;
 
@@ -140,6 +140,10 @@ pub enum MetadataOpenError {
     Fold(#[from] FoldError),
     #[error("{dir} belongs to node {found}, but this node's id is {expected}")]
     OtherNode { dir: PathBuf, found: NodeId, expected: NodeId },
+    #[error(
+        "data directory {id}, last seen at {path}, is missing: it holds {partitions} partitions; name it among the data directories, or put it back"
+    )]
+    MissingDirectory { id: DirectoryId, path: PathBuf, partitions: usize },
     #[error("Raft: {0}")]
     Raft(String),
 }

@@ -3,18 +3,19 @@
 //! Records of one entry are folded together, so that the maps are copied once an entry and not once a record;
 //! topics that do not change are shared with the old image.
 
-use super::image::{MetadataImage, NodeImage, PartitionImage, TopicImage};
-use super::record::{ConfigOwner, MetadataRecord, PartitionRecord};
+use super::image::{MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};
+use super::record::{ConfigOwner, DirectoryRecord, MetadataRecord, PartitionRecord};
 use super::topic_id::parse_topic_id;
 use crate::config::{ConfigError, TopicConfig};
-use duolog_base::{LeaderEpoch, NodeId, PartitionNumber, TopicId};
+use duolog_base::{DirectoryId, LeaderEpoch, NodeId, PartitionNumber, TopicId};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A record that does not fit the image before it: the log is damaged, or written by something else.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FoldError {
-    #[error("not a topic id: {text}")]
+    #[error("not an id: {text}")]
     NotAnId { text: String },
     #[error("topic {name} exists already")]
     TopicExists { name: String },
@@ -42,9 +43,10 @@ impl MetadataImage {
     fn take(&mut self, record: &MetadataRecord) -> Result<(), FoldError> {
         match record {
             MetadataRecord::Cluster { id } => self.cluster_id = id.clone(),
-            MetadataRecord::Node { id, rack } => {
+            MetadataRecord::Node { id, rack, directories } => {
                 let id = NodeId(*id);
-                self.nodes.insert(id, NodeImage { id, rack: rack.clone() });
+                let directories = directories.iter().map(node_directory).collect::<Result<_, _>>()?;
+                self.nodes.insert(id, NodeImage { id, rack: rack.clone(), directories });
             }
             MetadataRecord::NodeStarted { id } => self.raise_leader_epochs(NodeId(*id)),
             MetadataRecord::Topic { id, name, internal, overrides } => self.add_topic(id, name, *internal, overrides)?,
@@ -108,7 +110,10 @@ impl MetadataImage {
         if usize::try_from(first) != Ok(have) {
             return Err(FoldError::PartitionGap { name: topic.name.clone(), have, first });
         }
-        topic.partitions.extend(added.iter().map(partition));
+        topic.partitions.reserve(added.len());
+        for record in added {
+            topic.partitions.push(partition(record)?);
+        }
         let next = added.iter().map(|partition| partition.number.saturating_add(1)).max().unwrap_or(0);
         self.next_partition_number = self.next_partition_number.max(next);
         Ok(())
@@ -174,7 +179,7 @@ impl MetadataImage {
     /// The records that build this image from an empty one: a snapshot.
     pub fn to_records(&self) -> Vec<MetadataRecord> {
         let mut records = vec![MetadataRecord::Cluster { id: self.cluster_id.clone() }];
-        records.extend(self.nodes.values().map(|node| MetadataRecord::Node { id: node.id.0, rack: node.rack.clone() }));
+        records.extend(self.nodes.values().map(NodeImage::to_record));
         records.extend(self.config_records());
         for topic in self.topics.values() {
             let id = topic.id.to_string();
@@ -219,23 +224,46 @@ fn apply(values: &mut BTreeMap<String, String>, changes: &BTreeMap<String, Optio
     }
 }
 
-fn partition(record: &PartitionRecord) -> PartitionImage {
-    PartitionImage {
+impl NodeImage {
+    pub(super) fn to_record(&self) -> MetadataRecord {
+        let record = |directory: &NodeDirectory| DirectoryRecord {
+            id: directory.id.to_string(),
+            path: directory.path.to_string_lossy().into_owned(),
+        };
+        let directories = self.directories.iter().map(record).collect();
+        MetadataRecord::Node { id: self.id.0, rack: self.rack.clone(), directories }
+    }
+}
+
+fn directory_id(text: &str) -> Result<DirectoryId, FoldError> {
+    DirectoryId::parse(text).ok_or_else(|| FoldError::NotAnId { text: text.to_owned() })
+}
+
+fn node_directory(record: &DirectoryRecord) -> Result<NodeDirectory, FoldError> {
+    Ok(NodeDirectory { id: directory_id(&record.id)?, path: PathBuf::from(&record.path) })
+}
+
+fn partition(record: &PartitionRecord) -> Result<PartitionImage, FoldError> {
+    Ok(PartitionImage {
         number: PartitionNumber(record.number),
         leader: NodeId(record.leader),
         leader_epoch: LeaderEpoch(record.leader_epoch),
         replicas: record.replicas.iter().copied().map(NodeId).collect(),
         in_sync: record.in_sync.iter().copied().map(NodeId).collect(),
-    }
+        directories: record.directories.iter().map(|id| directory_id(id)).collect::<Result<_, _>>()?,
+        layout: record.layout.into(),
+    })
 }
 
-fn partition_record(partition: &PartitionImage) -> PartitionRecord {
+pub(super) fn partition_record(partition: &PartitionImage) -> PartitionRecord {
     PartitionRecord {
         number: partition.number.0,
         leader: partition.leader.0,
         leader_epoch: partition.leader_epoch.0,
         replicas: partition.replicas.iter().map(|node| node.0).collect(),
         in_sync: partition.in_sync.iter().map(|node| node.0).collect(),
+        directories: partition.directories.iter().map(DirectoryId::to_string).collect(),
+        layout: partition.layout.into(),
     }
 }
 
@@ -249,7 +277,15 @@ mod tests {
     }
 
     fn partitions(id: u128, first: i32, numbers: std::ops::Range<u32>) -> MetadataRecord {
-        let record = |number| PartitionRecord { number, leader: 1, leader_epoch: 0, replicas: vec![1], in_sync: vec![1] };
+        let directories = vec![DirectoryId(5).to_string()];
+        let record = |number| PartitionRecord {
+            number,
+            leader: 1,
+            replicas: vec![1],
+            in_sync: vec![1],
+            directories: directories.clone(),
+            ..PartitionRecord::default()
+        };
         MetadataRecord::Partitions { topic: TopicId(id).to_string(), first, partitions: numbers.map(record).collect() }
     }
 
@@ -259,7 +295,9 @@ mod tests {
     }
 
     fn start() -> MetadataImage {
-        let records = [MetadataRecord::Cluster { id: "c".to_owned() }, MetadataRecord::Node { id: 1, rack: None }];
+        let directories = vec![DirectoryRecord { id: DirectoryId(5).to_string(), path: "/data".to_owned() }];
+        let node = MetadataRecord::Node { id: 1, rack: None, directories };
+        let records = [MetadataRecord::Cluster { id: "c".to_owned() }, node];
         fold(&MetadataImage::empty(Arc::new(BrokerConfig::default())), &records, 1).unwrap()
     }
 

@@ -4,9 +4,11 @@
 //! shares every topic that did not change with the old one, by pointer: comparing with `Arc::ptr_eq` tells what changed.
 
 use crate::config::{BrokerConfig, TopicConfig};
-use duolog_base::{LeaderEpoch, NodeId, PartitionIndex, PartitionNumber, TopicId};
+use duolog_base::{DirectoryId, LeaderEpoch, NodeId, PartitionIndex, PartitionNumber, TopicId};
+use duolog_log::Layout;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// One partition as the controller knows it.
@@ -17,6 +19,17 @@ pub struct PartitionImage {
     pub leader_epoch: LeaderEpoch,
     pub replicas: Vec<NodeId>,
     pub in_sync: Vec<NodeId>,
+    /// The data directory of each replica, in the order of the replicas; empty if none has been given one.
+    pub directories: Vec<DirectoryId>,
+    pub layout: Layout,
+}
+
+impl PartitionImage {
+    /// The data directory that holds the node's replica; `None` if the record does not say, which means the one with the metadata.
+    pub fn directory_of(&self, node: NodeId) -> Option<DirectoryId> {
+        let replica = self.replicas.iter().position(|replica| *replica == node)?;
+        self.directories.get(replica).copied().filter(|id| *id != DirectoryId::NONE)
+    }
 }
 
 /// One topic with its partitions and its configuration.
@@ -39,6 +52,16 @@ pub struct TopicImage {
 pub struct NodeImage {
     pub id: NodeId,
     pub rack: Option<String>,
+    /// In the order in which the node names them; the first one also holds its metadata.
+    pub directories: Vec<NodeDirectory>,
+}
+
+/// A data directory of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeDirectory {
+    pub id: DirectoryId,
+    /// Where it was when the node registered.
+    pub path: PathBuf,
 }
 
 /// The whole cluster.

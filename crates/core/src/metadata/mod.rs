@@ -18,6 +18,7 @@ pub mod fuzzing;
 mod image;
 mod name;
 mod node;
+mod offline;
 mod published;
 mod raft;
 mod record;
@@ -32,12 +33,13 @@ pub use error::{
     MetadataOpenError, Unavailable,
 };
 pub use fold::{FoldError, fold};
-pub use image::{MetadataImage, NodeImage, PartitionImage, TopicImage};
+pub use image::{MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};
 pub use name::{
     MAX_TOPIC_NAME, NameProblem, OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC, check_topic_name, is_internal_topic,
 };
 pub use node::{ImageListener, Metadata, MetadataOptions, QuorumState};
-pub use record::{Change, ConfigOwner, FEATURE_LEVEL, MetadataRecord, PartitionRecord};
+pub use offline::read_image;
+pub use record::{Change, ConfigOwner, DirectoryRecord, FEATURE_LEVEL, LayoutRecord, MetadataRecord, PartitionRecord};
 pub use topic_id::{IdSource, RandomIds, parse_topic_id};
 
 #[cfg(test)]

@@ -4,21 +4,21 @@
 //! so decisions never see half of another. All waiting is here; `decide` does the thinking.
 
 use super::decide::{
-    ConfigChange, Decision, NewPartitions, NewTopic, TopicReference, decide_configs, decide_create_partitions,
+    ConfigChange, Decision, FreeSpace, NewPartitions, NewTopic, TopicReference, decide_configs, decide_create_partitions,
     decide_create_topics, decide_delete_topics,
 };
 use super::error::{
     AllocateProducerIdsError, AlterConfigError, CreatePartitionsError, CreateTopicError, DeleteTopicError, MetadataOpenError,
     Unavailable,
 };
-use super::image::{MetadataImage, TopicImage};
+use super::image::{MetadataImage, NodeDirectory, NodeImage, TopicImage};
 use super::name::OFFSETS_TOPIC;
 use super::published::Published;
 use super::raft::{LogLimits, RaftLog};
 use super::record::{Change, MetadataRecord};
 use super::topic_id::{IdSource, RandomIds};
 use crate::config::BrokerConfig;
-use duolog_base::{Clock, Disk, NodeId};
+use duolog_base::{Clock, DirectoryId, Disk, NodeId};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -35,6 +35,8 @@ pub trait ImageListener: Send + Sync {
 pub struct MetadataOptions {
     /// Directory of its own.
     pub dir: PathBuf,
+    /// The node's data directories, the one that holds the metadata first.
+    pub directories: Vec<NodeDirectory>,
     pub node: NodeId,
     pub disk: Arc<dyn Disk>,
     /// What the node was started with.
@@ -63,6 +65,9 @@ pub struct Metadata {
     ids: Arc<dyn IdSource>,
     /// Held from the look at the image until the records that follow from it are in the image.
     deciding: Arc<Mutex<()>>,
+    disk: Arc<dyn Disk>,
+    /// This node's.
+    directories: Vec<NodeDirectory>,
 }
 
 impl Metadata {
@@ -82,11 +87,11 @@ impl Metadata {
         ids: Arc<dyn IdSource>,
         limits: LogLimits,
     ) -> Result<Arc<Metadata>, MetadataOpenError> {
-        let MetadataOptions { dir, node, disk, static_config, listener, clock: _ } = options;
+        let MetadataOptions { dir, directories, node, disk, static_config, listener, clock: _ } = options;
         let empty = MetadataImage::empty(static_config.clone());
         let published = Arc::new(Published::new(empty.clone(), listener));
-        let log = Arc::new(RaftLog::open(disk, dir, node, published.clone(), limits).await?);
-        let metadata = Metadata { published, log, ids, deciding: Arc::default() };
+        let log = Arc::new(RaftLog::open(disk.clone(), dir, node, published.clone(), limits).await?);
+        let metadata = Metadata { published, log, ids, deciding: Arc::default(), disk, directories };
         if let Err(error) = metadata.register(node, &static_config).await {
             metadata.close().await;
             return Err(error);
@@ -99,12 +104,14 @@ impl Metadata {
     async fn register(&self, node: NodeId, config: &BrokerConfig) -> Result<(), MetadataOpenError> {
         let turn = self.turn().await;
         let image = self.image();
+        check_directories(&image, node, &self.directories)?;
         let mut records = Vec::new();
         if image.cluster_id.is_empty() {
             records.push(MetadataRecord::Cluster { id: self.ids.next_id().to_string() });
         }
-        if image.nodes.get(&node).is_none_or(|known| known.rack != config.rack) {
-            records.push(MetadataRecord::Node { id: node.0, rack: config.rack.clone() });
+        let present = NodeImage { id: node, rack: config.rack.clone(), directories: self.directories.clone() };
+        if image.nodes.get(&node) != Some(&present) {
+            records.push(present.to_record());
         }
         if !image.topics.is_empty() {
             records.push(MetadataRecord::NodeStarted { id: node.0 });
@@ -133,7 +140,7 @@ impl Metadata {
         validate_only: bool,
     ) -> Vec<Result<Arc<TopicImage>, CreateTopicError>> {
         let turn = self.turn().await;
-        let decision = decide_create_topics(&self.image(), topics, &*self.ids);
+        let decision = decide_create_topics(&self.image(), topics, &*self.ids, &self.free_space());
         self.conclude(turn, decision, validate_only).await
     }
 
@@ -144,7 +151,7 @@ impl Metadata {
         validate_only: bool,
     ) -> Vec<Result<(), CreatePartitionsError>> {
         let turn = self.turn().await;
-        let decision = decide_create_partitions(&self.image(), requests);
+        let decision = decide_create_partitions(&self.image(), requests, &self.free_space());
         self.conclude(turn, decision, validate_only).await
     }
 
@@ -204,6 +211,16 @@ impl Metadata {
         self.log.close().await;
     }
 
+    /// Free bytes of this node's data directories; where there is only one, nobody asks.
+    fn free_space(&self) -> FreeSpace {
+        if self.directories.len() < 2 {
+            return FreeSpace::new();
+        }
+        // A directory that cannot be looked at counts as full.
+        let free = |known: &NodeDirectory| (known.id, self.disk.free_bytes(&known.path).unwrap_or(0));
+        self.directories.iter().map(free).collect()
+    }
+
     /// Commits what was decided; if that fails, the answers that depended on it become failures.
     async fn conclude<T, E: From<Unavailable>>(
         &self,
@@ -241,6 +258,22 @@ impl Metadata {
         });
         committed.await.unwrap_or(Err(Unavailable::Stopped))
     }
+}
+
+/// Refuses to go on without a data directory that partitions of this node live in.
+fn check_directories(image: &MetadataImage, node: NodeId, present: &[NodeDirectory]) -> Result<(), MetadataOpenError> {
+    let mut missing: BTreeMap<DirectoryId, usize> = BTreeMap::new();
+    for partition in image.topics.values().flat_map(|topic| &topic.partitions) {
+        if let Some(id) = partition.directory_of(node)
+            && present.iter().all(|known| known.id != id)
+        {
+            *missing.entry(id).or_default() += 1;
+        }
+    }
+    let Some((id, partitions)) = missing.into_iter().next() else { return Ok(()) };
+    let registered = image.nodes.get(&node).map_or(&[][..], |known| &known.directories);
+    let path = registered.iter().find(|known| known.id == id).map(|known| known.path.clone()).unwrap_or_default();
+    Err(MetadataOpenError::MissingDirectory { id, path, partitions })
 }
 
 /// The right to decide.

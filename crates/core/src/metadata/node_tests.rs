@@ -21,6 +21,7 @@ impl ImageListener for Told {
 fn options(dir: &Path, listener: Arc<Told>, config: BrokerConfig) -> MetadataOptions {
     MetadataOptions {
         dir: dir.join("meta"),
+        directories: Vec::new(),
         node: NodeId(config.node_id),
         disk: Arc::new(RealDisk) as Arc<dyn Disk>,
         static_config: Arc::new(config),

@@ -4,11 +4,14 @@
 //! is written only once every node of the cluster reads it. The whole image can be written as records too
 //! ([`MetadataImage::to_records`](super::MetadataImage::to_records)): a snapshot is nothing else.
 
+use duolog_log::Layout;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Highest level of records this binary reads and writes.
-pub const FEATURE_LEVEL: u32 = 1;
+///
+/// 1: the first. 2: data directories of nodes and partitions, layouts.
+pub const FEATURE_LEVEL: u32 = 2;
 
 /// One change of the cluster's state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +19,13 @@ pub enum MetadataRecord {
     /// First record of every cluster.
     Cluster { id: String },
     /// A node registered, or registered again with other properties.
-    Node { id: i32, rack: Option<String> },
+    Node {
+        id: i32,
+        rack: Option<String>,
+        /// Since level 2.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        directories: Vec<DirectoryRecord>,
+    },
     /// A node has started: every partition it leads gets a new leader epoch, for its log may have lost an end that was
     /// not durable. One record, however many partitions.
     NodeStarted { id: i32 },
@@ -42,13 +51,60 @@ impl MetadataRecord {
 }
 
 /// One partition, as created.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionRecord {
     pub number: u32,
     pub leader: i32,
     pub leader_epoch: i32,
     pub replicas: Vec<i32>,
     pub in_sync: Vec<i32>,
+    /// Since level 2: the data directory of each replica, in the order of the replicas, as [`DirectoryId`](duolog_base::DirectoryId)
+    /// prints; empty if no replica has been given one. (KIP-858)
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directories: Vec<String>,
+    /// Since level 2.
+    #[serde(default, skip_serializing_if = "LayoutRecord::is_shared")]
+    pub layout: LayoutRecord,
+}
+
+/// A data directory of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryRecord {
+    pub id: String,
+    /// Where it was when the node registered: for people.
+    pub path: String,
+}
+
+/// How a partition is laid out on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LayoutRecord {
+    #[default]
+    Shared,
+    Dedicated,
+}
+
+impl LayoutRecord {
+    fn is_shared(&self) -> bool {
+        *self == LayoutRecord::Shared
+    }
+}
+
+impl From<Layout> for LayoutRecord {
+    fn from(layout: Layout) -> LayoutRecord {
+        match layout {
+            Layout::Shared => LayoutRecord::Shared,
+            Layout::Dedicated => LayoutRecord::Dedicated,
+        }
+    }
+}
+
+impl From<LayoutRecord> for Layout {
+    fn from(layout: LayoutRecord) -> Layout {
+        match layout {
+            LayoutRecord::Shared => Layout::Shared,
+            LayoutRecord::Dedicated => Layout::Dedicated,
+        }
+    }
 }
 
 /// What a [`MetadataRecord::Config`] belongs to.
@@ -73,5 +129,41 @@ pub struct Change {
 impl Change {
     pub fn new(records: Vec<MetadataRecord>) -> Change {
         Change { level: FEATURE_LEVEL, records }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> MetadataRecord {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn records_of_the_first_level_are_read_and_written_as_they_were() {
+        let node = r#"{"Node":{"id":1,"rack":null}}"#;
+        let partition = r#"{"number":7,"leader":1,"leader_epoch":0,"replicas":[1],"in_sync":[1]}"#;
+        let partitions = format!(r#"{{"Partitions":{{"topic":"AAAAAAAAAAAAAAAAAAAAAQ","first":0,"partitions":[{partition}]}}}}"#);
+        for text in [node, &partitions] {
+            assert_eq!(serde_json::to_string(&read(text)).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn the_stored_form_of_directories_stays_as_it_is() {
+        let node = r#"{"Node":{"id":1,"rack":null,"directories":[{"id":"AAAAAAAAAAAAAAAAAAAAAg","path":"/a"}]}}"#;
+        let directories = vec![DirectoryRecord { id: "AAAAAAAAAAAAAAAAAAAAAg".to_owned(), path: "/a".to_owned() }];
+        let record = MetadataRecord::Node { id: 1, rack: None, directories };
+        assert_eq!((read(node), serde_json::to_string(&record).unwrap()), (record, node.to_owned()));
+        let partition = PartitionRecord {
+            replicas: vec![1],
+            directories: vec!["AAAAAAAAAAAAAAAAAAAAAg".to_owned()],
+            layout: LayoutRecord::Dedicated,
+            ..PartitionRecord::default()
+        };
+        let text = r#"{"number":0,"leader":0,"leader_epoch":0,"replicas":[1],"in_sync":[],"directories":["AAAAAAAAAAAAAAAAAAAAAg"],"layout":"Dedicated"}"#;
+        assert_eq!(serde_json::to_string(&partition).unwrap(), text);
+        assert_eq!(serde_json::from_str::<PartitionRecord>(text).unwrap(), partition);
     }
 }

@@ -1,19 +1,21 @@
 //! DescribeLogDirs (35): how much the partitions take on disk.
 //!
-//! *Behavior*: one directory, the node's data directory; of the partitions asked for (none named: all) those that exist,
-//! each with the bytes of its records. The shared log keeps dead records until their file goes, so the directory may
-//! hold more than the sum.
+//! *Behavior*: every data directory, with those of the partitions asked for (none named: all) that live in it, each with the
+//! bytes of its records. The shared log keeps dead records until their file goes, so a directory may hold more than the sum.
 //!
 //! *Version notes*: 1-5. Size of the file system from 4 on; version 5 adds a mark for directories that take nothing new.
 
 use super::Api;
 use crate::call::{Call, CallError, Handled, Reply};
-use duolog_core::metadata::{MetadataImage, TopicImage};
+use duolog_base::PartitionIndex;
+use duolog_core::broker::Broker;
+use duolog_core::metadata::{MetadataImage, NodeDirectory, TopicImage};
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::describe_log_dirs_request::DescribeLogDirsRequest;
 use duolog_wire::kafka::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub(super) const API: Api = Api { key: 35, name: "DescribeLogDirs", min: 1, max: 5, handle };
@@ -28,22 +30,21 @@ fn handle(call: Call) -> Handled {
 async fn describe_log_dirs(call: Call) -> Result<Reply, CallError> {
     let request = DescribeLogDirsRequest::decode(&mut call.decoder(), call.version)?;
     let image = call.services.broker.image();
-    let directory = std::path::absolute(&image.config.data_dir).unwrap_or_else(|_| image.config.data_dir.clone());
-    let (total_bytes, usable_bytes) = volume_bytes(&directory);
-    let name = directory.to_string_lossy();
-    let topics = asked(&image, &request).into_iter().map(|(topic, indexes)| DescribeLogDirsTopic {
-        name: &topic.name,
-        partitions: indexes.into_iter().filter_map(|index| partition(&call, topic, index)).collect(),
-    });
-    let result = DescribeLogDirsResult {
-        error_code: ErrorCode::None as i16,
-        log_dir: &name,
-        topics: topics.filter(|topic| !topic.partitions.is_empty()).collect(),
-        total_bytes,
-        usable_bytes,
-        is_cordoned: false,
+    let broker = &call.services.broker;
+    let mut topics = vec![Vec::new(); broker.directories().len()];
+    for (topic, indexes) in asked(&image, &request) {
+        for (directory, partitions) in by_directory(broker, topic, indexes) {
+            topics[directory].push(DescribeLogDirsTopic { name: &topic.name, partitions });
+        }
+    }
+    let names: Vec<_> = broker.directories().iter().map(|directory| directory.path.to_string_lossy()).collect();
+    let result = |((directory, name), topics): ((&NodeDirectory, _), _)| {
+        let (total_bytes, usable_bytes) = volume_bytes(&directory.path);
+        let error_code = ErrorCode::None as i16;
+        DescribeLogDirsResult { error_code, log_dir: name, topics, total_bytes, usable_bytes, is_cordoned: false }
     };
-    let response = DescribeLogDirsResponse { results: vec![result], ..Default::default() };
+    let results = broker.directories().iter().zip(names.iter().map(|name| &**name)).zip(topics).map(result).collect();
+    let response = DescribeLogDirsResponse { results, ..Default::default() };
     let mut encoder = call.response();
     response.encode(&mut encoder, call.version)?;
     Ok(Reply::plain(encoder))
@@ -61,15 +62,21 @@ fn asked<'a>(image: &'a MetadataImage, request: &DescribeLogDirsRequest<'_>) -> 
     }
 }
 
-fn partition(call: &Call, topic: &TopicImage, index: i32) -> Option<DescribeLogDirsPartition> {
-    let partition = topic.partition(duolog_base::PartitionIndex(index))?;
-    let bytes = call.services.broker.log().partition_bytes(partition.number);
-    Some(DescribeLogDirsPartition {
-        partition_index: index,
-        partition_size: i64::try_from(bytes).unwrap_or(i64::MAX),
-        offset_lag: 0,
-        is_future_key: false,
-    })
+/// Those of the partitions that exist here, by the data directory they live in.
+fn by_directory(broker: &Broker, topic: &TopicImage, indexes: Vec<i32>) -> BTreeMap<usize, Vec<DescribeLogDirsPartition>> {
+    let mut found: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+    for index in indexes {
+        let Some(partition) = topic.partition(PartitionIndex(index)) else { continue };
+        let Some(place) = broker.log().place(partition.number) else { continue };
+        let bytes = broker.log().partition_bytes(partition.number);
+        found.entry(place.directory).or_default().push(DescribeLogDirsPartition {
+            partition_index: index,
+            partition_size: i64::try_from(bytes).unwrap_or(i64::MAX),
+            offset_lag: 0,
+            is_future_key: false,
+        });
+    }
+    found
 }
 
 /// Size of the file system and what is left of it, in bytes.

@@ -130,7 +130,8 @@ mod tests {
             let id = TopicId(id).to_string();
             let name = name.to_owned();
             records.push(MetadataRecord::Topic { id: id.clone(), name, internal: false, overrides: Default::default() });
-            let partition = |number| PartitionRecord { number, leader: 1, leader_epoch: 0, replicas: vec![1], in_sync: vec![1] };
+            let partition =
+                |number| PartitionRecord { number, leader: 1, replicas: vec![1], in_sync: vec![1], ..PartitionRecord::default() };
             records.push(MetadataRecord::Partitions { topic: id, first: 0, partitions: (0..count).map(partition).collect() });
         }
         fold(&MetadataImage::empty(Arc::new(BrokerConfig::default())), &records, 1).expect("records that fit")

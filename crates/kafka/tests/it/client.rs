@@ -48,7 +48,7 @@ impl Server {
         ];
         let values = values.map(|(key, value)| (key.to_owned(), value.to_owned(), Source::Flag));
         let options = BrokerOptions {
-            data_dir: dir.path().to_owned(),
+            data_dirs: vec![dir.path().to_owned()],
             config: BrokerConfig::from_values(values.to_vec()).unwrap(),
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock::default()),

@@ -2,9 +2,10 @@
 
 use super::Store;
 use crate::{
-    BatchLocation, EpochEnd, LogEnds, LogStatistics, ProducerSnapshot, ReadError, ReadLimits, ReadPlan, RetentionPolicy,
+    AppendError, AppendOrigin, BatchLocation, EpochEnd, LogEnds, LogStatistics, ProducerSnapshot, ReadError, ReadLimits,
+    ReadPlan, RetentionPolicy,
 };
-use duolog_base::{LeaderEpoch, Offset, PartitionNumber, TimestampMs};
+use duolog_base::{LeaderEpoch, Offset, PartitionNumber, Position, TimestampMs};
 use std::sync::Arc;
 
 impl Store {
@@ -63,14 +64,23 @@ impl Store {
         self.log_of(partition)?.retention_target(partition, policy, now)
     }
 
-    /// Bytes that all logs together have on disk for good, counted from the first start.
-    pub fn durable_bytes(&self) -> u64 {
-        self.directories.iter().map(|directory| directory.shared.durable_position().0).sum()
+    /// How far all logs together are on disk for good, counted from the first start.
+    pub fn durable_position(&self) -> Position {
+        Position(self.directories.iter().map(|directory| directory.shared.durable_position().0).sum())
     }
 
-    /// What the logs have done, one a data directory.
-    pub fn statistics(&self) -> impl Iterator<Item = LogStatistics> {
-        self.directories.iter().map(|directory| directory.shared.statistics())
+    /// What all logs together have done.
+    pub fn statistics(&self) -> LogStatistics {
+        let all = self.directories.iter().map(|directory| directory.shared.statistics());
+        all.fold(LogStatistics::default(), LogStatistics::plus)
+    }
+
+    /// Why an append to the partition would be refused now, if it would; see [`crate::Log::refusal`].
+    pub fn refusal(&self, partition: PartitionNumber, origin: AppendOrigin) -> Option<AppendError> {
+        match self.log_of(partition) {
+            Some(log) => log.refusal(origin),
+            None => Some(AppendError::UnknownPartition(partition)),
+        }
     }
 
     fn readable(&self, partition: PartitionNumber) -> Result<&Arc<crate::Log>, ReadError> {

@@ -19,7 +19,7 @@ pub(super) struct ShownListener {
 pub(super) struct Banner {
     pub(super) listeners: Vec<ShownListener>,
     pub(super) http: SocketAddr,
-    pub(super) data_dir: PathBuf,
+    pub(super) data_dirs: Vec<PathBuf>,
     pub(super) flush: FlushMode,
     /// How this process was called.
     pub(super) program: Option<OsString>,
@@ -39,7 +39,9 @@ impl Banner {
             text.push('\n');
         }
         let _ = writeln!(text, "  HTTP        http://{} (/metrics /healthz /readyz)", self.http);
-        let _ = writeln!(text, "  Data        {}", self.data_dir.display());
+        for directory in &self.data_dirs {
+            let _ = writeln!(text, "  Data        {}", directory.display());
+        }
         let _ = writeln!(text, "  Durability  {}", durability(self.flush));
         text.push_str("\nTry in another terminal:\n");
         for command in self.commands() {
@@ -93,7 +95,7 @@ mod tests {
         Banner {
             listeners: vec![ShownListener { name: "kafka".into(), address: address.parse().unwrap(), advertised: None }],
             http: "127.0.0.1:9644".parse().unwrap(),
-            data_dir: "./duolog-data".into(),
+            data_dirs: vec!["./duolog-data".into()],
             flush: FlushMode::Sync,
             program: Some("target/release/duolog".into()),
         }

@@ -114,7 +114,7 @@ const METRICS: &[Metric] = &[
     gauge("log_durable_position_bytes", "How far the commit log is on disk, in bytes since its beginning", |s| {
         s.served.broker.log().durable_position().0
     }),
-    gauge("disk_free_bytes", "Free space where the data directory lies, in bytes", |s| s.disk_free_bytes),
+    gauge("disk_free_bytes", "Free space where the data directory lies (of several: the one with least), in bytes", |s| s.disk_free_bytes),
     // Groups.
     Metric {
         name: "groups",
@@ -145,6 +145,12 @@ fn requests(snapshot: &Snapshot) -> Vec<(&'static str, u64)> {
     counted.filter_map(|(key, counter)| Some((api::api(key)?.name, counter.get()))).collect()
 }
 
+/// Free space of the data directory that has least.
+fn least_free_bytes(served: &Served) -> u64 {
+    let directories = served.broker.directories().iter();
+    directories.map(|directory| served.disk.free_bytes(&directory.path).unwrap_or(0)).min().unwrap_or(0)
+}
+
 /// The text of all metrics as of now.
 pub(super) async fn exposition(served: &Arc<Served>) -> Result<String, fmt::Error> {
     let snapshot = Snapshot {
@@ -152,7 +158,7 @@ pub(super) async fn exposition(served: &Arc<Served>) -> Result<String, fmt::Erro
         log: served.broker.log().statistics(),
         groups: served.groups.census().await,
         // Unknown is shown as none: an alarm on little space should then ring.
-        disk_free_bytes: served.disk.free_bytes(&served.broker.config().data_dir).unwrap_or(0),
+        disk_free_bytes: least_free_bytes(served),
     };
     let mut registry = Registry::with_prefix(PREFIX);
     registry.register_collector(Box::new(snapshot));

@@ -35,9 +35,9 @@ const MIN_WORKERS: usize = 2;
 
 #[derive(Args)]
 pub(crate) struct ServeArguments {
-    /// Where everything is stored [default: ./duolog-data]
+    /// Where everything is stored; repeatable, one a disk: partitions are spread over them [default: ./duolog-data]
     #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    data_dir: Vec<PathBuf>,
     /// Address to listen on, as [NAME=]kafka://HOST:PORT[?advertised=HOST:PORT]; repeatable; port 0 takes a free one [default: kafka://127.0.0.1:9092]
     #[arg(long, value_name = "URL")]
     listen: Vec<String>,
@@ -88,8 +88,9 @@ impl ServeArguments {
     fn values(&self) -> Vec<(String, String)> {
         let mut values = self.set.clone();
         let mut put = |key: &str, value: String| values.push((key.to_owned(), value));
-        if let Some(directory) = &self.data_dir {
-            put("data.dir", directory.to_string_lossy().into_owned());
+        if !self.data_dir.is_empty() {
+            let directories: Vec<_> = self.data_dir.iter().map(|directory| directory.to_string_lossy()).collect();
+            put("data.dir", directories.join(","));
         }
         if !self.listen.is_empty() {
             put("listeners", self.listen.join(","));
@@ -142,7 +143,7 @@ async fn serve(config: BrokerConfig, listeners: Vec<Listener>, http: SocketAddr)
     let banner = Banner {
         listeners: addresses(&listeners, &kafka.local_addresses()),
         http: http_server.address().map_err(http_error)?,
-        data_dir: config.data_dir.clone(),
+        data_dirs: config.data_dirs.clone(),
         flush: config.topic.flush,
         program: std::env::args_os().next(),
     };
@@ -173,7 +174,7 @@ async fn serve(config: BrokerConfig, listeners: Vec<Listener>, http: SocketAddr)
 
 async fn open_broker(config: &BrokerConfig, disk: Arc<dyn Disk>) -> Result<Arc<Broker>, ServeError> {
     let options = BrokerOptions {
-        data_dir: config.data_dir.clone(),
+        data_dirs: config.data_dirs.clone(),
         config: config.clone(),
         disk,
         clock: Arc::new(SystemClock::default()),

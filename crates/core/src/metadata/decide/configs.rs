@@ -2,7 +2,7 @@
 
 use super::Decision;
 use crate::config::{
-    ConfigError, Key, Kind, Scope, TopicConfig, find, unknown_key, validate_broker_change, validate_topic_overrides,
+    ConfigError, Key, Kind, LAYOUT, Scope, TopicConfig, find, unknown_key, validate_broker_change, validate_topic_overrides,
 };
 use crate::metadata::error::AlterConfigError;
 use crate::metadata::image::MetadataImage;
@@ -75,7 +75,10 @@ fn alter(image: &MetadataImage, change: &ConfigChange) -> Result<Option<Metadata
         Some(Scope::Topic) => {
             // What an older version let in stays until it is touched.
             validate_topic_overrides(&changes.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect())?;
-            TopicConfig::resolve(&wanted, &image.config)?;
+            let (before, after) = (TopicConfig::resolve(&current, &image.config)?, TopicConfig::resolve(&wanted, &image.config)?);
+            if before.layout != after.layout {
+                return Err(ConfigError::Fixed { key: LAYOUT }.into());
+            }
         }
         Some(Scope::Broker) => check_broker(image, &change.resource, &changes, &wanted)?,
         None => {
@@ -221,8 +224,8 @@ mod tests {
 
     fn image() -> MetadataImage {
         let image = MetadataImage::empty(Arc::new(BrokerConfig::default()));
-        let image = fold(&image, &[MetadataRecord::Node { id: 1, rack: None }], 1).unwrap();
-        let decision = decide_create_topics(&image, vec![NewTopic::with_defaults("t")], &RandomIds);
+        let image = fold(&image, &[MetadataRecord::Node { id: 1, rack: None, directories: Vec::new() }], 1).unwrap();
+        let decision = decide_create_topics(&image, vec![NewTopic::with_defaults("t")], &RandomIds, &Default::default());
         fold(&image, &decision.records, 2).unwrap()
     }
 
@@ -290,6 +293,14 @@ mod tests {
         assert_eq!(refused(topic(), twice), AlterConfigError::Config(ConfigError::Repeated { key: "flush".to_owned() }));
         let group = refused(ConfigResource::Group("g".to_owned()), set("consumer.session.timeout.ms", "5"));
         assert!(matches!(group, AlterConfigError::Config(ConfigError::Unknown { .. })));
+    }
+
+    #[test]
+    fn the_layout_can_be_named_again_but_not_changed() {
+        let changed = ask(&image(), topic(), set("duolog.layout", "dedicated")).unwrap_err();
+        assert_eq!(changed, AlterConfigError::Config(ConfigError::Fixed { key: "duolog.layout" }));
+        let image = ask(&image(), topic(), set("duolog.layout", "shared")).unwrap();
+        assert!(ask(&image, topic(), ConfigUpdate::Replace(BTreeMap::new())).is_ok(), "shared is what it is without");
     }
 
     #[test]

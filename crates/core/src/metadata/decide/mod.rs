@@ -3,10 +3,12 @@
 //! Nothing here reads a clock, draws a random number of its own, or waits. [`super::Metadata`] commits the records.
 
 mod configs;
+mod placement;
 mod topics;
 
 pub(super) use configs::decide_configs;
 pub use configs::{ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate};
+pub(super) use placement::FreeSpace;
 pub use topics::{MAX_NEW_PARTITIONS, NewPartitions, NewTopic, TopicReference};
 pub(super) use topics::{decide_create_partitions, decide_create_topics, decide_delete_topics};
 

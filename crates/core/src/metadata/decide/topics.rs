@@ -1,13 +1,16 @@
 //! Creating, growing and deleting topics.
 
 use super::Decision;
-use crate::config::{ConfigError, TopicConfig, validate_topic_overrides};
+use super::placement::{FreeSpace, Placement};
+use crate::config::{ConfigError, LAYOUT, TopicConfig, validate_topic_overrides};
 use crate::metadata::error::{AssignmentProblem, CreatePartitionsError, CreateTopicError, DeleteTopicError};
-use crate::metadata::image::{MetadataImage, TopicImage};
+use crate::metadata::fold::partition_record;
+use crate::metadata::image::{MetadataImage, PartitionImage, TopicImage};
 use crate::metadata::name::{check_topic_name, collision_form, is_internal_topic, may_collide};
-use crate::metadata::record::{MetadataRecord, PartitionRecord};
+use crate::metadata::record::MetadataRecord;
 use crate::metadata::topic_id::IdSource;
 use duolog_base::{LeaderEpoch, NodeId, PartitionIndex, PartitionNumber, TopicId};
+use duolog_log::Layout;
 use hashbrown::{HashMap, HashSet};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,11 +61,12 @@ pub enum TopicReference {
 struct Grants {
     next_number: u32,
     partitions: usize,
+    placement: Placement,
 }
 
 impl Grants {
-    fn new(image: &MetadataImage) -> Grants {
-        Grants { next_number: image.next_partition_number, partitions: 0 }
+    fn new(image: &MetadataImage, free: &FreeSpace) -> Grants {
+        Grants { next_number: image.next_partition_number, partitions: 0, placement: Placement::new(image, free) }
     }
 
     /// Whether `count` more partitions can be had; says what the request would come to.
@@ -75,12 +79,19 @@ impl Grants {
         }
     }
 
-    fn partition(&mut self, replicas: Vec<NodeId>) -> PartitionRecord {
-        let number = self.next_number;
+    fn partition(&mut self, replicas: Vec<NodeId>, layout: Layout) -> PartitionImage {
+        let number = PartitionNumber(self.next_number);
         self.next_number += 1;
         self.partitions += 1;
-        let replicas: Vec<i32> = replicas.into_iter().map(|node| node.0).collect();
-        PartitionRecord { number, leader: replicas[0], leader_epoch: 0, in_sync: replicas.clone(), replicas }
+        PartitionImage {
+            number,
+            leader: replicas[0],
+            leader_epoch: LeaderEpoch(0),
+            in_sync: replicas.clone(),
+            directories: self.placement.place(&replicas),
+            replicas,
+            layout,
+        }
     }
 }
 
@@ -89,11 +100,12 @@ pub(in crate::metadata) fn decide_create_topics(
     image: &MetadataImage,
     topics: Vec<NewTopic>,
     ids: &dyn IdSource,
+    free: &FreeSpace,
 ) -> Decision<Arc<TopicImage>, CreateTopicError> {
     let mut named: HashMap<String, usize> = HashMap::new();
     topics.iter().for_each(|topic| *named.entry(topic.name.clone()).or_default() += 1);
     let mut forms = collision_forms(image, &topics);
-    let mut grants = Grants::new(image);
+    let mut grants = Grants::new(image, free);
     let mut decision = Decision::new();
     for topic in topics {
         let result = match named.get(&topic.name) {
@@ -102,10 +114,9 @@ pub(in crate::metadata) fn decide_create_topics(
         };
         let result = result.map(|(partitions, config)| {
             forms.insert(collision_form(&topic.name), topic.name.as_str().into());
-            let created = describe_new(topic, ids.next_id(), &partitions, config);
+            let created = describe_new(topic, ids.next_id(), partitions, config);
             decision.records.push(topic_record(&created));
-            let topic = created.id.to_string();
-            decision.records.push(MetadataRecord::Partitions { topic, first: 0, partitions });
+            decision.records.push(partitions_record(created.id, 0, &created.partitions));
             Arc::new(created)
         });
         decision.results.push(result);
@@ -121,7 +132,7 @@ fn collision_forms(image: &MetadataImage, topics: &[NewTopic]) -> HashMap<String
     }
 }
 
-type NewTopicParts = (Vec<PartitionRecord>, Arc<TopicConfig>);
+type NewTopicParts = (Vec<PartitionImage>, Arc<TopicConfig>);
 
 fn create_topic(
     image: &MetadataImage,
@@ -139,13 +150,16 @@ fn create_topic(
     validate_topic_overrides(&topic.configs)?;
     let config: Result<TopicConfig, ConfigError> = TopicConfig::resolve(&topic.configs, &image.config);
     let config = Arc::new(config?);
+    if config.layout == Layout::Dedicated {
+        return Err(ConfigError::NotAvailable { key: LAYOUT, value: "dedicated" }.into());
+    }
     let replicas = match topic.assignment.is_empty() {
         true => chosen_replicas(image, topic)?,
         false => assigned_replicas(image, topic)?,
     };
     let too_many = |partitions| CreateTopicError::TooManyPartitions { partitions, limit: MAX_NEW_PARTITIONS };
     grants.check(replicas.len()).map_err(too_many)?;
-    Ok((replicas.into_iter().map(|replicas| grants.partition(replicas)).collect(), config))
+    Ok((replicas.into_iter().map(|replicas| grants.partition(replicas, config.layout)).collect(), config))
 }
 
 /// Replicas where the request only says how many.
@@ -217,22 +231,8 @@ fn check_replicas(image: &MetadataImage, partition: i32, nodes: &[NodeId], expec
     }
 }
 
-fn describe_new(topic: NewTopic, id: TopicId, partitions: &[PartitionRecord], config: Arc<TopicConfig>) -> TopicImage {
-    let partition = |record: &PartitionRecord| crate::metadata::PartitionImage {
-        number: PartitionNumber(record.number),
-        leader: NodeId(record.leader),
-        leader_epoch: LeaderEpoch(record.leader_epoch),
-        replicas: record.replicas.iter().copied().map(NodeId).collect(),
-        in_sync: record.in_sync.iter().copied().map(NodeId).collect(),
-    };
-    TopicImage {
-        id,
-        internal: is_internal_topic(&topic.name),
-        name: topic.name,
-        partitions: partitions.iter().map(partition).collect(),
-        overrides: topic.configs,
-        config,
-    }
+fn describe_new(topic: NewTopic, id: TopicId, partitions: Vec<PartitionImage>, config: Arc<TopicConfig>) -> TopicImage {
+    TopicImage { id, internal: is_internal_topic(&topic.name), name: topic.name, partitions, overrides: topic.configs, config }
 }
 
 fn topic_record(topic: &TopicImage) -> MetadataRecord {
@@ -244,14 +244,20 @@ fn topic_record(topic: &TopicImage) -> MetadataRecord {
     }
 }
 
+fn partitions_record(topic: TopicId, first: usize, partitions: &[PartitionImage]) -> MetadataRecord {
+    let partitions = partitions.iter().map(partition_record).collect();
+    MetadataRecord::Partitions { topic: topic.to_string(), first: first as i32, partitions }
+}
+
 /// Decides a request to add partitions.
 pub(in crate::metadata) fn decide_create_partitions(
     image: &MetadataImage,
     requests: Vec<NewPartitions>,
+    free: &FreeSpace,
 ) -> Decision<(), CreatePartitionsError> {
     let mut named: HashMap<String, usize> = HashMap::new();
     requests.iter().for_each(|request| *named.entry(request.topic.clone()).or_default() += 1);
-    let mut grants = Grants::new(image);
+    let mut grants = Grants::new(image, free);
     let mut decision = Decision::new();
     for request in requests {
         let result = match named.get(&request.topic) {
@@ -281,8 +287,9 @@ fn create_partitions(
     let too_many = |partitions| CreatePartitionsError::TooManyPartitions { partitions, limit: MAX_NEW_PARTITIONS };
     grants.check(total - have).map_err(too_many)?;
     let replicas = added_replicas(image, topic, request, total)?;
-    let partitions = replicas.into_iter().map(|replicas| grants.partition(replicas)).collect();
-    Ok(MetadataRecord::Partitions { topic: topic.id.to_string(), first: have as i32, partitions })
+    let layout = topic.config.layout;
+    let partitions: Vec<_> = replicas.into_iter().map(|replicas| grants.partition(replicas, layout)).collect();
+    Ok(partitions_record(topic.id, have, &partitions))
 }
 
 fn added_replicas(

@@ -18,7 +18,7 @@ impl IdSource for Counted {
 
 fn cluster(nodes: &[i32]) -> MetadataImage {
     let mut records = vec![MetadataRecord::Cluster { id: "c".to_owned() }];
-    records.extend(nodes.iter().map(|id| MetadataRecord::Node { id: *id, rack: None }));
+    records.extend(nodes.iter().map(|id| MetadataRecord::Node { id: *id, rack: None, directories: Vec::new() }));
     fold(&MetadataImage::empty(Arc::new(BrokerConfig::default())), &records, 1).unwrap()
 }
 
@@ -29,7 +29,7 @@ fn new(name: &str, partitions: i32) -> NewTopic {
 /// Decides and folds: the image after the request, and the answers.
 fn create(image: &MetadataImage, topics: Vec<NewTopic>) -> (MetadataImage, Vec<Result<Arc<TopicImage>, CreateTopicError>>) {
     let ids = Counted(AtomicU64::new(u64::from(image.next_partition_number) * 1000));
-    let decision = decide_create_topics(image, topics, &ids);
+    let decision = decide_create_topics(image, topics, &ids, &FreeSpace::new());
     (fold(image, &decision.records, image.applied + 1).unwrap(), decision.results)
 }
 
@@ -135,7 +135,7 @@ fn a_topic_grows_but_does_not_shrink() {
     let (image, _) = create(&cluster(&[1]), vec![new("a", 2), new(OFFSETS_TOPIC, 1)]);
     let ask = |topic: &str, total| {
         let request = NewPartitions { topic: topic.to_owned(), total, assignment: Vec::new() };
-        decide_create_partitions(&image, vec![request])
+        decide_create_partitions(&image, vec![request], &FreeSpace::new())
     };
     let grown = fold(&image, &ask("a", 4).records, 3).unwrap();
     assert_eq!(numbers(&grown.topics["a"]), [0, 1, 3, 4]);
