@@ -44,7 +44,7 @@ impl Reply {
         &'a self,
         decode: impl FnOnce(&mut Decoder<'a>, i16) -> Result<T, DecodeError>,
     ) -> Result<T, ClientError> {
-        decode(&mut Decoder::new(&self.frame[self.body..]), self.version)
+        decode(&mut Decoder::of_response(&self.frame[self.body..]), self.version)
             .map_err(|error| malformed(&self.address, self.api, error))
     }
 }

@@ -9,17 +9,21 @@ use duolog_base::TopicId;
 /// Longest string in bytes, at any version.
 pub(super) const MAX_STRING_BYTES: usize = 0x7fff;
 
-/// Most elements that the arrays of one message may have together. An element can take one byte on the wire and a hundred in
-/// memory.
-pub const MAX_ELEMENTS: usize = 1 << 20;
+/// Memory that the arrays of any message may take, however small it is, in bytes.
+pub const MEMORY_FREE_BYTES: usize = 1 << 20;
+/// Memory that the arrays of a message may take beyond that, for each byte of it. An element can take one byte on the wire and a
+/// hundred in memory.
+pub const MEMORY_RATIO: usize = 2;
+/// The same for an answer, which we have asked for: partitions of a Metadata response take four times their bytes.
+pub const RESPONSE_MEMORY_RATIO: usize = 8;
 
 /// A position in a slice of bytes, moving forward.
 #[derive(Clone, Debug)]
 pub struct Decoder<'a> {
     bytes: &'a [u8],
     position: usize,
-    /// How many more elements arrays may have.
-    elements_left: usize,
+    /// How many bytes of memory arrays may still take.
+    memory_left: usize,
 }
 
 /// Why bytes are not the message they were taken for. Positions count from the beginning of the decoder's slice.
@@ -29,8 +33,8 @@ pub enum DecodeError {
     Truncated { position: usize, needed: usize, remaining: usize },
     #[error("the length {length} at {position} is not valid")]
     InvalidLength { position: usize, length: i64 },
-    #[error("the array at {position} brings more than {limit} elements into one message")]
-    TooManyElements { position: usize, limit: usize },
+    #[error("the array at {position} needs {needed} bytes of memory where the message has {left} left")]
+    TooMuchMemory { position: usize, needed: usize, left: usize },
     #[error("the value at {position} must not be null")]
     UnexpectedNull { position: usize },
     #[error("the string at {position} is not UTF-8")]
@@ -48,8 +52,19 @@ pub enum DecodeError {
 }
 
 impl<'a> Decoder<'a> {
+    /// For bytes from anybody: a request, or a record that a client may have written.
     pub fn new(bytes: &'a [u8]) -> Decoder<'a> {
-        Decoder { bytes, position: 0, elements_left: MAX_ELEMENTS }
+        Decoder::with_memory_ratio(bytes, MEMORY_RATIO)
+    }
+
+    /// For the answer to a request of ours.
+    pub fn of_response(bytes: &'a [u8]) -> Decoder<'a> {
+        Decoder::with_memory_ratio(bytes, RESPONSE_MEMORY_RATIO)
+    }
+
+    fn with_memory_ratio(bytes: &'a [u8], ratio: usize) -> Decoder<'a> {
+        let memory_left = bytes.len().saturating_mul(ratio).saturating_add(MEMORY_FREE_BYTES);
+        Decoder { bytes, position: 0, memory_left }
     }
 
     /// How many bytes are still unread.
@@ -209,8 +224,8 @@ impl<'a> Decoder<'a> {
             let remaining = self.remaining();
             return Err(DecodeError::Truncated { position, needed: count.saturating_mul(least), remaining });
         }
-        self.elements_left =
-            self.elements_left.checked_sub(count).ok_or(DecodeError::TooManyElements { position, limit: MAX_ELEMENTS })?;
+        let (needed, left) = (count.saturating_mul(size_of::<T>()), self.memory_left);
+        self.memory_left = left.checked_sub(needed).ok_or(DecodeError::TooMuchMemory { position, needed, left })?;
         let mut elements = Vec::with_capacity(count);
         for _ in 0..count {
             elements.push(element(self)?);

@@ -11,7 +11,7 @@ pub mod error_code;
 pub mod frame;
 pub mod messages;
 
-pub use decoder::{DecodeError, Decoder, MAX_ELEMENTS};
+pub use decoder::{DecodeError, Decoder, MEMORY_FREE_BYTES, MEMORY_RATIO, RESPONSE_MEMORY_RATIO};
 pub use encoder::{Cut, EncodeError, Encoder};
 pub(crate) use encoder::{required, unsupported};
 pub use error_code::ErrorCode;

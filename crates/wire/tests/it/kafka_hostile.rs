@@ -4,7 +4,7 @@ use crate::kafka_codecs::CODECS;
 use crate::kafka_oracle::{GOLDEN, samples};
 use duolog_wire::kafka::frame::decode_request_header;
 use duolog_wire::kafka::messages::find_coordinator_request::FindCoordinatorRequest;
-use duolog_wire::kafka::{DecodeError, Decoder, Encoder, MAX_ELEMENTS};
+use duolog_wire::kafka::{DecodeError, Decoder, Encoder, MEMORY_FREE_BYTES, MEMORY_RATIO};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -48,17 +48,22 @@ proptest! {
 
 #[test]
 fn a_message_of_countless_tiny_elements_is_refused_before_they_are_stored() {
-    // Empty coordinator keys take one byte each.
-    let keys = |count: usize| {
+    // Empty coordinator keys take one byte each on the wire.
+    let request = |count: usize| {
         let request = FindCoordinatorRequest { coordinator_keys: vec![""; count], ..Default::default() };
         let mut encoder = Encoder::new();
         request.encode(&mut encoder, 4).unwrap();
         encoder.buffer().to_vec()
     };
-    let most = keys(MAX_ELEMENTS);
-    let decoded = FindCoordinatorRequest::decode(&mut Decoder::new(&most), 4).unwrap();
-    assert_eq!(decoded.coordinator_keys.len(), MAX_ELEMENTS);
-    let more = keys(MAX_ELEMENTS + 1);
+    let allowed = |bytes: &[u8]| MEMORY_FREE_BYTES + MEMORY_RATIO * bytes.len();
+    let fits = |count: usize| count * size_of::<&str>() <= allowed(&request(count));
+    let most = (1..1_000_000).find(|count| count % 1_000 == 0 && !fits(*count)).unwrap() - 1_000;
+    let decoded =
+        FindCoordinatorRequest::decode(&mut Decoder::new(&request(most)), 4).map(|request| request.coordinator_keys.len());
+    assert_eq!(decoded, Ok(most));
+    let more = request(most + 1_000);
     let refused = FindCoordinatorRequest::decode(&mut Decoder::new(&more), 4);
-    assert!(matches!(refused, Err(DecodeError::TooManyElements { limit: MAX_ELEMENTS, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(DecodeError::TooMuchMemory { .. })), "{refused:?}");
+    // The answer to a request of ours may take more.
+    assert!(FindCoordinatorRequest::decode(&mut Decoder::of_response(&more), 4).is_ok());
 }
