@@ -114,7 +114,9 @@ const METRICS: &[Metric] = &[
     gauge("log_durable_position_bytes", "How far the commit log is on disk, in bytes since its beginning", |s| {
         s.served.broker.log().durable_position().0
     }),
-    gauge("disk_free_bytes", "Free space where the data directory lies (of several: the one with least), in bytes", |s| s.disk_free_bytes),
+    gauge("disk_free_bytes", "Free space where the data directory lies (of several: the one with least), in bytes", |s| {
+        s.disk_free_bytes
+    }),
     // Groups.
     Metric {
         name: "groups",
