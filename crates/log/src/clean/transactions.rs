@@ -75,8 +75,8 @@ impl Transactions {
     pub fn see_control(&mut self, batch: &DecodedBatch<'_>) -> Result<bool, CleanError> {
         self.advance(batch.header.last_offset());
         let Some(record) = batch.records().next() else {
-            // Emptied by an earlier pass.
-            return Ok(!self.unsure);
+            // Emptied by an earlier pass: there is no record left to decide about.
+            return Ok(false);
         };
         let ControlRecord::EndTransaction { outcome, .. } = ControlRecord::decode(&record?)? else {
             return Ok(false);

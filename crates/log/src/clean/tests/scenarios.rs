@@ -54,11 +54,14 @@ fn nothing_at_or_beyond_the_bound_is_touched_or_counts() {
 #[test]
 fn a_bound_within_a_batch_holds_for_its_records() {
     let mut partition = Partition::new();
-    partition.append("a=1 a=2 a=3 a=4");
+    partition.append("a=1 a=2 a=3 -=1 b=- a=4");
     partition.clean(Pass { bound: Some(Offset(2)), ..Pass::at(0) });
-    assert_eq!(partition.texts(), ["1:a=2", "2:a=3", "3:a=4"]);
+    assert_eq!(partition.texts(), ["1:a=2", "2:a=3", "3:-=1", "4:b=-", "5:a=4"]);
+    let header = partition.headers()[0];
+    assert!(!header.attributes.has_delete_horizon(), "the tombstone was not covered");
     partition.clean(Pass::at(0));
-    assert_eq!(partition.texts(), ["3:a=4"]);
+    assert_eq!(partition.texts(), ["4:b=-", "5:a=4"]);
+    assert!(partition.headers()[0].attributes.has_delete_horizon());
 }
 
 #[test]
@@ -116,6 +119,27 @@ fn a_tombstone_that_a_full_map_left_out_gets_its_own_time() {
     assert_eq!(partition.texts()[2], "3:d=-");
     partition.clean(small(3 * RETENTION_MS));
     assert_eq!(partition.texts(), ["1:b=1", "2:c=1", "4:e=1", "5:z=1"]);
+}
+
+#[test]
+fn a_tombstone_keeps_its_time_when_the_rest_of_its_batch_is_covered() {
+    let mut partition = Partition::new();
+    partition.append("a=- b=1 c=1 d=1");
+    partition.append("z=1");
+    partition.clean(Pass { bound: Some(Offset(2)), ..Pass::at(0) });
+    partition.clean(Pass::at(RETENTION_MS / 2));
+    assert_eq!(partition.headers()[0].base_timestamp, TimestampMs(RETENTION_MS));
+}
+
+#[test]
+fn a_lost_checkpoint_does_not_give_tombstones_more_time() {
+    let mut partition = Partition::new();
+    partition.append("a=- b=1");
+    partition.append("z=1");
+    partition.clean(Pass::at(0));
+    partition.first_dirty = Offset(0);
+    partition.clean(Pass::at(RETENTION_MS));
+    assert_eq!(partition.texts(), ["1:b=1", "2:z=1"]);
 }
 
 #[test]
@@ -203,6 +227,19 @@ fn a_damaged_batch_in_the_clean_part_stays_while_others_are_cleaned() {
     let outcome = partition.clean(Pass::at(0));
     assert_eq!((outcome.errors.len(), outcome.dropped, outcome.statistics.damaged_batches), (1, 1, 1));
     assert_eq!(partition.batches[0], bytes);
+}
+
+#[test]
+fn records_that_cannot_be_read_end_the_pass_before_their_batch() {
+    let mut partition = Partition::new();
+    partition.append("a=1");
+    let malformed = partition.append("a=2 b=1");
+    // The last byte is the count of headers of the last record: one that is not there. The checksum is made anew.
+    *partition.batches[1].last_mut().expect("a whole batch") = 2;
+    set_log_append_time(&mut partition.batches[1], TimestampMs(0));
+    let outcome = partition.clean(Pass::at(0));
+    assert_eq!(outcome.errors, [CleanError::Record(RecordError::Malformed { index: 1 })]);
+    assert_eq!((partition.first_dirty, partition.batches.len()), (malformed, 2), "its first record replaces nothing");
 }
 
 #[test]

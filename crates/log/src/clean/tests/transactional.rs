@@ -53,6 +53,20 @@ fn a_mark_goes_its_time_after_the_last_record_of_its_transaction() {
 }
 
 #[test]
+fn each_mark_stands_for_its_own_transaction() {
+    let mut partition = Partition::new();
+    partition.append_as(transactional(7, 0), "a=1");
+    partition.end_transaction(7, Commit);
+    partition.append_as(transactional(7, 1), "b=1");
+    partition.end_transaction(7, Commit);
+    partition.append("b=2");
+    for now in [0, 0, RETENTION_MS] {
+        partition.clean(Pass::at(now));
+    }
+    assert_eq!((marks(&partition), partition.texts()), (vec![1], vec!["0:a=1".into(), "4:b=2".into()]));
+}
+
+#[test]
 fn an_abort_mark_waits_for_the_second_pass_and_its_horizon() {
     let mut partition = Partition::new();
     let first = partition.append_as(transactional(7, 0), "a=1");
