@@ -48,6 +48,7 @@ pub use error::GroupError;
 pub use java_hash::partition_for;
 pub use metrics::{GroupCensus, GroupMetrics};
 pub use offsets::CommittedOffset;
+pub use records::{OffsetsRecord, decode as decode_offsets_record};
 pub use request::{
     CommitPartition, CommitRequest, CommitTopic, CommittedPartition, CommittedTopic, DeleteOffsetsTopic, Departed, Departure,
     DescribedGroup, DescribedMember, FetchRequest, FetchTopic, HeartbeatRequest, JoinAnswer, JoinMember, JoinRequest,

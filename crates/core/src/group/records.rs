@@ -25,7 +25,7 @@ const EXPIRING_OFFSET_VALUE_VERSION: i16 = 1;
 
 /// A record as read.
 #[derive(Debug)]
-pub(super) enum Replayed<'a> {
+pub enum OffsetsRecord<'a> {
     Group {
         id: &'a str,
         value: Option<GroupMetadataValue<'a>>,
@@ -40,25 +40,26 @@ pub(super) enum Replayed<'a> {
     Other,
 }
 
-pub(super) fn decode<'a>(key: &'a [u8], value: Option<&'a [u8]>) -> Result<Replayed<'a>, ReplayError> {
+/// Reads a record of `__consumer_offsets`.
+pub fn decode<'a>(key: &'a [u8], value: Option<&'a [u8]>) -> Result<OffsetsRecord<'a>, ReplayError> {
     let mut decoder = Decoder::new(key);
     match decoder.i16()? {
         GroupMetadataKey::RECORD_TYPE => {
             let key = GroupMetadataKey::decode(&mut decoder, KEY_VERSION)?;
             let value = value.map(decode_group).transpose()?;
-            Ok(Replayed::Group { id: key.group, value })
+            Ok(OffsetsRecord::Group { id: key.group, value })
         }
         OffsetCommitKey::RECORD_TYPE => {
             let key = OffsetCommitKey::decode(&mut decoder, KEY_VERSION)?;
             let committed = value.map(decode_offset).transpose()?;
-            Ok(Replayed::Offset { group: key.group, topic: key.topic, partition: PartitionIndex(key.partition), committed })
+            Ok(OffsetsRecord::Offset { group: key.group, topic: key.topic, partition: PartitionIndex(key.partition), committed })
         }
         LegacyOffsetCommitKey::RECORD_TYPE => {
             let key = LegacyOffsetCommitKey::decode(&mut decoder, KEY_VERSION)?;
             let committed = value.map(decode_legacy_offset).transpose()?;
-            Ok(Replayed::Offset { group: key.group, topic: key.topic, partition: PartitionIndex(key.partition), committed })
+            Ok(OffsetsRecord::Offset { group: key.group, topic: key.topic, partition: PartitionIndex(key.partition), committed })
         }
-        _ => Ok(Replayed::Other),
+        _ => Ok(OffsetsRecord::Other),
     }
 }
 

@@ -7,7 +7,7 @@ use super::member::Member;
 use super::metrics::GroupMetrics;
 use super::offsets::Offsets;
 use super::rebalance::Context;
-use super::records::{self, Replayed};
+use super::records::{self, OffsetsRecord};
 use super::request::Protocol;
 use super::settings::GroupSettings;
 use super::state::{Group, State};
@@ -112,19 +112,19 @@ impl GroupShard {
 impl Shard for GroupShard {
     fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), ReplayError> {
         match records::decode(key, value)? {
-            Replayed::Group { id, value } => self.replay_group(id, value),
-            Replayed::Offset { group, topic, partition, committed: Some(committed) } => {
+            OffsetsRecord::Group { id, value } => self.replay_group(id, value),
+            OffsetsRecord::Offset { group, topic, partition, committed: Some(committed) } => {
                 let id: Arc<str> = Arc::from(group);
                 let found = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id, None));
                 found.offsets.put(topic, partition, committed);
             }
-            Replayed::Offset { group, topic, partition, committed: None } => {
+            OffsetsRecord::Offset { group, topic, partition, committed: None } => {
                 if let Some(found) = self.groups.get_mut(group) {
                     found.offsets.remove(topic, partition);
                     self.forget_if_trivial(group);
                 }
             }
-            Replayed::Other => {}
+            OffsetsRecord::Other => {}
         }
         Ok(())
     }

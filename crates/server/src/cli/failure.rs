@@ -2,6 +2,7 @@
 
 use crate::client::ClientError;
 use crate::serve::ServeError;
+use duolog_core::metadata::MetadataOpenError;
 use std::io;
 use std::path::PathBuf;
 
@@ -17,6 +18,8 @@ pub(crate) enum Failure {
     Input { path: PathBuf, error: io::Error },
     #[error("{path}: {error}")]
     Log { path: PathBuf, error: io::Error },
+    #[error("{path}: {error}")]
+    Metadata { path: PathBuf, error: Box<MetadataOpenError> },
     #[error("starting the runtime: {0}")]
     Runtime(io::Error),
     #[error("topic {topic} does not exist")]

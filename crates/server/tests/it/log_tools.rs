@@ -54,6 +54,44 @@ fn a_dump_shows_frames_batches_and_records() {
 }
 
 #[test]
+fn a_dump_names_topics_and_reads_what_groups_wrote() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    server.run(&["topic", "create", "orders", "--partitions", "3"]);
+    server.run(&["topic", "create", "gone", "--partitions", "1"]);
+    for index in ["0", "1", "2"] {
+        server.run_with_input(&["produce", "orders", "--partition", index], &format!("in {index}\n"));
+    }
+    server.run_with_input(&["produce", "gone"], "deleted\n");
+    server.run(&["consume", "orders", "--group", "readers", "--from-beginning", "--exit-at-end"]);
+    server.run(&["topic", "delete", "gone"]);
+    let running = log(&["dump", "--topic", "orders"], directory.path());
+    assert!(running.0 == Some(0) && running.1.lines().count() == 6, "{running:?}");
+    server.stop();
+
+    let (_, one) = log(&["dump", "--topic", "orders", "--partition", "1", "--show", "records"], directory.path());
+    assert!(one.contains(" orders-1 offsets 0..=0 ") && one.contains("=> \"in 1\"") && !one.contains("in 2"), "{one}");
+    let (_, all) = log(&["dump", "--show", "records"], directory.path());
+    assert!(all.contains("=> \"deleted\""), "a deleted topic's partition has its number only: {all}");
+    assert!(all.contains("group readers generation 1 consumer "), "{all}");
+    assert!(all.contains("group readers commits orders-2 offset 1 at "), "{all}");
+    let (_, lines) = log(&["dump", "--topic", "__consumer_offsets", "--show", "records", "--json"], directory.path());
+    let frames: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(frames.iter().all(|frame| frame["topic"] == "__consumer_offsets" && frame["index"].is_i64()), "{lines}");
+    let decoded: Vec<&serde_json::Value> =
+        frames.iter().flat_map(|frame| frame["batch"]["contents"].as_array().unwrap()).map(|record| &record["decoded"]).collect();
+    let commit = decoded.iter().find(|record| record["type"] == "offset" && record["partition"] == 2).unwrap();
+    assert!(commit["topic"] == "orders" && commit["group"] == "readers" && commit["committed"]["offset"] == 1, "{commit}");
+    let group = decoded.iter().find(|record| record["type"] == "group").unwrap();
+    assert_eq!(group["state"]["members"][0]["assignment"]["orders"], serde_json::json!([0, 1, 2]));
+
+    std::fs::rename(directory.path().join("meta"), directory.path().join("elsewhere")).unwrap();
+    let (code, nameless) = log(&["dump"], directory.path());
+    assert!(code == Some(0) && !nameless.contains("orders"), "{nameless}");
+    assert_eq!(log(&["dump", "--topic", "orders"], directory.path()).0, Some(1));
+}
+
+#[test]
 fn verifying_finds_a_flipped_bit_and_nothing_otherwise() {
     let directory = directory();
     let (code, report) = log(&["verify"], directory.path());

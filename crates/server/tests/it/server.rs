@@ -115,6 +115,20 @@ impl Server {
         kill_process(self.pid(), Signal::TERM).unwrap();
     }
 
+    /// As Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        kill_process(self.pid(), Signal::INT).unwrap();
+    }
+
+    /// Waits until the server has written this to standard error.
+    pub(crate) fn says(&self, text: &str) {
+        let start = Instant::now();
+        while !self.said().contains(text) {
+            assert!(start.elapsed() < PATIENCE, "the server does not say {text:?} but:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }

@@ -1,7 +1,10 @@
 //! Starting, stopping, refusing to start, and the HTTP side.
 
 use crate::server::{Server, duolog, finish};
+use std::io::Write;
+use std::net::TcpStream;
 use std::process::Command;
+use std::time::Duration;
 use tempfile::tempdir;
 
 #[test]
@@ -36,6 +39,16 @@ fn the_http_side_tells_health_readiness_and_counters() {
     assert!(metrics.contains("\nduolog_records_in_total 2\n"), "{metrics}");
     assert!(metrics.contains("duolog_requests_total{api=\"Produce\"} "), "{metrics}");
     assert!(metrics.contains("# TYPE duolog_connections gauge"), "{metrics}");
+    assert!(metrics.contains("\nduolog_groups{state=\"Empty\"} 0\n"), "{metrics}");
+    server.run(&["consume", "t", "--group", "g", "--from-beginning", "--exit-at-end"]);
+    let (_, metrics) = server.get("/metrics");
+    for line in ["groups{state=\"Empty\"} 1", "group_offsets_committed_total 1", "coordinator_failures_total 0"] {
+        assert!(metrics.contains(&format!("\nduolog_{line}\n")), "{line}: {metrics}");
+    }
+    for counter in ["log_writes", "log_syncs", "group_rebalances", "coordinator_loads"] {
+        assert!(metrics.contains(&format!("\nduolog_{counter}_total ")), "{counter}: {metrics}");
+        assert!(!metrics.contains(&format!("\nduolog_{counter}_total 0\n")), "{counter}: {metrics}");
+    }
     assert_eq!(server.get("/nothing").0, "HTTP/1.1 404 Not Found");
     server.stop();
 }
@@ -135,6 +148,35 @@ fn file_environment_and_flags_lie_over_each_other() {
     server.run_with_input(&["produce", "t"], "x\n");
     assert_eq!(server.json(&["topic", "list"])[0]["partitions"], 5);
     server.stop();
+}
+
+/// A client that asks and asks and never reads: an orderly stop waits a while for its answers.
+fn client_that_does_not_read(server: &Server) -> TcpStream {
+    const API_VERSIONS: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
+    let mut client = TcpStream::connect(&server.kafka).unwrap();
+    client.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let requests = API_VERSIONS.repeat(1_000);
+    let mut sent = 0;
+    while client.write_all(&requests).is_ok() {
+        sent += requests.len();
+        assert!(sent < 1 << 30, "the server takes requests without limit");
+    }
+    client
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let directory = tempdir().unwrap();
+    let mut server = Server::start(directory.path());
+    let client = client_that_does_not_read(&server);
+    server.interrupt();
+    server.says("stopping");
+    server.interrupt();
+    assert_eq!(server.wait().code(), Some(1));
+    assert!(server.said().contains("stopping at once") && !server.said().contains("stopped"), "{}", server.said());
+    drop(client);
+    // What was cut short is found whole by the next start.
+    Server::start(directory.path()).stop();
 }
 
 #[test]
