@@ -60,6 +60,10 @@ pub trait DiskFile: Send + Sync + 'static {
     fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
         write_zeros_cached(|slice, position| self.write_at(&[slice], position), range)
     }
+    /// Asks for the file's pages to leave the page cache; true if none is left. A page that somebody refers to (a socket that has
+    /// not sent it yet) stays, so true means that nobody would notice if the file, whose handles are the caller's alone, were
+    /// overwritten. The file must be synced.
+    fn evict(&self) -> io::Result<bool>;
     /// The descriptor behind the file, for `sendfile` and `mmap`; `None` in the simulator, where callers copy instead.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 
@@ -192,6 +196,10 @@ impl DiskFile for File {
             }
             result => result,
         }
+    }
+
+    fn evict(&self) -> io::Result<bool> {
+        crate::page_cache::evict(self)
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

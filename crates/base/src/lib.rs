@@ -7,6 +7,7 @@
 mod clock;
 mod disk;
 mod ids;
+mod page_cache;
 
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile, OpenMode, RealDisk, ZEROS_ALIGNMENT};

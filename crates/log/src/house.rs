@@ -6,6 +6,7 @@ use crate::checkpoint::Chain;
 use crate::files::{log_path, queues_path, remove_if_there, spare_path, write_whole};
 use crate::format::index::IndexKind;
 use crate::log::{AppendLimits, FullFile, Log, OpenFile};
+use crate::recycle::Condemned;
 use crate::sealed::Sealed;
 use crate::{AppendOrigin, LogFailure};
 use duolog_base::{PartitionNumber, TimestampMs};
@@ -21,11 +22,13 @@ pub(crate) struct House {
     condemned: Option<(u64, u64)>,
     /// The checkpoint of the active file.
     pub chain: Chain,
+    /// Dead files that somebody may still see.
+    pub waiting: Vec<Condemned>,
 }
 
 impl House {
-    pub fn new(chain: Chain) -> House {
-        House { condemned: None, chain }
+    pub fn new(chain: Chain, waiting: Vec<Condemned>) -> House {
+        House { condemned: None, chain, waiting }
     }
 }
 
@@ -39,7 +42,11 @@ impl Log {
             return Ok(());
         }
         while self.free_oldest(&mut house)? {}
-        self.check_space()?;
+        self.recycle_step(&mut house);
+        if self.check_space()? == 0 {
+            self.remove_spares(&mut house)?;
+            self.check_space()?;
+        }
         Ok(())
     }
 
@@ -128,7 +135,7 @@ impl Log {
         let sections =
             self.gather_index(IndexKind::Sealed, file.generation, file.base, full.end, &full.state).ok_or_else(damaged)?;
         write_whole(self.disk.as_ref(), &self.dir, &queues_path(&self.dir, file.base), &sections)?;
-        match Sealed::open(self.disk.as_ref(), &self.dir, file.base) {
+        match Sealed::open(self.disk.as_ref(), &self.dir, file.base, Some(file.handle.clone())) {
             Ok(sealed) => sealed.ok_or_else(damaged),
             Err(crate::sealed::SealedProblem::Io(error)) => Err(error),
             Err(crate::sealed::SealedProblem::Index(_)) => Err(damaged()),
@@ -146,29 +153,21 @@ impl Log {
             return Ok(false);
         }
         let rest = self.sealed.load()[1..].to_vec();
-        let before = self.sealed.swap(Arc::new(rest));
-        // Nobody can reach the file any more if the old list is ours alone, and nobody reads it if the file is.
-        let list_is_ours = Arc::strong_count(&before) == 1;
-        drop(before);
-        let unread = list_is_ours && Arc::strong_count(&oldest) == 1 && Arc::strong_count(&oldest.log) == 1;
+        self.sealed.store(Arc::new(rest));
         let path = log_path(&self.dir, oldest.base);
-        let recycle = unread && self.state.lock().spares.len() < self.options.recycled_files;
-        let spare = spare_path(&self.dir, oldest.base);
+        let spare = self.wants_spares(house).then(|| spare_path(&self.dir, oldest.base));
         let gone = || -> io::Result<()> {
-            match recycle {
-                true => self.disk.rename(&path, &spare)?,
-                false => self.disk.remove(&path)?,
+            match &spare {
+                Some(spare) => self.disk.rename(&path, spare)?,
+                None => self.disk.remove(&path)?,
             }
             remove_if_there(self.disk.as_ref(), &queues_path(&self.dir, oldest.base))?;
             self.disk.sync_dir(&self.dir)
         };
         gone().map_err(|error| self.fail("free", &path, error))?;
-        match recycle {
-            true => {
-                self.counters.files_recycled.add(1);
-                self.state.lock().spares.push(spare);
-            }
-            false => self.counters.files_freed.add(1),
+        match spare {
+            Some(spare) => house.waiting.push(Condemned::new(spare, oldest)),
+            None => self.counters.files_freed.add(1),
         }
         Ok(true)
     }

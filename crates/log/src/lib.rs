@@ -36,6 +36,7 @@ mod producer;
 mod queries;
 mod read;
 mod recover;
+mod recycle;
 mod retention;
 mod scan;
 mod sealed;

@@ -16,6 +16,7 @@ use crate::format::frame::{FrameHeader, FrameKind};
 use crate::format::index::{IndexBuilder, IndexKind, IndexProblem};
 use crate::format::{FORMAT_VERSION, state};
 use crate::partition::Partition;
+use crate::recycle::Condemned;
 use crate::scan::{Found, FrameFile};
 use crate::sealed::{Sealed, SealedFiles, SealedProblem};
 use crate::{LogOptions, OpenError, RecoveryReport};
@@ -23,7 +24,7 @@ use damage::Damage;
 use duolog_base::{Disk, DiskFile, OpenMode, PartitionNumber, Position, TimestampMs};
 use hashbrown::HashMap;
 use std::io::{self, IoSlice};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A log that was read, cut and made durable.
@@ -39,7 +40,8 @@ pub(crate) struct Recovered {
     pub end: u64,
     pub generation: u32,
     pub chain: Chain,
-    pub spares: Vec<PathBuf>,
+    /// Dead files that may be used again once nobody sees them.
+    pub spares: Vec<Condemned>,
     /// Damage was found: what was concluded must be written down before the log is used.
     pub damaged: bool,
     pub report: RecoveryReport,
@@ -75,7 +77,7 @@ struct Listing {
     logs: Vec<u64>,
     /// Where the links of checkpoints begin.
     checkpoints: Vec<u64>,
-    spares: Vec<PathBuf>,
+    spares: Vec<Condemned>,
 }
 
 impl Listing {
@@ -91,7 +93,9 @@ impl Listing {
                 FileName::Queues(base) if logs.binary_search(&base).is_err() => disk.remove(&path)?,
                 FileName::Checkpoint(from) => checkpoints.push(from),
                 FileName::Unfinished => disk.remove(&path)?,
-                FileName::Spare(base) if spares.len() < keep_spares => spares.push(spare_path(dir, base)),
+                FileName::Spare(base) if spares.len() < keep_spares => {
+                    spares.push(Condemned::found(disk, spare_path(dir, base))?)
+                }
                 FileName::Spare(_) => disk.remove(&path)?,
                 FileName::Log(_) | FileName::Queues(_) => {}
             }
@@ -137,7 +141,7 @@ struct Active {
 }
 
 impl Recovery<'_> {
-    fn run(mut self, spares: Vec<PathBuf>) -> Result<Recovered, OpenError> {
+    fn run(mut self, spares: Vec<Condemned>) -> Result<Recovered, OpenError> {
         self.report.files = self.bases.len();
         let active = self.read_files()?;
         self.load_state()?;
@@ -203,7 +207,7 @@ impl Recovery<'_> {
     /// The sealed index of a file, if it has a usable one.
     fn open_sealed(&self, base: u64, next_base: Option<u64>) -> Result<Option<Sealed>, OpenError> {
         let path = queues_path(self.dir, base);
-        match Sealed::open(self.disk, self.dir, base) {
+        match Sealed::open(self.disk, self.dir, base, None) {
             Ok(Some(sealed)) if next_base.is_some_and(|next| next != sealed.end) => Err(OpenError::Corrupt {
                 path,
                 position: Position(sealed.end),

@@ -37,8 +37,9 @@ impl From<io::Error> for SealedProblem {
 }
 
 impl Sealed {
-    /// Opens the index of the file at `base`; `None` if it has none.
-    pub fn open(disk: &dyn Disk, dir: &Path, base: u64) -> Result<Option<Sealed>, SealedProblem> {
+    /// Opens the index of the file at `base`; `None` if it has none. The file itself is opened unless its handle is given: all who
+    /// read a file share one handle, by whose count its last reader is known.
+    pub fn open(disk: &dyn Disk, dir: &Path, base: u64, log: Option<Arc<dyn DiskFile>>) -> Result<Option<Sealed>, SealedProblem> {
         let file = match disk.open(&queues_path(dir, base), OpenMode::Read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             result => result?,
@@ -48,7 +49,10 @@ impl Sealed {
         if header.base != base || header.end <= base {
             return Err(SealedProblem::Index(IndexProblem::Header));
         }
-        let log = disk.open(&log_path(dir, base), OpenMode::Read)?;
+        let log = match log {
+            Some(log) => log,
+            None => disk.open(&log_path(dir, base), OpenMode::Read)?,
+        };
         Ok(Some(Sealed { base, end: header.end, generation: header.generation, log, index, intact: OnceLock::new() }))
     }
 

@@ -27,9 +27,8 @@ const UNSEALED_ENTRIES: usize = 4 << 20;
 const APPEND_QUEUE_BYTES: usize = 256 << 20;
 /// Durable bytes after which the checkpoint of the active file is written on.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
-/// Dead files kept for reuse: none. What `sendfile` has handed to a socket still refers to the file's pages, so a file that was
-/// overwritten would change what a slow client receives.
-const RECYCLED_FILES: usize = 0;
+/// Dead files kept for reuse: what the next one begins with needs no zeros and no new space.
+const RECYCLED_FILES: usize = 1;
 
 /// What a broker is opened with.
 pub struct BrokerOptions {

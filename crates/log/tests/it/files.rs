@@ -95,22 +95,80 @@ fn dead_files_are_freed_oldest_first_and_their_bytes_never_come_back() {
     assert_eq!(read_all(&log, 1), now);
 }
 
-#[test]
-fn a_file_that_is_being_read_is_not_used_again() {
-    let disk = SimDisk::new(1);
-    let log = start(&disk, &LogOptions { tail_cache_bytes: 0, ..options() });
+/// All files but two are dead, and one of them is kept.
+fn with_a_dead_file(disk: &SimDisk) -> (Arc<Log>, LogOptions) {
+    let options = LogOptions { tail_cache_bytes: 0, recycled_files: 1, ..options() };
+    let log = start(disk, &options);
     fill(&log, 30);
     log.house_step(NOW).unwrap();
-    let slow_reader = plan(&log, 1, 0, 5000).unwrap();
-    assert!(slow_reader.parts.iter().all(|part| matches!(part, ReadPart::File { .. })));
-    let expected = slow_reader.materialize().unwrap();
-    log.set_log_start(ONE, Offset(30)).unwrap();
+    log.set_log_start(ONE, Offset(25)).unwrap();
     settle(&log);
-    let logs = names(&disk, "log").len();
+    (log, options)
+}
+
+#[test]
+fn a_file_that_is_being_read_is_used_again_only_when_its_reader_is_done() {
+    for planned_before_sealing in [true, false] {
+        let disk = SimDisk::new(1);
+        let log = start(&disk, &LogOptions { tail_cache_bytes: 0, recycled_files: 1, ..options() });
+        fill(&log, 30);
+        if !planned_before_sealing {
+            log.house_step(NOW).unwrap();
+        }
+        let slow_reader = plan(&log, 1, 0, 5000).unwrap();
+        assert!(slow_reader.parts.iter().all(|part| matches!(part, ReadPart::File { .. })));
+        let expected = slow_reader.materialize().unwrap();
+        log.house_step(NOW).unwrap();
+        log.set_log_start(ONE, Offset(30)).unwrap();
+        settle(&log);
+        log.house_step(NOW).unwrap();
+        let kept = names(&disk, "spare");
+        assert_eq!(kept.len(), 1);
+        fill(&log, 30);
+        log.house_step(NOW).unwrap();
+        assert_eq!((names(&disk, "spare"), log.statistics().files_recycled), (kept, 0));
+        assert_eq!(slow_reader.materialize().unwrap(), expected);
+        drop(slow_reader);
+        log.house_step(NOW).unwrap();
+        assert_eq!(log.statistics().files_recycled, 1);
+        fill(&log, 20);
+        assert_eq!(names(&disk, "spare").len(), 0);
+    }
+}
+
+#[test]
+fn a_file_whose_pages_a_socket_refers_to_is_not_used_again() {
+    let disk = SimDisk::new(1);
+    let (log, options) = with_a_dead_file(&disk);
+    disk.set_pages_in_use(true);
     log.house_step(NOW).unwrap();
-    assert!(names(&disk, "spare").len() < logs - 1, "the file in use is unlinked, not kept");
-    fill(&log, 30);
-    assert_eq!(slow_reader.materialize().unwrap(), expected);
+    let waiting = names(&disk, "spare");
+    assert_eq!(waiting.len(), 1);
+    fill(&log, 20);
+    log.house_step(NOW).unwrap();
+    assert_eq!(names(&disk, "spare"), waiting, "new files were made instead");
+    drop(log);
+    disk.kill();
+    let log = start(&disk, &options);
+    log.house_step(NOW).unwrap();
+    fill(&log, 20);
+    assert_eq!((names(&disk, "spare"), log.statistics().files_recycled), (waiting, 0), "a new process knows no more");
+    disk.set_pages_in_use(false);
+    log.house_step(NOW).unwrap();
+    assert_eq!(log.statistics().files_recycled, 1);
+    fill(&log, 20);
+    assert_eq!(names(&disk, "spare").len(), 0);
+}
+
+#[test]
+fn a_spare_gives_its_space_back_when_the_disk_is_full() {
+    let disk = SimDisk::new(1);
+    let (log, _) = with_a_dead_file(&disk);
+    log.house_step(NOW).unwrap();
+    assert_eq!(names(&disk, "spare").len(), 1);
+    disk.set_capacity(0);
+    log.house_step(NOW).unwrap();
+    assert_eq!(names(&disk, "spare").len(), 0);
 }
 
 #[test]

@@ -45,6 +45,8 @@ struct State {
     capacity_bytes: u64,
     /// Counts deaths of the process; files opened before the last one are dead.
     incarnation: u64,
+    /// Somebody refers to pages of every file.
+    pages_in_use: bool,
     random: Random,
 }
 
@@ -58,6 +60,7 @@ impl SimDisk {
             faults: Faults::default(),
             capacity_bytes: DEFAULT_CAPACITY_BYTES,
             incarnation: 0,
+            pages_in_use: false,
             random: Random::new(seed),
         };
         SimDisk { state: Arc::new(Mutex::new(state)) }
@@ -118,6 +121,11 @@ impl SimDisk {
     /// Bytes that all files together may take; writes past it fail with ENOSPC.
     pub fn set_capacity(&self, bytes: u64) {
         self.state.lock().capacity_bytes = bytes;
+    }
+
+    /// Whether somebody (a socket, say) refers to pages in the cache, which then cannot be evicted.
+    pub fn set_pages_in_use(&self, in_use: bool) {
+        self.state.lock().pages_in_use = in_use;
     }
 
     /// Inverts bit `bit` (0 to 7) of a byte, on the medium and in the cache.
@@ -367,6 +375,13 @@ impl DiskFile for SimFile {
                 state.inode(self.number).set_len(bytes);
                 if verdict == Verdict::PowerFails { Err(power_is_off()) } else { Ok(()) }
             }
+        })
+    }
+
+    fn evict(&self) -> io::Result<bool> {
+        self.with_state(|state| {
+            state.faults.check_power()?;
+            Ok(!state.pages_in_use)
         })
     }
 
