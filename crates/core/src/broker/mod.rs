@@ -125,3 +125,6 @@ fn visible_ends(topic: &TopicImage, partition: &PartitionImage, ends: LogEnds) -
     let high_watermark = high_watermark.max(ends.start);
     PartitionEnds { log_start: ends.start, high_watermark, last_stable: high_watermark, leader_epoch: partition.leader_epoch }
 }
+
+#[cfg(test)]
+mod spread_tests;

@@ -1,0 +1,295 @@
+//! A node with several data directories: partitions are spread, survive crashes, and a directory that is not where it should be is
+//! noticed. On a simulated disk; only the lock files are real.
+
+use super::*;
+use crate::config::{BrokerConfig, Source};
+use crate::metadata::{MetadataOpenError, NewPartitions, NewTopic, TopicImage};
+use bytes::BytesMut;
+use duolog_base::{Disk, DiskFile, OpenMode, SystemClock, TimestampMs};
+use duolog_sim::SimDisk;
+use duolog_wire::record::{BatchBuilder, Compression, NewRecord, batches, decode_batch};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+const TOPIC: &str = "t";
+const PARTITIONS: i32 = 6;
+/// More operations on the disk than the scenario that is crashed takes.
+const MAX_OPERATIONS: u64 = 2_000;
+/// Every so many operations the power fails.
+const CRASH_EVERY: u64 = 7;
+
+/// A simulated disk, parts of which count as full.
+struct Volumes {
+    disk: SimDisk,
+    full: Mutex<Option<PathBuf>>,
+}
+
+impl Disk for Volumes {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open(path, mode)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_dir(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+    fn sync_all(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_all(dir)
+    }
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        match self.full.lock().unwrap().as_ref().is_some_and(|full| dir.starts_with(full)) {
+            true => Ok(0),
+            false => self.disk.free_bytes(dir),
+        }
+    }
+}
+
+/// Names of data directories below a real one, in which the locks are.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    async fn open_on(&self, disk: Arc<dyn Disk>, names: &[&str]) -> Result<Arc<Broker>, BrokerOpenError> {
+        let small = ("log.file.bytes".to_owned(), (4 << 20).to_string(), Source::Flag);
+        Broker::open(BrokerOptions {
+            data_dirs: names.iter().map(|name| self.path(name)).collect(),
+            config: BrokerConfig::from_values(vec![small]).unwrap(),
+            disk,
+            clock: Arc::new(SystemClock::default()),
+        })
+        .await
+    }
+
+    async fn open(&self, disk: &SimDisk, names: &[&str]) -> Result<Arc<Broker>, BrokerOpenError> {
+        self.open_on(Arc::new(disk.clone()), names).await
+    }
+
+    async fn refused(&self, disk: &SimDisk, names: &[&str]) -> BrokerOpenError {
+        self.open(disk, names).await.err().expect("a node that lacks something does not start")
+    }
+}
+
+async fn create(broker: &Broker, name: &str, partitions: i32) -> Arc<TopicImage> {
+    let topic = NewTopic { partitions, ..NewTopic::with_defaults(name) };
+    broker.metadata().create_topics(vec![topic], false).await.remove(0).unwrap()
+}
+
+fn value(round: i32, partition: i32) -> Vec<u8> {
+    format!("record {round} of partition {partition}").into_bytes()
+}
+
+/// Appends a record to each partition with one request; those that are stored.
+async fn append(broker: &Broker, topic: &Arc<TopicImage>, round: i32) -> Vec<Result<Produced, ProduceError>> {
+    let mut buffer = BytesMut::new();
+    let mut request = Vec::new();
+    for partition in 0..topic.partitions.len() as i32 {
+        let start = buffer.len();
+        let mut batch = BatchBuilder::new(Compression::None);
+        let (timestamp, value) = (TimestampMs(1_700_000_000_000), value(round, partition));
+        batch.push(NewRecord { timestamp, value: Some(&value), ..NewRecord::default() }).unwrap();
+        batch.build(&mut buffer).unwrap();
+        request.push(ProduceBatch { topic: topic.clone(), partition: PartitionIndex(partition), range: start..buffer.len() });
+    }
+    broker.append(buffer, &request, Acks::All, Origin::Client).done().await
+}
+
+/// The values of all records of a partition.
+fn records(broker: &Broker, topic: &TopicImage, partition: i32) -> Vec<Vec<u8>> {
+    let (partition, mut from, mut found) = (PartitionIndex(partition), Offset(0), Vec::new());
+    loop {
+        let plan = broker.read(topic, partition, from, 1 << 20, true).unwrap().plan;
+        if plan.next == from {
+            return found;
+        }
+        from = plan.next;
+        let bytes = plan.materialize().unwrap();
+        for batch in batches(&bytes) {
+            let batch = decode_batch(&bytes[batch.unwrap().1], Default::default()).unwrap();
+            found.extend(batch.records().map(|record| record.unwrap().value.unwrap().to_vec()));
+        }
+    }
+}
+
+/// How many of the topic's partitions live in each directory.
+fn spread(broker: &Broker, topic: &TopicImage) -> Vec<usize> {
+    let mut counts = vec![0; broker.directories().len()];
+    topic.partitions.iter().for_each(|partition| counts[broker.log().place(partition.number).unwrap().directory] += 1);
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_request_reaches_every_directory_and_each_finds_its_own_after_a_restart_in_another_order() {
+    let (place, disk) = (Place::new(), SimDisk::new(1));
+    let broker = place.open(&disk, &["a", "b", "c"]).await.unwrap();
+    let topic = create(&broker, TOPIC, PARTITIONS).await;
+    assert_eq!(spread(&broker, &topic), [2, 2, 2]);
+    for round in 0..3 {
+        assert!(append(&broker, &topic, round).await.iter().all(Result::is_ok));
+    }
+    broker.close().await;
+    for order in [["c", "a", "b"], ["a", "b", "c"]] {
+        disk.reboot(5);
+        let broker = place.open(&disk, &order).await.unwrap();
+        assert_eq!(broker.directories()[0].path, place.path("a"), "the metadata stays where it is");
+        let topic = broker.image().topic(TOPIC).unwrap().clone();
+        assert_eq!(spread(&broker, &topic), [2, 2, 2]);
+        for partition in 0..PARTITIONS {
+            let expected: Vec<_> = (0..3).map(|round| value(round, partition)).collect();
+            assert_eq!(records(&broker, &topic, partition), expected);
+        }
+        broker.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_was_acknowledged_is_there_after_power_fails_at_any_time() {
+    for crash_at in (0..MAX_OPERATIONS).step_by(CRASH_EVERY as usize) {
+        let (place, disk) = (Place::new(), SimDisk::new(crash_at));
+        disk.crash_after(crash_at);
+        let mut stored = vec![Vec::new(); PARTITIONS as usize];
+        let mut finished = false;
+        if let Ok(broker) = place.open(&disk, &["a", "b"]).await {
+            let topic = NewTopic { partitions: PARTITIONS, ..NewTopic::with_defaults(TOPIC) };
+            if let Ok(topic) = broker.metadata().create_topics(vec![topic], false).await.remove(0) {
+                for round in 0..3 {
+                    for (partition, result) in append(&broker, &topic, round).await.iter().enumerate() {
+                        if result.is_ok() {
+                            stored[partition].push(value(round, partition as i32));
+                        }
+                    }
+                }
+            }
+            broker.close().await;
+            finished = !disk.is_off();
+        }
+        disk.reboot(crash_at);
+        // If the first directory had no identity yet, the other one becomes the home, for both are new.
+        let broker = place.open(&disk, &["b", "a"]).await;
+        let broker = broker.unwrap_or_else(|error| panic!("power failed after {crash_at} operations: {error}"));
+        if let Some(topic) = broker.image().topic(TOPIC).cloned() {
+            for (partition, stored) in stored.iter().enumerate() {
+                let found = records(&broker, &topic, partition as i32);
+                assert!(found.starts_with(stored), "power failed after {crash_at} operations: partition {partition}");
+            }
+        } else {
+            assert!(stored.iter().all(Vec::is_empty), "power failed after {crash_at} operations: the topic is gone");
+        }
+        broker.close().await;
+        if finished {
+            return;
+        }
+    }
+    panic!("the scenario takes more operations than expected");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_holds_partitions_and_is_missing_or_replaced_is_named() {
+    let (place, disk) = (Place::new(), SimDisk::new(1));
+    let broker = place.open(&disk, &["a", "b"]).await.unwrap();
+    let topic = create(&broker, TOPIC, 3).await;
+    assert!(append(&broker, &topic, 0).await.iter().all(Result::is_ok));
+    let lost = broker.directories()[1].clone();
+    broker.close().await;
+    for names in [&["a"][..], &["a", "replacement"]] {
+        match place.refused(&disk, names).await {
+            BrokerOpenError::Metadata(MetadataOpenError::MissingDirectory { id, path, partitions }) => {
+                assert_eq!((id, path, partitions), (lost.id, lost.path.clone(), 1));
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert!(matches!(
+        place.refused(&disk, &["b"]).await,
+        BrokerOpenError::Directory(DirectoryError::HomeMissing { path, .. }) if path == lost.path
+    ));
+    let broker = place.open(&disk, &["a", "b"]).await.unwrap();
+    let topic = broker.image().topic(TOPIC).unwrap().clone();
+    assert!((0..3).all(|partition| records(&broker, &topic, partition).len() == 1), "nothing was lost by the attempts");
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_that_were_moved_between_directories_are_not_taken_for_empty_partitions() {
+    let (place, disk) = (Place::new(), SimDisk::new(1));
+    let broker = place.open(&disk, &["a", "b"]).await.unwrap();
+    let topic = create(&broker, TOPIC, 2).await;
+    assert!(append(&broker, &topic, 0).await.iter().all(Result::is_ok));
+    broker.close().await;
+    let swap = || {
+        let (a, b, aside) = (place.path("a/shared"), place.path("b/shared"), place.path("aside"));
+        for (from, to) in [(&a, &aside), (&b, &a), (&aside, &b)] {
+            disk.rename(from, to).unwrap();
+        }
+    };
+    swap();
+    assert!(matches!(place.refused(&disk, &["a", "b"]).await, BrokerOpenError::Misplaced(_)));
+    swap();
+    let broker = place.open(&disk, &["a", "b"]).await.unwrap();
+    let topic = broker.image().topic(TOPIC).unwrap().clone();
+    assert!((0..2).all(|partition| records(&broker, &topic, partition) == [value(0, partition)]));
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_is_added_takes_the_next_partitions_and_one_without_any_may_go() {
+    let (place, disk) = (Place::new(), SimDisk::new(1));
+    let broker = place.open(&disk, &["a"]).await.unwrap();
+    let topic = create(&broker, TOPIC, 3).await;
+    assert!(append(&broker, &topic, 0).await.iter().all(Result::is_ok));
+    broker.close().await;
+    let broker = place.open(&disk, &["a", "b", "c"]).await.unwrap();
+    let grow = NewPartitions { topic: TOPIC.to_owned(), total: 5, assignment: Vec::new() };
+    broker.metadata().create_partitions(vec![grow], false).await.remove(0).unwrap();
+    let topic = broker.image().topic(TOPIC).unwrap().clone();
+    assert_eq!(spread(&broker, &topic), [3, 1, 1]);
+    assert!(append(&broker, &topic, 1).await.iter().all(Result::is_ok));
+    broker.metadata().delete_topics(vec![crate::metadata::TopicReference::Name(TOPIC.to_owned())]).await.remove(0).unwrap();
+    let topic = create(&broker, "u", 1).await;
+    assert_eq!(spread(&broker, &topic), [1, 0, 0]);
+    broker.close().await;
+    let broker = place.open(&disk, &["a", "b"]).await.unwrap();
+    assert_eq!(broker.image().nodes[&broker.node()].directories, broker.directories());
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_its_own_partitions_and_no_others() {
+    let place = Place::new();
+    let disk = Arc::new(Volumes { disk: SimDisk::new(1), full: Mutex::default() });
+    let broker = place.open_on(disk.clone(), &["a", "b"]).await.unwrap();
+    let topic = create(&broker, TOPIC, 4).await;
+    assert!(append(&broker, &topic, 0).await.iter().all(Result::is_ok));
+    *disk.full.lock().unwrap() = Some(place.path("b"));
+    broker.log().house_step(broker.clock().now()).unwrap();
+    let in_b = |partition: usize| broker.log().place(topic.partitions[partition].number).unwrap().directory == 1;
+    for (partition, result) in append(&broker, &topic, 1).await.iter().enumerate() {
+        assert_eq!(matches!(result, Err(ProduceError::DiskFull { .. })), in_b(partition), "{result:?}");
+    }
+    assert_eq!(spread(&broker, &*create(&broker, "u", 3).await), [3, 0], "new partitions go where there is room");
+    *disk.full.lock().unwrap() = None;
+    broker.log().house_step(broker.clock().now()).unwrap();
+    assert!(append(&broker, &topic, 2).await.iter().all(Result::is_ok));
+    assert!((0..4).all(|partition| records(&broker, &topic, partition).len() == if in_b(partition as usize) { 2 } else { 3 }));
+    broker.close().await;
+}
