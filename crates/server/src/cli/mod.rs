@@ -42,7 +42,7 @@ enum Command {
     /// List, describe, reset and delete consumer groups
     #[command(subcommand)]
     Group(group::GroupCommand),
-    /// Look into a data directory that no server has open
+    /// Look into a data directory, without a server
     #[command(subcommand)]
     Log(log::LogCommand),
     /// Show what can be configured

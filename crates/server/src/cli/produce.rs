@@ -99,8 +99,9 @@ pub(super) async fn run(arguments: ProduceArguments) -> Result<(), Failure> {
     }
     let mut out = output(arguments.output);
     let topic = &arguments.topic;
+    let noun = if sent.records == 1 { "record" } else { "records" };
     out.sentence(
-        &format!("sent {} records to {topic}", sent.records),
+        &format!("sent {} {noun} to {topic}", sent.records),
         || json!({ "topic": topic, "records": sent.records, "bytes": sent.bytes }),
     )?;
     Ok(out.flush()?)
