@@ -272,3 +272,56 @@ fn put_nullable(out: &mut BytesMut, value: Option<&[u8]>) {
         None => varint::put_i32(out, NULL_LENGTH),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{DecompressLimits, decode_batch, verify_crc};
+
+    const HORIZON: TimestampMs = TimestampMs(5);
+
+    fn original(codec: Compression) -> BytesMut {
+        let mut builder = BatchBuilder::new(codec)
+            .base_offset(Offset(40))
+            .leader_epoch(LeaderEpoch(2))
+            .producer(ProducerId(7), ProducerEpoch(1), 11)
+            .transactional();
+        for time in [100, 300, 200] {
+            builder.push(NewRecord { timestamp: TimestampMs(time), key: Some(b"k"), ..NewRecord::default() }).unwrap();
+        }
+        let mut out = BytesMut::new();
+        builder.build(&mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_batch_in_place_of_another_keeps_its_place_and_the_times_of_its_records() {
+        for codec in Compression::ALL {
+            let old = BatchHeader::parse(&original(codec)).unwrap();
+            let mut builder = BatchBuilder::in_place_of(&old).delete_horizon(HORIZON);
+            builder.push_at(1, NewRecord { timestamp: TimestampMs(200), ..NewRecord::default() }).unwrap();
+            builder.end_at(2).unwrap();
+            let mut out = BytesMut::new();
+            let new = builder.build(&mut out).unwrap();
+            assert!(new.attributes.has_delete_horizon() && new.attributes.is_transactional());
+            assert_eq!((new.base_timestamp, new.max_timestamp), (HORIZON, TimestampMs(200)));
+            let place = |h: &BatchHeader| (h.base_offset, h.last_offset(), h.leader_epoch, h.base_sequence, h.compression());
+            assert_eq!(place(&new), place(&old));
+            let decoded = decode_batch(&out, DecompressLimits::default()).unwrap();
+            let record = decoded.records().next().unwrap().unwrap();
+            assert_eq!((record.offset, record.timestamp), (Offset(41), TimestampMs(200)));
+        }
+    }
+
+    #[test]
+    fn an_emptied_batch_is_a_header_without_codec_and_horizon() {
+        let mut bytes = original(Compression::Zstd);
+        let old = BatchHeader::parse(&bytes).unwrap();
+        bytes.clear();
+        let new = put_emptied_batch(&old, &mut bytes);
+        assert_eq!((bytes.len(), new.record_count, new.compression()), (HEADER_BYTES, 0, Compression::None));
+        assert_eq!((new.base_timestamp, new.max_timestamp), (TimestampMs::NONE, old.max_timestamp));
+        assert_eq!((new.last_offset(), new.base_sequence), (old.last_offset(), old.base_sequence));
+        verify_crc(&bytes).unwrap();
+    }
+}
