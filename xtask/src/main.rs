@@ -2,7 +2,9 @@
 //!
 //! Nothing here is part of the product; developers and the continuous build call it.
 
+mod bench;
 mod command;
+mod fuzz;
 mod generate;
 mod interop;
 mod oracle;
@@ -10,11 +12,13 @@ mod test;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask test [--only STAGE]... | cargo xtask generate [--descriptors DIR] [--check] | cargo xtask oracle [--golden]";
+const USAGE: &str = "usage: cargo xtask test [--only STAGE]... | cargo xtask generate [--descriptors DIR] [--check] | cargo xtask oracle [--golden] | cargo xtask fuzz --minutes N [--target T]...";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.first().map(String::as_str) {
+        Some("fuzz") => fuzz::run(&arguments[1..]).map_err(|error| error.to_string()),
+        Some("bench") => bench::run(&arguments[1..]).map_err(|error| error.to_string()),
         Some("generate") => generate::run(&arguments[1..]).map_err(|error| error.to_string()),
         Some("interop") => interop::run(&arguments[1..]).map_err(|error| error.to_string()),
         Some("oracle") => oracle::run(&arguments[1..]).map_err(|error| error.to_string()),

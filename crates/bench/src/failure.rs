@@ -1,7 +1,5 @@
 //! Why a load could not be put on a broker or not be measured. A message that the broker refused is counted, not raised.
 
-use duolog_wire::kafka::{DecodeError, EncodeError};
-use duolog_wire::record::BuildError;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 #[derive(Debug, thiserror::Error)]
@@ -18,12 +16,6 @@ pub(crate) enum Failure {
     Process { pid: u32, error: std::io::Error },
     #[error("what the kernel says about process {pid} makes no sense")]
     ProcessFormat { pid: u32 },
-    #[error("an answer makes no sense: {0}")]
-    Decode(#[from] DecodeError),
-    #[error("a request cannot be written: {0}")]
-    Encode(#[from] EncodeError),
-    #[error("a batch cannot be written: {0}")]
-    Build(#[from] BuildError),
     #[error("only {got} of {wanted} messages came within {seconds} s")]
     Missing { got: u64, wanted: u64, seconds: u64 },
 }

@@ -57,7 +57,7 @@ async fn connect(broker: &Broker, load: &InFlight) -> Result<Vec<Client>, Failur
         let stream = TcpStream::connect(&broker.bootstrap).await.map_err(connection)?;
         stream.set_nodelay(true).map_err(connection)?;
         let message = (partition(number, load.target.partitions), payloads.at(number));
-        let request = produce_request(&load.target.topic, &[message], load.acks)?;
+        let request = produce_request(&load.target.topic, &[message], load.acks);
         clients.push(Client { stream: BufReader::new(stream), request });
     }
     Ok(clients)

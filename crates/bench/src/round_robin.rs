@@ -23,7 +23,7 @@ struct Request {
 pub(crate) fn run(broker: &Broker, load: &RoundRobin) -> Result<Report, Failure> {
     let connection = |error| Failure::Connection { address: broker.bootstrap.clone(), error };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(connection)?;
-    let requests = requests(load)?;
+    let requests = requests(load);
     runtime.block_on(async {
         let stream = TcpStream::connect(&broker.bootstrap).await.map_err(connection)?;
         stream.set_nodelay(true).map_err(connection)?;
@@ -38,15 +38,15 @@ pub(crate) fn run(broker: &Broker, load: &RoundRobin) -> Result<Report, Failure>
 }
 
 /// The requests of one round over all partitions.
-fn requests(load: &RoundRobin) -> Result<Vec<Request>, Failure> {
+fn requests(load: &RoundRobin) -> Vec<Request> {
     let payloads = Payloads::new(load.target.size);
     let partitions: Vec<i32> = (0..load.target.partitions).collect();
     let chunks = partitions.chunks(load.batches.max(1).unsigned_abs() as usize);
     chunks
         .map(|chunk| {
             let messages: Vec<(i32, &[u8])> = chunk.iter().map(|index| (*index, payloads.at(*index as u64))).collect();
-            let bytes = produce_request(&load.target.topic, &messages, load.acks)?;
-            Ok(Request { bytes, messages: chunk.len() as u64 })
+            let bytes = produce_request(&load.target.topic, &messages, load.acks);
+            Request { bytes, messages: chunk.len() as u64 }
         })
         .collect()
 }

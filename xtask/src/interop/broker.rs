@@ -150,7 +150,7 @@ fn announced(log: &str) -> Option<String> {
     })
 }
 
-fn build(places: &Places) -> Result<PathBuf, Failure> {
+pub(crate) fn build(places: &Places) -> Result<PathBuf, Failure> {
     println!("building the server");
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--release", "--locked", "--package", "duolog"]).current_dir(&places.root);

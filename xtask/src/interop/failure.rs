@@ -25,7 +25,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn file(path: &Path, error: std::io::Error) -> Failure {
+    pub(crate) fn file(path: &Path, error: std::io::Error) -> Failure {
         Failure::File { path: path.to_owned(), error }
     }
 }

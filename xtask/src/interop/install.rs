@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 const COPY_JARS: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies";
 
 /// The jars of a `pom.xml`, copied into one directory.
-pub(super) fn jars(places: &Places, pom: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn jars(places: &Places, pom: &str) -> Result<PathBuf, Failure> {
     let target = places.cache.join("jars").join(pom.trim_end_matches(".xml").replace('/', "-"));
     let pom = places.suites.join(pom);
     unless_stamped(&target, &[&pom], || {

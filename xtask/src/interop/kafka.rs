@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-const FORMAT_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const FORMAT_LIMIT: Duration = Duration::from_secs(60);
 /// Any; it only has to stay the same in the data directory.
-const CLUSTER_ID: &str = "ZHVvbG9nLWludGVyb3AtMQ";
+pub(crate) const CLUSTER_ID: &str = "ZHVvbG9nLWludGVyb3AtMQ";
 
 /// Writes the configuration and formats the data directory; gives the configuration and the address it will listen on.
 pub(super) fn prepare(places: &Places, jars: &Path, directory: &Path) -> Result<(PathBuf, String), Failure> {
@@ -41,7 +41,7 @@ fn java(jars: &Path) -> Command {
 }
 
 /// Two ports nobody uses now.
-fn free_ports() -> std::io::Result<(u16, u16)> {
+pub(crate) fn free_ports() -> std::io::Result<(u16, u16)> {
     let (one, two) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
     Ok((one.local_addr()?.port(), two.local_addr()?.port()))
 }
@@ -69,7 +69,7 @@ log.cleaner.dedupe.buffer.size=16777216
     )
 }
 
-const LOGGING: &str = "log4j.rootLogger=INFO, out
+pub(crate) const LOGGING: &str = "log4j.rootLogger=INFO, out
 log4j.appender.out=org.apache.log4j.ConsoleAppender
 log4j.appender.out.layout=org.apache.log4j.PatternLayout
 log4j.appender.out.layout.ConversionPattern=[%d] %p %m (%c)%n

@@ -7,15 +7,16 @@
 
 mod broker;
 mod corpus;
-mod failure;
-mod install;
-mod kafka;
+pub(crate) mod failure;
+pub(crate) mod install;
+pub(crate) mod kafka;
 mod options;
-mod places;
-mod process;
+pub(crate) mod places;
+pub(crate) mod process;
 mod suites;
 mod tally;
 
+pub(crate) use broker::build;
 pub(crate) use failure::Failure;
 
 use broker::Broker;

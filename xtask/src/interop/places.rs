@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 
 /// The directories of one run.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     /// The repository.
-    pub(super) root: PathBuf,
+    pub(crate) root: PathBuf,
     /// `interop/`: the suites.
-    pub(super) suites: PathBuf,
+    pub(crate) suites: PathBuf,
     /// `interop/.cache`: clients, compiled suites and the corpus; kept between runs.
-    pub(super) cache: PathBuf,
+    pub(crate) cache: PathBuf,
     /// Logs and the server's data of this run; removed when everything passed.
-    pub(super) run: PathBuf,
+    pub(crate) run: PathBuf,
 }
 
 impl Places {
-    pub(super) fn new() -> Result<Places, Failure> {
+    pub(crate) fn new() -> Result<Places, Failure> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository").to_path_buf();
         let suites = root.join("interop");
         let cache = suites.join(".cache");
@@ -29,7 +29,7 @@ impl Places {
     }
 
     /// Removes what only this run needed.
-    pub(super) fn clean(&self) {
+    pub(crate) fn clean(&self) {
         if let Err(error) = std::fs::remove_dir_all(&self.run) {
             eprintln!("{}: {error}", self.run.display());
         }
@@ -37,7 +37,7 @@ impl Places {
 }
 
 /// The last `lines` lines of a text file, or why they cannot be read.
-pub(super) fn tail(path: &Path, lines: usize) -> String {
+pub(crate) fn tail(path: &Path, lines: usize) -> String {
     match std::fs::read(path) {
         Ok(bytes) => last_lines(&String::from_utf8_lossy(&bytes), lines),
         Err(error) => format!("({}: {error})", path.display()),

@@ -10,13 +10,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How often a running child is looked at.
-pub(super) const POLL: Duration = Duration::from_millis(50);
+pub(crate) const POLL: Duration = Duration::from_millis(50);
 /// How much of a log an error message shows.
 const TAIL_LINES: usize = 60;
 
 /// A started child, killed with its group when dropped.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     line: String,
     log: PathBuf,
@@ -25,7 +25,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts a program; what it prints goes to `log`.
-    pub(super) fn start(command: &mut Command, log: &Path) -> Result<Running, Failure> {
+    pub(crate) fn start(command: &mut Command, log: &Path) -> Result<Running, Failure> {
         let out = File::create(log).map_err(|error| Failure::file(log, error))?;
         let err = out.try_clone().map_err(|error| Failure::file(log, error))?;
         let program = command.get_program().to_string_lossy().into_owned();
@@ -38,15 +38,20 @@ impl Running {
         }
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, when it has.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.child.try_wait().expect("a child of this process can be waited for");
         self.ended |= status.is_some();
         status
     }
 
     /// Waits until it ends by itself; kills it after `limit`.
-    pub(super) fn wait(&mut self, limit: Duration) -> Result<ExitStatus, Failure> {
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<ExitStatus, Failure> {
         let start = Instant::now();
         while start.elapsed() < limit {
             if let Some(status) = self.ended() {
@@ -59,7 +64,7 @@ impl Running {
     }
 
     /// Ends it at once, as `kill -9` does, with everything it started.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if !self.ended {
             self.signal("-KILL");
             let _ = self.child.wait();
@@ -68,7 +73,7 @@ impl Running {
     }
 
     /// Asks it to end.
-    pub(super) fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         self.signal("-TERM");
     }
 
@@ -78,15 +83,15 @@ impl Running {
     }
 
     /// The end of what it printed.
-    pub(super) fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         tail(&self.log, TAIL_LINES)
     }
 
-    pub(super) fn log(&self) -> &Path {
+    pub(crate) fn log(&self) -> &Path {
         &self.log
     }
 
-    pub(super) fn line(&self) -> &str {
+    pub(crate) fn line(&self) -> &str {
         &self.line
     }
 }
@@ -98,7 +103,7 @@ impl Drop for Running {
 }
 
 /// Runs a program to its successful end.
-pub(super) fn run(command: &mut Command, log: &Path, limit: Duration) -> Result<(), Failure> {
+pub(crate) fn run(command: &mut Command, log: &Path, limit: Duration) -> Result<(), Failure> {
     let mut running = Running::start(command, log)?;
     if running.wait(limit)?.success() {
         Ok(())

@@ -1,0 +1,141 @@
+//! When a server that was just started first answers: a Metadata request that says that a broker is there and that the
+//! partitions asked for have a leader. Asked over a plain socket, since a client library would add its own pauses.
+
+use super::failure::Failure;
+use crate::interop;
+use crate::interop::process::Running;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(180);
+/// Between two attempts. A start of 100 ms is to be told from one of 105.
+const POLL: Duration = Duration::from_millis(1);
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Metadata version 1: the request's header and body are without length-prefix tricks of later versions.
+const METADATA: [u8; 4] = [0, 3, 0, 1];
+
+/// Waits from now; gives the time it took.
+pub(super) fn wait(address: &str, wanted: Option<(&str, usize)>, process: &mut Running) -> Result<Duration, Failure> {
+    let start = Instant::now();
+    while start.elapsed() < LIMIT {
+        if let Some(leaders) = ask(address, wanted.map(|(topic, _)| topic))
+            && wanted.is_none_or(|(_, partitions)| leaders == partitions)
+        {
+            return Ok(start.elapsed());
+        }
+        if let Some(status) = process.ended() {
+            return Err(interop::Failure::Died { status: status.to_string(), log: process.output() }.into());
+        }
+        std::thread::sleep(POLL);
+    }
+    Err(interop::Failure::NotReady { seconds: LIMIT.as_secs(), log: process.output() }.into())
+}
+
+/// How many partitions of the topic have a leader; nothing when there is no sensible answer yet.
+fn ask(address: &str, topic: Option<&str>) -> Option<usize> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT)).ok()?;
+    stream.write_all(&request(topic)).ok()?;
+    let mut size = [0; 4];
+    stream.read_exact(&mut size).ok()?;
+    let bytes = usize::try_from(i32::from_be_bytes(size)).ok().filter(|bytes| *bytes <= MAX_ANSWER_BYTES)?;
+    let mut answer = vec![0; bytes];
+    stream.read_exact(&mut answer).ok()?;
+    leaders(&mut Reader(&answer))
+}
+
+/// Without a topic, an empty list: no topics.
+fn request(topic: Option<&str>) -> Vec<u8> {
+    let mut body = METADATA.to_vec();
+    // Correlation id 0, no client id.
+    body.extend_from_slice(&[0, 0, 0, 0, 0xff, 0xff]);
+    body.extend_from_slice(&u32::from(topic.is_some()).to_be_bytes());
+    if let Some(name) = topic {
+        body.extend_from_slice(&(name.len() as u16).to_be_bytes());
+        body.extend_from_slice(name.as_bytes());
+    }
+    let mut frame = (body.len() as u32).to_be_bytes().to_vec();
+    frame.extend_from_slice(&body);
+    frame
+}
+
+fn leaders(reader: &mut Reader<'_>) -> Option<usize> {
+    reader.i32()?;
+    let brokers = reader.i32()?;
+    for _ in 0..brokers {
+        reader.i32()?;
+        reader.string()?;
+        reader.i32()?;
+        reader.string()?;
+    }
+    reader.i32()?;
+    let mut leaders = 0;
+    for _ in 0..reader.i32()? {
+        reader.bytes(2)?;
+        reader.string()?;
+        reader.bytes(1)?;
+        for _ in 0..reader.i32()? {
+            leaders += usize::from(partition_has_leader(reader)?);
+        }
+    }
+    (brokers > 0).then_some(leaders)
+}
+
+fn partition_has_leader(reader: &mut Reader<'_>) -> Option<bool> {
+    let no_error = reader.bytes(2)? == [0, 0];
+    reader.i32()?;
+    let leader = reader.i32()?;
+    for _ in 0..2 {
+        let nodes = usize::try_from(reader.i32()?).ok()?;
+        reader.bytes(nodes.checked_mul(4)?)?;
+    }
+    Some(no_error && leader >= 0)
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    fn i32(&mut self) -> Option<i32> {
+        self.bytes(4)?.try_into().ok().map(i32::from_be_bytes)
+    }
+
+    /// A string that may be null.
+    fn string(&mut self) -> Option<()> {
+        let length = self.bytes(2)?.try_into().ok().map(i16::from_be_bytes)?;
+        self.bytes(usize::try_from(length).unwrap_or(0)).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_with_a_leader_are_counted() {
+        let mut answer = vec![0, 0, 0, 0, 0, 0, 0, 1];
+        // Node 1 at "h":9, no rack; controller 1; one topic without error, named "t", not internal.
+        answer.extend_from_slice(&[0, 0, 0, 1, 0, 1, b'h', 0, 0, 0, 9, 0xff, 0xff, 0, 0, 0, 1]);
+        answer.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1, b't', 0, 0, 0, 0, 2]);
+        for leader in [[0, 0, 0, 1], [0xff; 4]] {
+            answer.extend_from_slice(&[0, 0, 0, 0, 0, 0]);
+            answer.extend_from_slice(&leader);
+            answer.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1]);
+        }
+        assert_eq!(leaders(&mut Reader(&answer)), Some(1));
+        answer.pop();
+        assert_eq!(leaders(&mut Reader(&answer)), None);
+    }
+
+    #[test]
+    fn without_a_broker_there_is_no_answer() {
+        assert_eq!(leaders(&mut Reader(&[0; 16])), None);
+    }
+}

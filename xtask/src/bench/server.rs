@@ -1,0 +1,120 @@
+//! A server under measurement: started on loopback with an empty data directory, killed when dropped.
+
+use super::cases::Settings;
+use super::failure::Failure;
+use super::{kafka, ready};
+use crate::interop;
+use crate::interop::install;
+use crate::interop::kafka::free_ports;
+use crate::interop::places::{Places, tail};
+use crate::interop::process::Running;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const LOG_TAIL_LINES: usize = 40;
+
+/// Whose server is measured.
+#[derive(Debug)]
+pub(super) enum Subject {
+    Duolog { binary: PathBuf },
+    Kafka { jars: PathBuf },
+}
+
+impl Subject {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Subject::Duolog { .. } => "duolog",
+            Subject::Kafka { .. } => "kafka",
+        }
+    }
+}
+
+/// Builds ours unless a binary is named, or installs the peer.
+pub(super) fn subject(places: &Places, kafka: bool, binary: Option<&Path>) -> Result<Subject, Failure> {
+    match (kafka, binary) {
+        (true, _) => Ok(Subject::Kafka { jars: install::jars(places, "tools/pom.xml")? }),
+        (false, Some(binary)) => Ok(Subject::Duolog { binary: binary.to_owned() }),
+        (false, None) => Ok(Subject::Duolog { binary: interop::build(places)? }),
+    }
+}
+
+/// A running server.
+pub(super) struct Server {
+    command: Command,
+    address: String,
+    directory: PathBuf,
+    process: Option<Running>,
+}
+
+impl Server {
+    /// Prepares the server with an empty data directory; `start` starts it.
+    pub(super) fn new(places: &Places, subject: &Subject, settings: Settings, more: &[String]) -> Result<Server, Failure> {
+        let directory = places.run.join(subject.name());
+        remove(&directory)?;
+        std::fs::create_dir_all(&directory).map_err(|error| Failure::file(&directory, error))?;
+        let (port, second_port) = free_ports().map_err(|error| Failure::file(&directory, error))?;
+        let command = match subject {
+            Subject::Duolog { binary } => duolog(binary, port, &directory, settings, more),
+            Subject::Kafka { jars } => kafka::prepare(places, jars, (port, second_port), &directory)?,
+        };
+        Ok(Server { command, address: format!("127.0.0.1:{port}"), directory, process: None })
+    }
+
+    /// Starts it on the data it has; gives how long it took until it answered that these partitions have a leader.
+    pub(super) fn start(&mut self, wanted: Option<(&str, usize)>) -> Result<Duration, Failure> {
+        let log = self.directory.join("server.log");
+        let mut process = Running::start(&mut self.command, &log)?;
+        let took = ready::wait(&self.address, wanted, &mut process)?;
+        self.process = Some(process);
+        Ok(took)
+    }
+
+    /// `kill -9`.
+    pub(super) fn kill(&mut self) {
+        self.process = None;
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) fn pid(&self) -> Result<u32, Failure> {
+        let process = self.process.as_ref().expect("a load is put on a server that runs");
+        Ok(process.id())
+    }
+
+    /// Fails when the server ended without being asked.
+    pub(super) fn check(&mut self) -> Result<(), Failure> {
+        match self.process.as_mut().and_then(Running::ended) {
+            Some(status) => {
+                let log = tail(&self.directory.join("server.log"), LOG_TAIL_LINES);
+                Err(interop::Failure::Died { status: status.to_string(), log }.into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Kills it and removes its data.
+    pub(super) fn discard(mut self) -> Result<(), Failure> {
+        self.kill();
+        remove(&self.directory)
+    }
+}
+
+fn duolog(binary: &Path, port: u16, directory: &Path, settings: Settings, more: &[String]) -> Command {
+    let mut command = Command::new(binary);
+    command.arg("serve").arg("--data-dir").arg(directory.join("data"));
+    command.args(["--listen", &format!("kafka://127.0.0.1:{port}"), "--http", "127.0.0.1:0"]);
+    for setting in settings.iter().copied().chain(more.iter().map(String::as_str)) {
+        command.args(["--set", setting]);
+    }
+    command
+}
+
+fn remove(directory: &Path) -> Result<(), Failure> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::file(directory, error)),
+        _ => Ok(()),
+    }
+}

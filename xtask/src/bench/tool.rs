@@ -1,0 +1,42 @@
+//! The load generator: built from its own workspace, called with a load, its report read.
+
+use super::failure::Failure;
+use super::figures::Figures;
+use super::server::Server;
+use crate::interop::places::Places;
+use crate::interop::process::{Running, run};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const BUILD_LIMIT: Duration = Duration::from_secs(3600);
+/// Longer than any load with a peer that cannot keep up.
+const LOAD_LIMIT: Duration = Duration::from_secs(900);
+
+/// Builds it; gives the program.
+pub(super) fn build(places: &Places) -> Result<PathBuf, Failure> {
+    println!("building the load generator");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| places.root.join("target"), PathBuf::from);
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--locked", "--manifest-path"]).arg(places.root.join("crates/bench/Cargo.toml"));
+    cargo.arg("--target-dir").arg(&target).current_dir(&places.root);
+    run(&mut cargo, &places.run.join("build-tool.log"), BUILD_LIMIT)?;
+    Ok(places.root.join(target).join("release/duolog-bench"))
+}
+
+/// Puts a load, written as on its command line, on a server.
+pub(super) fn load(places: &Places, tool: &Path, server: &mut Server, load: &str) -> Result<Figures, Failure> {
+    let log = places.run.join("load.log");
+    let mut command = Command::new(tool);
+    command.args(["--json", "--bootstrap", server.address(), "--pid", &server.pid()?.to_string()]);
+    command.args(load.split_whitespace());
+    let mut running = Running::start(&mut command, &log)?;
+    let status = running.wait(LOAD_LIMIT)?;
+    server.check()?;
+    let output = std::fs::read_to_string(&log).map_err(|error| Failure::file(&log, error))?;
+    if !status.success() {
+        return Err(crate::interop::Failure::Failed { line: running.line().to_owned(), output: running.output() }.into());
+    }
+    // What librdkafka has to say comes before the report.
+    Figures::parse(output.lines().last().unwrap_or_default())
+}
