@@ -2,6 +2,7 @@
 
 mod commands;
 mod crash;
+mod directories;
 mod groups;
 mod journal;
 mod log_tools;
