@@ -1,4 +1,5 @@
-//! Housekeeping: seals full files, writes checkpoints, fills ahead of the writer, frees or recycles dead files, watches the free space.
+//! Housekeeping: seals full files, writes checkpoints, repairs indexes, fills ahead of the writer, frees or recycles dead files,
+//! watches the free space.
 //!
 //! One at a time (the `house` lock), in small portions, never on the way of an append.
 
@@ -22,13 +23,15 @@ pub(crate) struct House {
     condemned: Option<(u64, u64)>,
     /// The checkpoint of the active file.
     pub chain: Chain,
+    /// Files whose damaged index could not be rebuilt.
+    pub beyond_repair: Vec<u64>,
     /// Dead files that somebody may still see.
     pub waiting: Vec<Condemned>,
 }
 
 impl House {
     pub fn new(chain: Chain, waiting: Vec<Condemned>) -> House {
-        House { condemned: None, chain, waiting }
+        House { condemned: None, chain, beyond_repair: Vec::new(), waiting }
     }
 }
 
@@ -50,7 +53,7 @@ impl Log {
         Ok(())
     }
 
-    /// The part of the housekeeping that the writer asks for: sealing, checkpoints and zero-filling.
+    /// The part of the housekeeping that the writer asks for: sealing, checkpoints, repair and zero-filling.
     pub(crate) fn prepare_step(&self) -> Result<(), LogFailure> {
         let mut house = self.house.lock();
         if self.is_closed()? {
@@ -58,6 +61,7 @@ impl Log {
         }
         while self.seal_oldest(&mut house)? {}
         self.checkpoint_step(&mut house)?;
+        self.repair_step(&mut house)?;
         let spendable = self.check_space()?;
         self.zero_step(spendable)
     }

@@ -37,6 +37,7 @@ mod queries;
 mod read;
 mod recover;
 mod recycle;
+mod repair;
 mod retention;
 mod scan;
 mod sealed;

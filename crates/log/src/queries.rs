@@ -6,6 +6,7 @@ use crate::read::readable;
 use crate::sealed::{Sealed, SealedFiles, runs_from};
 use crate::{BatchLocation, EpochEnd, ProducerSnapshot, ReadError};
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, TimestampMs};
+use std::io;
 use std::sync::Arc;
 
 /// Unsealed entries looked at in one go under the lock.
@@ -62,13 +63,8 @@ impl<'a> Walk<'a> {
 }
 
 /// The entries of a run from `offset` on.
-pub(crate) fn run_entries(
-    file: &Sealed,
-    record: &DirectoryRecord,
-    offset: i64,
-) -> Result<impl Iterator<Item = QueueEntry>, ReadError> {
-    let index = file.intact_index().map_err(|error| ReadError::Io(Arc::new(error)))?;
-    Ok(index.run(record).starting_at(offset))
+pub(crate) fn run_entries(file: &Sealed, record: &DirectoryRecord, offset: i64) -> io::Result<impl Iterator<Item = QueueEntry>> {
+    Ok(file.intact_index()?.run(record).starting_at(offset))
 }
 
 impl Log {
@@ -91,7 +87,8 @@ impl Log {
                         if record.max_timestamp < timestamp.0 && record.end_offset <= upto.0 {
                             continue;
                         }
-                        found = run_entries(file, record, start)?.find(wanted);
+                        let mut entries = run_entries(file, record, start).map_err(|error| self.read_failed(error))?;
+                        found = entries.find(wanted);
                         if found.is_some() {
                             break;
                         }
@@ -129,7 +126,7 @@ impl Log {
                 Stretch::Sealed(runs) => {
                     for (file, record) in runs.iter().filter(|(_, record)| record.base_offset < upto.0) {
                         if record.max_timestamp > largest {
-                            for entry in run_entries(file, record, start)? {
+                            for entry in run_entries(file, record, start).map_err(|error| self.read_failed(error))? {
                                 largest = consider(entry);
                             }
                         }

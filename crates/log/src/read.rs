@@ -54,11 +54,21 @@ impl Log {
                 }
                 sealed
             };
-            if planner.take_sealed(&sealed, partition).map_err(|error| ReadError::Io(Arc::new(error)))?.is_break() {
+            if planner.take_sealed(&sealed, partition).map_err(|error| self.read_failed(error))?.is_break() {
                 return Ok(planner.plan);
             }
             searched = Some(sealed);
         }
+    }
+}
+
+impl Log {
+    /// The reader is told; a damaged index is rebuilt for the next one.
+    pub(crate) fn read_failed(&self, error: io::Error) -> ReadError {
+        if error.kind() == io::ErrorKind::InvalidData {
+            self.want_repair();
+        }
+        ReadError::Io(Arc::new(error))
     }
 }
 

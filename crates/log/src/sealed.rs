@@ -70,6 +70,11 @@ impl Sealed {
         Err(io::Error::new(io::ErrorKind::InvalidData, "the entries of a queue index are damaged"))
     }
 
+    /// Whether somebody has found the entries damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.intact.get() == Some(&false)
+    }
+
     /// Where in the file the batch of an entry lies; `None` if the entry points outside.
     pub fn batch_at(&self, entry: &QueueEntry) -> Option<u64> {
         let inside = entry.position >= self.base && entry.end_position() <= self.end;

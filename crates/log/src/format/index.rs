@@ -33,6 +33,7 @@
 //! state section: see `state.rs`
 //! ```
 
+use super::frame::FrameHeader;
 use super::{FORMAT_VERSION, checksum, field, put};
 
 pub const INDEX_HEADER_BYTES: usize = 64;
@@ -68,6 +69,18 @@ pub struct QueueEntry {
 }
 
 impl QueueEntry {
+    /// The entry of a batch, which has a time that its frame does not say.
+    pub fn of_frame(frame: &FrameHeader, max_timestamp: i64) -> QueueEntry {
+        QueueEntry {
+            base_offset: frame.offset,
+            position: frame.position,
+            max_timestamp,
+            tag_filter: frame.tag_filter,
+            batch_bytes: frame.payload_bytes,
+            last_offset_delta: frame.last_offset_delta as u32,
+        }
+    }
+
     pub fn last_offset(&self) -> i64 {
         self.base_offset.saturating_add(self.last_offset_delta.into())
     }

@@ -31,7 +31,8 @@ impl Recovery<'_> {
     fn replay_batch(&mut self, number: PartitionNumber, frame: &FrameHeader, payload: &[u8]) -> Result<(), OpenError> {
         let sound = BatchHeader::parse(payload)
             .ok()
-            .filter(|header| header.total_bytes() == payload.len() && header.base_offset.0 == frame.offset);
+            .filter(|header| header.total_bytes() == payload.len() && header.base_offset.0 == frame.offset)
+            .filter(|header| header.last_offset_delta == frame.last_offset_delta);
         let Some(header) = sound else {
             // Its checksums are right: this was written so.
             let path = log_path(self.dir, self.bases.iter().rev().copied().find(|base| *base <= frame.position).unwrap_or(0));
@@ -41,14 +42,7 @@ impl Recovery<'_> {
                 problem: "a frame does not hold a record batch",
             });
         };
-        let entry = QueueEntry {
-            base_offset: frame.offset,
-            position: frame.position,
-            max_timestamp: header.max_timestamp.0,
-            tag_filter: frame.tag_filter,
-            batch_bytes: frame.payload_bytes,
-            last_offset_delta: header.last_offset_delta as u32,
-        };
+        let entry = QueueEntry::of_frame(frame, header.max_timestamp.0);
         let trusted = self.trusted;
         let partition = self.partitions.entry(number).or_insert_with(|| match trusted {
             true => Partition::default(),

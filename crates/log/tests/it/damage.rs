@@ -118,6 +118,56 @@ fn a_quarantine_outlives_the_sealing_of_the_damaged_file_and_any_number_of_crash
     }
 }
 
+/// Sealed files of a log, and the place of the entries in the index of the first.
+fn with_a_damaged_index(disk: &SimDisk) -> (Arc<Log>, Vec<(i64, bytes::Bytes)>, PathBuf) {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let no_cache = || LogOptions { tail_cache_bytes: 0, ..options() };
+    let (log, _) = open(&shared, Path::new("/data/shared"), no_cache()).unwrap();
+    (0..3).for_each(|number| log.open_partition(PartitionNumber(number)));
+    for seed in 0..90 {
+        append(&log, seed % 3, batch(seed.into(), 1, 200)).unwrap();
+        settle(&log);
+    }
+    log.house_step(NOW).unwrap();
+    let expected = read_all(&log, 1);
+    log.close().unwrap();
+    let index = PathBuf::from(format!("/data/shared/{:020}.queues", 0));
+    disk.flip(&index, 64 + 3 * 48 + 40 + 9, 3).unwrap();
+    disk.reboot(1);
+    let (log, _) = open(&shared, Path::new("/data/shared"), no_cache()).unwrap();
+    (log, expected, index)
+}
+
+#[test]
+fn entries_found_damaged_are_rebuilt_from_the_log_file_while_the_log_runs() {
+    let disk = SimDisk::new(1);
+    let (log, expected, index) = with_a_damaged_index(&disk);
+    assert!(matches!(plan(&log, 1, 0, 100), Err(ReadError::Io(_))));
+    log.house_step(NOW).unwrap();
+    assert_eq!(read_all(&log, 1), expected);
+    let rebuilt = disk.read_file(&index).unwrap();
+    log.close().unwrap();
+    drop(log);
+    let (log, _) = reopen(&disk);
+    assert_eq!(read_all(&log, 1), expected);
+    assert_eq!(disk.read_file(&index).unwrap(), rebuilt);
+}
+
+#[test]
+fn entries_are_not_rebuilt_without_a_batch_that_the_log_file_has_lost() {
+    let disk = SimDisk::new(1);
+    let (log, _, index) = with_a_damaged_index(&disk);
+    let damaged = disk.read_file(&index).unwrap();
+    disk.flip(&log_file(0), 64 + 64 + 70, 3).unwrap();
+    assert!(plan(&log, 1, 0, 100).is_err());
+    for _ in 0..2 {
+        log.house_step(NOW).unwrap();
+        assert!(plan(&log, 1, 0, 100).is_err(), "a batch would be missing");
+    }
+    assert_eq!(disk.read_file(&index).unwrap(), damaged);
+    assert!(plan(&log, 1, 25, 100).is_ok(), "other files are read");
+}
+
 #[test]
 fn a_newer_format_is_refused() {
     let disk = SimDisk::new(1);
