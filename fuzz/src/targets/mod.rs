@@ -1,0 +1,52 @@
+//! The table of targets. A new one is a line here and a function that takes any bytes.
+
+mod batch;
+mod compression;
+mod config;
+mod groups;
+mod log_directory;
+mod log_files;
+mod messages;
+mod metadata;
+mod server;
+mod server_seeds;
+
+/// Something that decodes.
+pub struct Target {
+    pub name: &'static str,
+    /// The directory below `corpus/` that it begins from.
+    pub corpus: &'static str,
+    /// Panics if a promise is broken.
+    pub run: fn(&[u8]),
+    /// Valid inputs, written by our own encoders.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Mutations in an ordinary test run: a second or two.
+    pub rounds: u64,
+    /// Longest input, in bytes.
+    pub max_bytes: usize,
+}
+
+const fn target(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>, rounds: u64, max_bytes: usize) -> Target {
+    Target { name, corpus: name, run, seeds, rounds, max_bytes }
+}
+
+pub const TARGETS: &[Target] = &[
+    target("kafka_request", messages::request, messages::request_seeds, 400_000, 64 << 10),
+    target("kafka_response", messages::response, messages::response_seeds, 300_000, 64 << 10),
+    target("kafka_record", messages::record, messages::record_seeds, 200_000, 16 << 10),
+    Target { corpus: "kafka_request", ..target("kafka_server", server::run, server_seeds::seeds, 3_000, 16 << 10) },
+    target("record_batch", batch::run, batch::seeds, 40_000, 64 << 10),
+    target("compression", compression::run, compression::seeds, 2_000, 16 << 10),
+    target("group_records", groups::run, groups::seeds, 30_000, 16 << 10),
+    target("log_frame", log_files::frame, log_files::frame_seeds, 100_000, 1 << 10),
+    target("log_index", log_files::index, log_files::index_seeds, 60_000, 16 << 10),
+    target("log_state", log_files::state, log_files::state_seeds, 100_000, 16 << 10),
+    target("log_directory", log_directory::run, log_directory::seeds, 1_500, 64 << 10),
+    target("metadata_snapshot", metadata::snapshot, metadata::snapshot_seeds, 30_000, 16 << 10),
+    target("metadata_journal", metadata::journal, metadata::journal_seeds, 10_000, 16 << 10),
+    target("config", config::run, config::seeds, 300, 8 << 10),
+];
+
+pub fn find(name: &str) -> Option<&'static Target> {
+    TARGETS.iter().find(|target| target.name == name)
+}
