@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::Services;
 use crate::budget::Room;
-use crate::session::FetchSessions;
+use crate::sessions::FetchSessions;
 
 /// Room for an ordinary response, in bytes.
 const RESPONSE_BYTES: usize = 256;

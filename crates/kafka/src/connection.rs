@@ -13,7 +13,7 @@ use crate::frames::{FrameError, FrameReader, Next};
 use crate::limits::ConnectionLimits;
 use crate::output::Output;
 use crate::pending::PendingReplies;
-use crate::session::FetchSessions;
+use crate::sessions::FetchSessions;
 use bytes::BytesMut;
 use duolog_wire::kafka::{DecodeError, frame};
 use std::future::poll_fn;

@@ -17,6 +17,7 @@ mod output;
 mod pending;
 mod server;
 mod session;
+mod sessions;
 
 pub use limits::ConnectionLimits;
 pub use listener::Listener;

@@ -6,7 +6,7 @@ use crate::call::Peer;
 use crate::connection::{Connection, ConnectionError, Shared, told_to_stop};
 use crate::limits::ConnectionLimits;
 use crate::listener::Listener;
-use crate::session::FetchSessions;
+use crate::sessions::FetchSessions;
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::SocketAddr;

@@ -1,7 +1,8 @@
 //! Fetch (1): reads record batches, waiting for them if asked to.
 //!
 //! *Behavior*: answers at once if there are `min_bytes`, if a partition has an error, or if the client does not wait;
-//! else when enough has arrived or `max_wait` is over. Partitions take turns in who is read first. The first batch found
+//! else when enough has arrived or `max_wait` is over. A session's fetch reads the partitions that may have changed, and
+//! no other. Partitions take turns in who is read first. The first batch found
 //! is given whole even if it is larger than the limits (KIP-74). Batches are not decoded: the reply is a list of
 //! places in memory and in files. Sessions are those of KIP-227. A request of a follower is refused.
 //!
@@ -11,7 +12,8 @@
 use super::Api;
 use crate::call::{Call, CallError, Handled, Message, Reply, ResponseStart};
 use crate::error;
-use crate::session::{Entry, Session, SessionGuard};
+use crate::session::{Entry, Look, Session};
+use crate::sessions::SessionGuard;
 use duolog_base::{LeaderEpoch, NodeId, PartitionIndex};
 use duolog_core::broker::{Broker, FetchError, PartitionEnds};
 use duolog_core::metadata::{PartitionImage, TopicImage};
@@ -61,7 +63,7 @@ async fn fetch(call: Call) -> Result<Reply, CallError> {
     };
     // A session may be long: the frame is not needed while it waits.
     drop(call);
-    let found = wait_and_read(&broker, &mut guard, &limits).await;
+    let found = wait_and_read(&broker, guard.session_mut(), &limits).await;
     respond(start, &broker, &mut guard, found, committed)
 }
 
@@ -85,7 +87,7 @@ fn refuse(start: ResponseStart, code: ErrorCode) -> Result<Reply, CallError> {
 /// What was read for one partition.
 struct Found {
     /// Index of the session's entry.
-    entry: usize,
+    entry: u32,
     outcome: Outcome,
 }
 
@@ -102,71 +104,101 @@ struct Round {
     urgent: bool,
 }
 
-async fn wait_and_read(broker: &Broker, guard: &mut SessionGuard, limits: &Limits) -> Vec<Found> {
-    let mut round = read_all(broker, guard.session_mut(), limits);
+impl Round {
+    fn enough(&self, limits: &Limits) -> bool {
+        self.urgent || self.bytes >= limits.min_bytes
+    }
+}
+
+async fn wait_and_read(broker: &Broker, session: &mut Session, limits: &Limits) -> Vec<Found> {
+    if session.incremental() {
+        begin_watch(broker, session);
+    }
+    let mut round = read_round(broker, session, limits);
     let Some(deadline) = limits.deadline else { return round.found };
-    if round.urgent || round.bytes >= limits.min_bytes {
+    if round.enough(limits) {
         return round.found;
     }
-    let watch = broker.watch(watched(guard.session()));
+    begin_watch(broker, session);
     let mut stopping = broker.stopping();
     let mut images = broker.metadata().changes();
     let mut over = false;
     loop {
         // Reads after the registration, so that nothing that arrives is missed; and once more when time is over.
-        round = read_all(broker, guard.session_mut(), limits);
-        if over || round.urgent || round.bytes >= limits.min_bytes {
-            return round.found;
+        round = read_round(broker, session, limits);
+        if over || round.enough(limits) {
+            break;
         }
         tokio::select! {
             biased;
-            () = watch.changed() => {}
+            () = watch_changed(session) => {}
             _ = images.changed() => {}
             _ = stopping.wait_for(|stopping| *stopping) => over = true,
             () = tokio::time::sleep_until(deadline) => over = true,
         }
     }
+    if !session.incremental() {
+        // The answer names every partition.
+        session.queue_all();
+        round = read_round(broker, session, limits);
+    }
+    round.found
 }
 
-/// The partitions whose growth can end the wait.
-fn watched(session: &Session) -> impl Iterator<Item = (duolog_base::PartitionNumber, duolog_core::config::FlushMode)> {
-    session.entries.iter().filter_map(|entry| {
-        let topic = session.topics.get(entry.topic as usize)?.image.as_ref()?;
-        Some((topic.partition(PartitionIndex(entry.partition))?.number, topic.config.flush))
-    })
+fn begin_watch(broker: &Broker, session: &mut Session) {
+    if session.watch().is_none() {
+        session.watch_with(broker.watch([]));
+    }
 }
 
-/// Reads every partition of the session once, beginning with the one whose turn it is.
-fn read_all(broker: &Broker, session: &mut Session, limits: &Limits) -> Round {
+async fn watch_changed(session: &Session) {
+    match session.watch() {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads the partitions of the session's queue once.
+fn read_round(broker: &Broker, session: &mut Session, limits: &Limits) -> Round {
     session.resolve(&broker.image());
-    let mut round = Round { found: Vec::with_capacity(session.entries.len()), bytes: 0, urgent: false };
-    let count = session.entries.len();
-    let mut turn = session.turn;
-    for step in 0..count {
-        let at = (session.turn + step) % count;
-        let outcome =
-            read_one(broker, session, &session.entries[at], limits.max_bytes.saturating_sub(round.bytes), round.bytes == 0);
+    let mut queue = session.begin_round();
+    let mut round = Round { found: Vec::with_capacity(queue.len()), bytes: 0, urgent: false };
+    let mut looks = Vec::with_capacity(queue.len());
+    while let Some(at) = queue.pop_front() {
+        let entry = session.entry(at);
+        let room = limits.max_bytes.saturating_sub(round.bytes);
+        let outcome = read_one(broker, session, entry, room, round.bytes == 0);
+        looks.push((at, look(entry, &outcome)));
         match &outcome {
-            Outcome::Read { plan, .. } => {
-                if plan.bytes > 0 {
-                    // The partition after the last one that gave something is the first next time.
-                    turn = at + 1;
-                }
-                round.bytes += plan.bytes;
-            }
+            Outcome::Read { plan, .. } => round.bytes += plan.bytes,
             Outcome::Diverging { .. } | Outcome::Failed { .. } => round.urgent = true,
         }
         round.found.push(Found { entry: at, outcome });
+        if session.incremental() && round.bytes > 0 && round.bytes >= limits.max_bytes {
+            // The others have their turn in the next poll.
+            break;
+        }
     }
-    session.turn = turn;
+    session.settle(&looks, queue);
     round
+}
+
+fn look(entry: &Entry, outcome: &Outcome) -> Look {
+    match outcome {
+        Outcome::Read { plan, .. } if plan.bytes > 0 => Look::Served,
+        Outcome::Read { ends, .. } if entry.from >= ends.high_watermark && entry.told == Some(told(ends)) => Look::Idle,
+        Outcome::Read { .. } | Outcome::Diverging { .. } | Outcome::Failed { .. } => Look::Unserved,
+    }
+}
+
+/// What a client is told of the ends.
+fn told(ends: &PartitionEnds) -> (i64, i64) {
+    (ends.high_watermark.0, ends.log_start.0)
 }
 
 fn read_one(broker: &Broker, session: &Session, entry: &Entry, room: usize, at_least_one: bool) -> Outcome {
     let failed = |code| Outcome::Failed { code, leader: None };
-    let Some(topic) = session.topics.get(entry.topic as usize).and_then(|topic| topic.image.as_deref()) else {
-        return failed(session.unknown_topic());
-    };
+    let Some(topic) = session.topic(entry).image.as_deref() else { return failed(session.unknown_topic()) };
     let index = PartitionIndex(entry.partition);
     let Some(partition) = topic.partition(index) else { return failed(ErrorCode::UnknownTopicOrPartition) };
     if let Err(code) = check_epoch(partition, entry.leader_epoch) {
@@ -223,13 +255,13 @@ fn respond(
 ) -> Result<Reply, CallError> {
     let session = guard.session_mut();
     found.retain(|found| must_tell(session, found));
-    found.sort_by_key(|found| session.entries[found.entry].topic);
+    found.sort_by_key(|found| session.entry(found.entry).topic);
     let mut external: Vec<Vec<ReadPart>> = Vec::new();
     let mut bytes_out = 0;
     let mut responses: Vec<FetchableTopicResponse<'_>> = Vec::new();
     let mut last_topic = None;
     for Found { entry, outcome } in found {
-        let entry = &session.entries[entry];
+        let entry = session.entry(entry);
         let data = partition_data(entry, &outcome, committed, start.version);
         if let Outcome::Read { plan, .. } = outcome
             && plan.bytes > 0
@@ -239,7 +271,7 @@ fn respond(
         }
         if last_topic != Some(entry.topic) {
             last_topic = Some(entry.topic);
-            let topic = &session.topics[entry.topic as usize];
+            let topic = session.topic(entry);
             responses.push(FetchableTopicResponse { topic: &topic.name, topic_id: topic.id, partitions: Vec::new() });
         }
         responses.last_mut().expect("pushed above").partitions.push(data);
@@ -252,11 +284,11 @@ fn respond(
 
 /// Whether an incremental response names the partition; notes what the client is told.
 fn must_tell(session: &mut Session, found: &Found) -> bool {
-    let incremental = session.incremental;
-    let entry = &mut session.entries[found.entry];
+    let incremental = session.incremental();
+    let entry = session.entry_mut(found.entry);
     match &found.outcome {
         Outcome::Read { plan, ends } => {
-            let now = Some((ends.high_watermark.0, ends.log_start.0));
+            let now = Some(told(ends));
             let changed = entry.told != now;
             entry.told = now;
             !incremental || plan.bytes > 0 || changed

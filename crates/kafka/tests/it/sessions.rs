@@ -1,6 +1,7 @@
 //! Incremental fetch sessions and the bounds of a fetch.
 
 use crate::client::{Client, FETCH, Server, batch, fetch_request, values};
+use duolog_core::metadata::TopicReference;
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::fetch_request::FetchRequest;
 use duolog_wire::kafka::messages::fetch_response::FetchResponse;
@@ -116,5 +117,77 @@ async fn epochs_that_do_not_fit_are_told_apart() {
     request.topics[0].partitions[0].current_leader_epoch = -1;
     request.topics[0].partitions[0].fetch_offset = 5;
     assert_eq!(fetch(&mut client, request).await.partitions[0].1, ErrorCode::OffsetOutOfRange as i16);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_happens_between_and_during_the_polls_of_a_session_is_told() {
+    let server = Server::start().await;
+    let topic = server.topic("t", &[("flush", "async")]).await;
+    server.topic("other", &[]).await;
+    let (mut client, mut producer) = (server.client().await, server.client().await);
+    let start = FetchRequest { session_epoch: 0, ..fetch_request("t", &[(0, 0), (1, 0), (2, 0), (3, 0)]) };
+    let id = fetch(&mut client, start).await.session;
+    let mut epoch = 0;
+    let mut next = |partitions: &'static [(i32, i64)]| {
+        epoch += 1;
+        let mut request = FetchRequest { session_id: id, session_epoch: epoch, ..fetch_request("t", partitions) };
+        request.topics.retain(|topic| !topic.partitions.is_empty());
+        request.max_wait_ms = 600_000;
+        request
+    };
+    producer.produce("t", 2, -1, &batch(&["between"])).await;
+    assert_eq!(fetch(&mut client, next(&[])).await.partitions, [(2, 0, vec!["between".to_owned()])]);
+    // The client did not say that it has it.
+    assert_eq!(fetch(&mut client, next(&[])).await.partitions, [(2, 0, vec!["between".to_owned()])]);
+    for (number, value) in ["first", "second", "third"].into_iter().enumerate() {
+        let request = next([&[(2, 1)], &[(1, 1)], &[(1, 2)]][number]);
+        let (polled, _) = tokio::join!(fetch(&mut client, request), async {
+            producer.produce("other", 0, -1, &batch(&["x"])).await;
+            producer.produce("t", 1, -1, &batch(&[value])).await;
+        });
+        assert_eq!(polled.partitions, [(1, 0, vec![value.to_owned()])]);
+    }
+    let (polled, _) = tokio::join!(
+        fetch(&mut client, next(&[(1, 3)])),
+        server.broker.metadata().delete_topics(vec![TopicReference::Name("t".to_owned())])
+    );
+    let codes: Vec<_> = polled.partitions.iter().map(|(index, code, _)| (*index, *code)).collect();
+    assert_eq!(codes, [0, 1, 2, 3].map(|index| (index, ErrorCode::UnknownTopicOrPartition as i16)));
+    let again = server.topic("t", &[]).await;
+    assert_ne!(again.id, topic.id);
+    producer.produce("t", 3, -1, &batch(&["new"])).await;
+    let found = fetch(&mut client, next(&[(1, 0), (2, 0)])).await.partitions;
+    assert!(found.contains(&(3, 0, vec!["new".to_owned()])), "{found:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_busy_partition_does_not_starve_the_others_of_a_session() {
+    let server = Server::start().await;
+    server.topic("t", &[]).await;
+    let mut client = server.client().await;
+    for partition in 0..4 {
+        client.produce("t", partition, -1, &batch(&[&"x".repeat(400)])).await;
+        client.produce("t", partition, -1, &batch(&[&"x".repeat(400)])).await;
+    }
+    // Room for one batch and a half; the client takes what it is given.
+    let start = FetchRequest { session_epoch: 0, max_bytes: 700, ..fetch_request("t", &[(0, 0), (1, 0), (2, 0), (3, 0)]) };
+    let mut answer = fetch(&mut client, start).await;
+    let id = answer.session;
+    let mut given = Vec::new();
+    let mut at = [0; 4];
+    for epoch in 1..8 {
+        let mut taken = Vec::new();
+        for (partition, _, values) in answer.partitions.iter().filter(|(_, _, values)| !values.is_empty()) {
+            given.push(*partition);
+            at[*partition as usize] += values.len() as i64;
+            taken.push((*partition, at[*partition as usize]));
+        }
+        client.produce("t", 0, -1, &batch(&[&"x".repeat(400)])).await;
+        let request = FetchRequest { session_id: id, session_epoch: epoch, max_bytes: 700, ..fetch_request("t", &taken) };
+        answer = fetch(&mut client, request).await;
+    }
+    assert_eq!(given, [0, 1, 2, 3, 0, 1, 2]);
     server.stop().await;
 }
