@@ -1,9 +1,12 @@
-//! What several administrative requests share: addresses, permissions, kinds of resources.
+//! What several administrative requests share: addresses, permissions, partitions, kinds of resources and their altering.
 
 use crate::call::{Call, Peer};
+use crate::error;
 use duolog_base::NodeId;
 use duolog_core::config::Source;
-use duolog_core::metadata::{ConfigResource, MetadataImage};
+use duolog_core::metadata::{ConfigChange, ConfigResource, ConfigUpdate, MetadataImage, PartitionImage, check_topic_name};
+use duolog_wire::kafka::ErrorCode;
+use duolog_wire::kafka::messages::metadata_response::MetadataResponsePartition;
 
 /// Kafka's word for "not asked for" where a set of operations is expected.
 pub(super) const NOT_ASKED: i32 = i32::MIN;
@@ -60,7 +63,7 @@ pub(super) fn source_number(source: Source) -> i8 {
 }
 
 /// The resource whose configuration is to be altered, or why there is none.
-pub(super) fn config_resource(kind: i8, name: &str) -> Result<ConfigResource, String> {
+fn config_resource(kind: i8, name: &str) -> Result<ConfigResource, String> {
     match kind {
         TOPIC => Ok(ConfigResource::Topic(name.to_owned())),
         BROKER if name.is_empty() => Ok(ConfigResource::Cluster),
@@ -72,5 +75,66 @@ pub(super) fn config_resource(kind: i8, name: &str) -> Result<ConfigResource, St
         BROKER_LOGGER => Err("log levels cannot be changed at run time".to_owned()),
         CLIENT_METRICS => Err("client metrics are not collected, so there are no subscriptions to configure".to_owned()),
         kind => Err(format!("resource type {kind} has no configuration")),
+    }
+}
+
+/// A change of one resource's configuration as it was asked for.
+pub(super) struct Alteration<'a> {
+    pub(super) kind: i8,
+    pub(super) name: &'a str,
+    /// What is to be done, or why that cannot be understood.
+    pub(super) update: Result<ConfigUpdate, String>,
+}
+
+/// What became of it.
+pub(super) struct Altered<'a> {
+    pub(super) kind: i8,
+    pub(super) name: &'a str,
+    pub(super) code: ErrorCode,
+    pub(super) text: Option<String>,
+}
+
+/// Makes the changes that can be understood; an outcome for each, in order.
+pub(super) async fn alter<'a>(call: &Call, alterations: Vec<Alteration<'a>>, validate_only: bool) -> Vec<Altered<'a>> {
+    let mut wanted = Vec::with_capacity(alterations.len());
+    let mut outcomes = Vec::with_capacity(alterations.len());
+    for Alteration { kind, name, update } in alterations {
+        match config_resource(kind, name).and_then(|resource| Ok(ConfigChange { resource, update: update? })) {
+            Ok(change) => {
+                wanted.push((outcomes.len(), change));
+                outcomes.push(Altered { kind, name, code: ErrorCode::None, text: None });
+            }
+            Err(text) => outcomes.push(Altered { kind, name, code: ErrorCode::InvalidRequest, text: Some(text) }),
+        }
+    }
+    let (places, changes): (Vec<usize>, Vec<ConfigChange>) = wanted.into_iter().unzip();
+    let results = call.services.broker.metadata().alter_configs(changes, validate_only).await;
+    for (place, result) in places.into_iter().zip(results) {
+        if let Err(refusal) = result {
+            outcomes[place].code = error::alter_config(&refusal);
+            outcomes[place].text = Some(refusal.to_string());
+        }
+    }
+    outcomes
+}
+
+/// A partition as Metadata shows it.
+pub(super) fn partition_row((index, partition): (usize, &PartitionImage)) -> MetadataResponsePartition {
+    MetadataResponsePartition {
+        error_code: ErrorCode::None as i16,
+        partition_index: index as i32,
+        leader_id: partition.leader.0,
+        leader_epoch: partition.leader_epoch.0,
+        replica_nodes: partition.replicas.iter().map(|node| node.0).collect(),
+        isr_nodes: partition.in_sync.iter().map(|node| node.0).collect(),
+        offline_replicas: Vec::new(),
+    }
+}
+
+/// What a topic is answered with that does not exist.
+pub(super) fn absent_topic(name: &str) -> ErrorCode {
+    match check_topic_name(name) {
+        Ok(()) => ErrorCode::UnknownTopicOrPartition,
+        Err(_) => ErrorCode::InvalidTopicException,
     }
 }

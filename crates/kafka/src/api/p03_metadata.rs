@@ -9,16 +9,14 @@
 //! 10 on and can be asked for from 12 on. Version 13 adds an error for the whole request, which never occurs.
 
 use super::Api;
-use super::admin::{ALL_CLUSTER_OPERATIONS, ALL_TOPIC_OPERATIONS, NOT_ASKED, nodes};
+use super::admin::{ALL_CLUSTER_OPERATIONS, ALL_TOPIC_OPERATIONS, NOT_ASKED, absent_topic, nodes, partition_row};
 use crate::call::{Call, CallError, Handled, Reply};
 use crate::error;
 use duolog_base::TopicId;
-use duolog_core::metadata::{MetadataImage, NameProblem, PartitionImage, TopicImage, check_topic_name, is_internal_topic};
+use duolog_core::metadata::{MetadataImage, TopicImage, check_topic_name, is_internal_topic};
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::metadata_request::MetadataRequest;
-use duolog_wire::kafka::messages::metadata_response::{
-    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
-};
+use duolog_wire::kafka::messages::metadata_response::{MetadataResponse, MetadataResponseBroker, MetadataResponseTopic};
 use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -120,16 +118,9 @@ async fn by_name<'a>(call: &Call, image: &MetadataImage, names: Vec<&'a str>, cr
     let answer = |name| match (image.topic(name).cloned(), created.remove(name)) {
         (Some(topic), _) | (None, Some(Ok(topic))) => Answer::Found(topic),
         (None, Some(Err(failure))) => missing(name, error::create_topic(&failure)),
-        (None, None) => missing(name, absent(check_topic_name(name))),
+        (None, None) => missing(name, absent_topic(name)),
     };
     names.into_iter().map(answer).collect()
-}
-
-fn absent(name: Result<(), NameProblem>) -> ErrorCode {
-    match name {
-        Ok(()) => ErrorCode::UnknownTopicOrPartition,
-        Err(_) => ErrorCode::InvalidTopicException,
-    }
 }
 
 fn topic<'a>(answer: &'a Answer<'a>, operations: i32) -> MetadataResponseTopic<'a> {
@@ -139,7 +130,7 @@ fn topic<'a>(answer: &'a Answer<'a>, operations: i32) -> MetadataResponseTopic<'
             name: Some(&topic.name),
             topic_id: topic.id,
             is_internal: topic.internal,
-            partitions: topic.partitions.iter().enumerate().map(partition).collect(),
+            partitions: topic.partitions.iter().enumerate().map(partition_row).collect(),
             topic_authorized_operations: operations,
         },
         Answer::Missing { name, id, code } => MetadataResponseTopic {
@@ -150,17 +141,5 @@ fn topic<'a>(answer: &'a Answer<'a>, operations: i32) -> MetadataResponseTopic<'
             partitions: Vec::new(),
             topic_authorized_operations: operations,
         },
-    }
-}
-
-fn partition((index, partition): (usize, &PartitionImage)) -> MetadataResponsePartition {
-    MetadataResponsePartition {
-        error_code: ErrorCode::None as i16,
-        partition_index: index as i32,
-        leader_id: partition.leader.0,
-        leader_epoch: partition.leader_epoch.0,
-        replica_nodes: partition.replicas.iter().map(|node| node.0).collect(),
-        isr_nodes: partition.in_sync.iter().map(|node| node.0).collect(),
-        offline_replicas: Vec::new(),
     }
 }

@@ -6,10 +6,9 @@
 //! *Version notes*: 0-2, which differ in form only.
 
 use super::Api;
-use super::admin::config_resource;
-use super::p44_incremental_alter_configs::{Outcome, alter};
+use super::admin::{Alteration, alter};
 use crate::call::{Call, CallError, Handled, Reply};
-use duolog_core::metadata::{ConfigChange, ConfigUpdate};
+use duolog_core::metadata::ConfigUpdate;
 use duolog_wire::kafka::messages::alter_configs_request::{AlterConfigsRequest, AlterConfigsResource};
 use duolog_wire::kafka::messages::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};
 
@@ -21,23 +20,22 @@ fn handle(call: Call) -> Handled {
 
 async fn alter_configs(call: Call) -> Result<Reply, CallError> {
     let request = AlterConfigsRequest::decode(&mut call.decoder(), call.version)?;
-    let changes = request.resources.iter().map(change).collect();
-    let outcomes = alter(&call, changes, request.validate_only).await;
-    let responses =
-        request.resources.iter().zip(&outcomes).map(|(resource, Outcome { code, text })| AlterConfigsResourceResponse {
-            error_code: *code as i16,
-            error_message: text.as_deref(),
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name,
-        });
+    let alterations = request.resources.iter().map(alteration).collect();
+    let altered = alter(&call, alterations, request.validate_only).await;
+    let responses = altered.iter().map(|altered| AlterConfigsResourceResponse {
+        error_code: altered.code as i16,
+        error_message: altered.text.as_deref(),
+        resource_type: altered.kind,
+        resource_name: altered.name,
+    });
     let response = AlterConfigsResponse { responses: responses.collect(), ..Default::default() };
     let mut encoder = call.response();
     response.encode(&mut encoder, call.version)?;
     Ok(Reply::plain(encoder))
 }
 
-fn change(resource: &AlterConfigsResource<'_>) -> Result<ConfigChange, String> {
-    let target = config_resource(resource.resource_type, resource.resource_name)?;
+fn alteration<'a>(resource: &AlterConfigsResource<'a>) -> Alteration<'a> {
     let values = resource.configs.iter().map(|config| (config.name.to_owned(), config.value.map(str::to_owned)));
-    Ok(ConfigChange { resource: target, update: ConfigUpdate::Replace(values.collect()) })
+    let update = Ok(ConfigUpdate::Replace(values.collect()));
+    Alteration { kind: resource.resource_type, name: resource.resource_name, update }
 }

@@ -7,11 +7,9 @@
 //! *Version notes*: 0-1, which differ in form only.
 
 use super::Api;
-use super::admin::config_resource;
+use super::admin::{Alteration, alter};
 use crate::call::{Call, CallError, Handled, Reply};
-use crate::error;
-use duolog_core::metadata::{ConfigChange, ConfigOperation, ConfigUpdate};
-use duolog_wire::kafka::ErrorCode;
+use duolog_core::metadata::{ConfigOperation, ConfigUpdate};
 use duolog_wire::kafka::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
@@ -25,46 +23,25 @@ fn handle(call: Call) -> Handled {
     Handled::InOrder(Box::pin(incremental_alter_configs(call)))
 }
 
-/// What became of one resource.
-pub(super) struct Outcome {
-    pub(super) code: ErrorCode,
-    pub(super) text: Option<String>,
-}
-
 async fn incremental_alter_configs(call: Call) -> Result<Reply, CallError> {
     let request = IncrementalAlterConfigsRequest::decode(&mut call.decoder(), call.version)?;
-    let changes = request.resources.iter().map(change).collect();
-    let outcomes = alter(&call, changes, request.validate_only).await;
-    let responses =
-        request.resources.iter().zip(&outcomes).map(|(resource, Outcome { code, text })| AlterConfigsResourceResponse {
-            error_code: *code as i16,
-            error_message: text.as_deref(),
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name,
-        });
+    let alterations = request.resources.iter().map(alteration).collect();
+    let altered = alter(&call, alterations, request.validate_only).await;
+    let responses = altered.iter().map(|altered| AlterConfigsResourceResponse {
+        error_code: altered.code as i16,
+        error_message: altered.text.as_deref(),
+        resource_type: altered.kind,
+        resource_name: altered.name,
+    });
     let response = IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() };
     let mut encoder = call.response();
     response.encode(&mut encoder, call.version)?;
     Ok(Reply::plain(encoder))
 }
 
-/// Makes the changes that could be understood; an outcome for each, in order.
-pub(super) async fn alter(call: &Call, changes: Vec<Result<ConfigChange, String>>, validate_only: bool) -> Vec<Outcome> {
-    let wanted = changes.iter().flatten().cloned().collect();
-    let results = call.services.broker.metadata().alter_configs(wanted, validate_only).await;
-    let mut results = results.into_iter();
-    let outcome = |change: Result<ConfigChange, String>| match change.map(|_| results.next()) {
-        Err(text) => Outcome { code: ErrorCode::InvalidRequest, text: Some(text) },
-        Ok(Some(Err(refusal))) => Outcome { code: error::alter_config(&refusal), text: Some(refusal.to_string()) },
-        Ok(_) => Outcome { code: ErrorCode::None, text: None },
-    };
-    changes.into_iter().map(outcome).collect()
-}
-
-fn change(resource: &AlterConfigsResource<'_>) -> Result<ConfigChange, String> {
-    let target = config_resource(resource.resource_type, resource.resource_name)?;
-    let operations = resource.configs.iter().map(operation).collect::<Result<_, _>>()?;
-    Ok(ConfigChange { resource: target, update: ConfigUpdate::Incremental(operations) })
+fn alteration<'a>(resource: &AlterConfigsResource<'a>) -> Alteration<'a> {
+    let operations = resource.configs.iter().map(operation).collect::<Result<_, _>>();
+    Alteration { kind: resource.resource_type, name: resource.resource_name, update: operations.map(ConfigUpdate::Incremental) }
 }
 
 fn operation(config: &AlterableConfig<'_>) -> Result<(String, ConfigOperation), String> {

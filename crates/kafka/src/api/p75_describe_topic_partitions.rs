@@ -6,9 +6,9 @@
 //! *Version notes*: 0.
 
 use super::Api;
-use super::admin::ALL_TOPIC_OPERATIONS;
+use super::admin::{ALL_TOPIC_OPERATIONS, absent_topic, partition_row};
 use crate::call::{Call, CallError, Handled, Reply};
-use duolog_core::metadata::{MetadataImage, PartitionImage, TopicImage, check_topic_name, is_internal_topic};
+use duolog_core::metadata::{MetadataImage, PartitionImage, TopicImage, is_internal_topic};
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
 use duolog_wire::kafka::messages::describe_topic_partitions_response::{
@@ -57,7 +57,7 @@ fn describe<'a>(image: &'a MetadataImage, request: &DescribeTopicPartitionsReque
             break;
         }
         let Some(found) = image.topic(name) else {
-            response.topics.push(missing(name, absent(name)));
+            response.topics.push(missing(name, absent_topic(name)));
             continue;
         };
         let start = (from_cursor(name) as usize).min(found.partitions.len());
@@ -70,13 +70,6 @@ fn describe<'a>(image: &'a MetadataImage, request: &DescribeTopicPartitionsReque
         }
     }
     response
-}
-
-fn absent(name: &str) -> ErrorCode {
-    match check_topic_name(name) {
-        Ok(()) => ErrorCode::UnknownTopicOrPartition,
-        Err(_) => ErrorCode::InvalidTopicException,
-    }
 }
 
 fn missing(name: &str, code: ErrorCode) -> DescribeTopicPartitionsResponseTopic<'_> {
@@ -100,17 +93,18 @@ fn topic(topic: &TopicImage, start: usize, end: usize) -> DescribeTopicPartition
     }
 }
 
-fn partition((index, partition): (usize, &PartitionImage)) -> DescribeTopicPartitionsResponsePartition {
+fn partition(partition: (usize, &PartitionImage)) -> DescribeTopicPartitionsResponsePartition {
+    let row = partition_row(partition);
     DescribeTopicPartitionsResponsePartition {
-        error_code: ErrorCode::None as i16,
-        partition_index: index as i32,
-        leader_id: partition.leader.0,
-        leader_epoch: partition.leader_epoch.0,
-        replica_nodes: partition.replicas.iter().map(|node| node.0).collect(),
-        isr_nodes: partition.in_sync.iter().map(|node| node.0).collect(),
+        error_code: row.error_code,
+        partition_index: row.partition_index,
+        leader_id: row.leader_id,
+        leader_epoch: row.leader_epoch,
+        replica_nodes: row.replica_nodes,
+        isr_nodes: row.isr_nodes,
         eligible_leader_replicas: Some(Vec::new()),
         last_known_elr: Some(Vec::new()),
-        offline_replicas: Vec::new(),
+        offline_replicas: row.offline_replicas,
     }
 }
 
