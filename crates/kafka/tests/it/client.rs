@@ -34,21 +34,19 @@ pub struct Server {
     serving: JoinHandle<std::io::Result<()>>,
 }
 
+/// Every server here has two data directories, so that the topics of a request lie in different logs.
+pub const DATA_DIRECTORIES: [&str; 2] = ["one", "two"];
+
 impl Server {
     pub async fn start() -> Server {
         Server::start_in(tempfile::tempdir().unwrap(), ConnectionLimits::default()).await
     }
 
     pub async fn start_in(dir: TempDir, limits: ConnectionLimits) -> Server {
-        let values = [
-            ("data.dir", dir.path().to_str().unwrap()),
-            ("log.file.bytes", "8388608"),
-            ("log.disk.reserve.bytes", "0"),
-            ("group.initial.rebalance.delay.ms", "0"),
-        ];
+        let values = [("log.file.bytes", "8388608"), ("log.disk.reserve.bytes", "0"), ("group.initial.rebalance.delay.ms", "0")];
         let values = values.map(|(key, value)| (key.to_owned(), value.to_owned(), Source::Flag));
         let options = BrokerOptions {
-            data_dirs: vec![dir.path().to_owned()],
+            data_dirs: DATA_DIRECTORIES.map(|name| dir.path().join(name)).to_vec(),
             config: BrokerConfig::from_values(values.to_vec()).unwrap(),
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock::default()),

@@ -1,6 +1,7 @@
 //! Topics, configurations and the cluster at every version.
 
 use super::{API_VERSIONS, Case, MISSING, MISSING_ID, PARTITIONS, TOPIC, codes, whole};
+use crate::client::DATA_DIRECTORIES;
 use duolog_base::TopicId;
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::api_versions_request::ApiVersionsRequest;
@@ -234,13 +235,18 @@ pub(super) async fn describe_log_dirs(case: &mut Case) {
     for topics in [Some(named), None] {
         let response = case.ask(35, |e, version| DescribeLogDirsRequest { topics }.encode(e, version)).await;
         let answer = whole(&response, case.version, DescribeLogDirsResponse::decode);
-        codes([answer.error_code, answer.results[0].error_code], &[ErrorCode::None; 2]);
-        let topics = &answer.results[0].topics;
-        let topic = topics.iter().find(|topic| topic.name == TOPIC).expect("the topic has a directory");
-        assert_eq!(topic.partitions.len(), PARTITIONS as usize);
-        assert!(topic.partitions.iter().all(|partition| partition.partition_size > 0));
-        assert!(topics.iter().all(|topic| topic.name != MISSING));
-        assert_eq!(answer.results[0].total_bytes > 0, case.version >= 4);
+        codes([answer.error_code, answer.results[0].error_code, answer.results[1].error_code], &[ErrorCode::None; 3]);
+        let mut found = Vec::new();
+        for (directory, name) in answer.results.iter().zip(DATA_DIRECTORIES) {
+            assert!(directory.log_dir.ends_with(name));
+            assert_eq!((directory.total_bytes > 0, directory.usable_bytes > 0), (case.version >= 4, case.version >= 4));
+            assert!(directory.topics.iter().all(|topic| topic.name != MISSING));
+            let topic = directory.topics.iter().find(|topic| topic.name == TOPIC).expect("both have a part of the topic");
+            assert!(topic.partitions.iter().all(|partition| partition.partition_size > 0));
+            found.extend(topic.partitions.iter().map(|partition| partition.partition_index));
+        }
+        found.sort_unstable();
+        assert_eq!(found, (0..PARTITIONS).collect::<Vec<_>>(), "each partition lives in one directory");
     }
 }
 
