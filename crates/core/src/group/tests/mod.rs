@@ -1,5 +1,6 @@
 //! Groups driven by hand: virtual time, answers read when they are there, records kept to be replayed.
 
+mod full_disk;
 mod membership;
 mod offsets;
 mod random;
