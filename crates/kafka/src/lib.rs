@@ -4,6 +4,7 @@
 //! own except what belongs to clients' connections (fetch sessions, identity). Core errors become Kafka's codes in
 //! `error` only.
 
+mod addresses;
 mod api;
 mod budget;
 mod call;

@@ -22,6 +22,8 @@ pub struct ConnectionLimits {
     pub upload_period: Duration,
     /// Open connections: `max.connections`.
     pub connections: usize,
+    /// Open connections from one address: `max.connections.per.ip`. Further ones are closed at once.
+    pub connections_per_ip: usize,
     /// A connection on which nothing was received for so long is closed: `connections.max.idle.ms`.
     pub idle: Duration,
     /// How long pending answers may take when the server stops.
@@ -40,6 +42,7 @@ impl Default for ConnectionLimits {
             upload_least_bytes: 1 << 20,
             upload_period: Duration::from_secs(30),
             connections: 100_000,
+            connections_per_ip: usize::MAX,
             idle: Duration::from_secs(600),
             stop_grace: Duration::from_secs(5),
         }
@@ -54,6 +57,7 @@ impl ConnectionLimits {
             frame_bytes: config.request_max_bytes,
             total_bytes_in_flight: limits.total_bytes_in_flight.max(config.request_max_bytes),
             connections: config.max_connections,
+            connections_per_ip: config.max_connections_per_ip,
             idle: Duration::from_millis(config.connections_max_idle_ms),
             ..limits
         }

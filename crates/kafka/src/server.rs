@@ -1,6 +1,7 @@
 //! Listens, accepts, and runs one task a connection; stops without losing an answer that is on its way.
 
 use crate::Services;
+use crate::addresses::{Addresses, Place};
 use crate::budget::Budget;
 use crate::call::Peer;
 use crate::connection::{Connection, ConnectionError, Shared, told_to_stop};
@@ -28,6 +29,7 @@ pub struct KafkaServer {
     shared: Arc<Shared>,
     /// One permit a connection.
     connections: Arc<Semaphore>,
+    addresses: Arc<Addresses>,
 }
 
 /// Ids of connections, unique for the life of the process.
@@ -43,9 +45,11 @@ impl KafkaServer {
         });
         let listeners = bound.collect::<io::Result<Vec<_>>>()?;
         let connections = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+        let addresses = Addresses::new(limits.connections_per_ip);
         let budget = Budget::new(limits.total_bytes_in_flight);
         let sessions = Arc::new(FetchSessions::new(services.broker.config().fetch_session_slots));
-        Ok(KafkaServer { listeners, shared: Arc::new(Shared { services, limits, sessions, budget }), connections })
+        let shared = Arc::new(Shared { services, limits, sessions, budget });
+        Ok(KafkaServer { listeners, shared, connections, addresses })
     }
 
     /// Where the listeners are bound, in the order given.
@@ -62,6 +66,7 @@ impl KafkaServer {
                 socket,
                 shared: self.shared.clone(),
                 connections: self.connections.clone(),
+                addresses: self.addresses.clone(),
                 stop: stop.clone(),
             };
             accepting.spawn(acceptor.run());
@@ -88,6 +93,7 @@ struct Acceptor {
     socket: TcpListener,
     shared: Arc<Shared>,
     connections: Arc<Semaphore>,
+    addresses: Arc<Addresses>,
     stop: watch::Receiver<bool>,
 }
 
@@ -102,8 +108,10 @@ impl Acceptor {
                 Some(ended) = tasks.join_next(), if !tasks.is_empty() => report_panic(ended),
                 accepted = accept(&self.socket, &self.connections) => match accepted {
                     Ok((stream, remote, permit)) => {
+                        let Some(place) = self.enter(remote) else { continue };
                         let (shared, stop) = (self.shared.clone(), self.stop.clone());
-                        tasks.spawn(serve(shared, self.listener.advertised.clone(), stream, remote, permit, stop));
+                        let advertised = self.listener.advertised.clone();
+                        tasks.spawn(serve(shared, advertised, stream, remote, (permit, place), stop));
                     }
                     Err(error) => {
                         tracing::warn!(listener = self.listener.name, %error, "accepting a connection failed");
@@ -116,6 +124,16 @@ impl Acceptor {
         while let Some(ended) = tasks.join_next().await {
             report_panic(ended);
         }
+    }
+
+    /// A place for one more connection of the address; without one the connection is dropped.
+    fn enter(&self, remote: SocketAddr) -> Option<Place> {
+        let place = self.addresses.enter(remote.ip());
+        if place.is_none() {
+            self.shared.services.broker.metrics().connections_refused.add(1);
+            tracing::warn!(%remote, "connection closed: its address has as many as it may");
+        }
+        place
     }
 }
 
@@ -138,7 +156,7 @@ async fn serve(
     advertised: Option<(String, u16)>,
     stream: TcpStream,
     remote: SocketAddr,
-    _permit: OwnedSemaphorePermit,
+    _counted: (OwnedSemaphorePermit, Place),
     stop: watch::Receiver<bool>,
 ) {
     let services = shared.services.clone();

@@ -276,6 +276,13 @@ pub const KEYS: &[Key] = &[
         "Most connections open at once; further ones wait until one is closed.",
     ),
     broker(
+        "max.connections.per.ip",
+        POSITIVE_INT,
+        "2147483647",
+        false,
+        "Most connections open at once from one address; further ones are closed at once.",
+    ),
+    broker(
         "connections.max.idle.ms",
         POSITIVE_LONG,
         "600000",

@@ -145,3 +145,31 @@ async fn a_stop_answers_what_is_pending_and_ends_waiting_fetches() {
     let mut rest = Vec::new();
     let _ = consumer.stream.read_to_end(&mut rest).await;
 }
+
+#[tokio::test]
+async fn an_address_with_too_many_connections_is_refused_one_more_until_one_is_closed() {
+    let limits = ConnectionLimits { connections_per_ip: 2, ..ConnectionLimits::default() };
+    let server = Server::start_in(tempfile::tempdir().unwrap(), limits).await;
+    let (mut first, mut second) = (server.client().await, server.client().await);
+    alive(&mut first).await;
+    alive(&mut second).await;
+    assert!(server.client().await.closed().await);
+    alive(&mut first).await;
+    first.stream.shutdown().await.unwrap();
+    assert!(first.closed().await);
+    // The server has closed its end; its count follows.
+    for attempt in 0.. {
+        assert!(attempt < 1_000, "the place is free again");
+        let mut client = server.client().await;
+        // The server may have closed the connection before this is written.
+        let mut frame = vec![0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1];
+        frame.extend([0xff, 0xff]);
+        let _ = client.stream.write_all(&frame).await;
+        let mut answered = [0];
+        if matches!(client.stream.read(&mut answered).await, Ok(1)) {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    server.stop().await;
+}
