@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! version=1
-//! directory=bSR1w0SmRLWZx2dJ7f9wQw
-//! home=8W1RTmCoRmuWoEMbJrWlUA
-//! checksum=1b2c3d4e
+//! directory=ASNFZ4mrTN6PASNFZ4mrzQ
+//! home=_ty6mHZUQhCP7cuph2VDIQ
+//! checksum=b90d1499
 //! ```
 //! `directory` is the id of this directory, `home` that of the directory of the same node that also holds the metadata. The
 //! checksum is the CRC32C of all bytes before its line, in hexadecimal. By it a node notices a directory that is missing, that belongs
