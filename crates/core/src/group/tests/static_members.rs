@@ -99,6 +99,22 @@ fn a_restarted_member_with_another_protocol_makes_the_group_rebalance() {
 }
 
 #[test]
+fn a_restarted_member_too_large_to_be_written_down_makes_the_group_rebalance() {
+    let mut world = World::new();
+    let (generation, _) = stable_statics(&mut world, 1);
+    let before = world.records.len();
+    let mut back = static_join("app", "i-0");
+    let huge = "t".repeat(10_000);
+    back.protocols = vec![protocol("range", &[huge.as_str(); 20])];
+    let mut answer = world.join(back);
+    let next = joined(&mut answer);
+    assert_eq!((next.generation, next.members.len()), (generation + 1, 1));
+    let refusal = world.sync(&next.leader, next.generation, &[]).take().expect("answered").expect_err("too large");
+    assert!(matches!(refusal, GroupError::RecordTooLarge { .. }), "{refusal}");
+    assert_eq!(world.records.len(), before, "nothing is written");
+}
+
+#[test]
 fn static_members_keep_their_place_through_a_rebalance_they_miss() {
     let mut world = World::new();
     let (generation, ids) = stable_statics(&mut world, 2);
