@@ -355,14 +355,22 @@ impl Recovery<'_> {
 
     fn create_file(&mut self, base: u64) -> Result<Active, OpenError> {
         let path = log_path(self.dir, base);
+        let generation = self.next_generation()?;
         let create = || -> io::Result<Arc<dyn DiskFile>> {
             let file = self.disk.open(&path, OpenMode::CreateNew)?;
-            file.write_at(&[IoSlice::new(&FileHeader::new(self.generation + 1, base).encode())], 0)?;
+            file.write_at(&[IoSlice::new(&FileHeader::new(generation, base).encode())], 0)?;
             Ok(file)
         };
         let file = create().map_err(|error| OpenError::Io { path: path.clone(), error })?;
         self.bases.push(base);
         Ok(Active { base, end: base + FILE_HEADER_BYTES as u64, file })
+    }
+
+    /// The generation that this opening begins. Nobody opens a log four billion times: a number at the end of its range was not ours.
+    fn next_generation(&self) -> Result<u32, OpenError> {
+        let path = self.dir.to_owned();
+        let problem = "its generation is the last that there can be";
+        self.generation.checked_add(1).ok_or(OpenError::Corrupt { path, position: Position(0), problem })
     }
 
     /// Makes the recovered prefix durable, then a frame that begins a new generation behind it; answers the end.
@@ -373,7 +381,7 @@ impl Recovery<'_> {
             position: active.end,
             tag_filter: 0,
             offset: 0,
-            generation: self.generation + 1,
+            generation: self.next_generation()?,
             partition: 0,
             payload_bytes: 0,
             leader_epoch: 0,
@@ -388,7 +396,7 @@ impl Recovery<'_> {
             active.file.sync_data()
         };
         write().map_err(|error| self.io_error(active.base, error))?;
-        self.generation += 1;
+        self.generation = header.generation;
         Ok(header.end())
     }
 
