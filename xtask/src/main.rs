@@ -12,7 +12,7 @@ mod test;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask test [--only STAGE]... | cargo xtask generate [--descriptors DIR] [--check] | cargo xtask oracle [--golden] | cargo xtask fuzz --minutes N [--target T]...";
+const USAGE: &str = "usage: cargo xtask test [--only STAGE]... | cargo xtask generate [--descriptors DIR] [--check] | cargo xtask oracle [--golden] | cargo xtask bench ... | cargo xtask fuzz --minutes N [--target T]...";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

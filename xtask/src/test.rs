@@ -13,6 +13,7 @@ const STAGES: &[Stage] = &[
     ("dependencies", dependencies),
     ("lint", || run("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
     ("unit", || run("cargo", &["test", "--workspace", "--locked"])),
+    ("fuzz", crate::fuzz::short),
     ("generated", || run("cargo", &["xtask", "generate", "--check"])),
     ("oracle", || run("cargo", &["xtask", "oracle"])),
     ("build", || run("cargo", &["build", "--release", "--locked", "--package", "duolog"])),
