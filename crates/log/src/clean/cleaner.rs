@@ -135,7 +135,8 @@ impl<'a> Cleaner<'a> {
         self.statistics
     }
 
-    /// The aborted transactions readers must still be told of: what a rebuilt transaction index holds.
+    /// The aborted transactions before [`OffsetMap::end`] readers must still be told of: what a rebuilt transaction index holds,
+    /// and what the next pass is given.
     pub fn into_retained_aborts(self) -> Vec<AbortedTransaction> {
         self.transactions.into_retained()
     }

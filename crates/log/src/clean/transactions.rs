@@ -27,6 +27,12 @@ struct OngoingAbort {
     batches_seen: bool,
 }
 
+impl OngoingAbort {
+    fn ended_before(&self, offset: Offset) -> bool {
+        self.transaction.last_offset < offset
+    }
+}
+
 /// State of one walk in offset order.
 pub(super) struct Transactions {
     /// Aborted ones whose first offset has not been reached, in that order.
@@ -55,7 +61,7 @@ impl Transactions {
 
     /// Takes note of a batch that is no mark; whether it belongs to an aborted transaction.
     pub fn see_batch(&mut self, header: &BatchHeader) -> bool {
-        self.advance(header.last_offset());
+        self.advance(header);
         if !header.attributes.is_transactional() {
             return false;
         }
@@ -73,7 +79,7 @@ impl Transactions {
 
     /// Takes note of a control batch; whether it ends a transaction of which nothing is left. Other control records are kept.
     pub fn see_control(&mut self, batch: &DecodedBatch<'_>) -> Result<bool, CleanError> {
-        self.advance(batch.header.last_offset());
+        self.advance(&batch.header);
         let Some(record) = batch.records().next() else {
             // Emptied by an earlier pass: there is no record left to decide about.
             return Ok(false);
@@ -104,10 +110,17 @@ impl Transactions {
         self.retained
     }
 
-    fn advance(&mut self, to: Offset) {
-        while let Some(transaction) = self.ahead.pop_front_if(|next| next.first_offset <= to) {
-            let ongoing = OngoingAbort { transaction, batches_seen: false };
-            self.aborting.entry(transaction.producer_id).or_insert(ongoing);
+    fn advance(&mut self, header: &BatchHeader) {
+        while let Some(transaction) = self.ahead.pop_front_if(|next| next.first_offset <= header.last_offset()) {
+            let ended =
+                self.aborting.get(&transaction.producer_id).is_none_or(|ongoing| ongoing.ended_before(transaction.first_offset));
+            if ended {
+                self.aborting.insert(transaction.producer_id, OngoingAbort { transaction, batches_seen: false });
+            }
+        }
+        // Its mark is gone already, and the caller still names it: it must not swallow the producer's next transaction.
+        if self.aborting.get(&header.producer_id).is_some_and(|ongoing| ongoing.ended_before(header.base_offset)) {
+            self.aborting.remove(&header.producer_id);
         }
     }
 }

@@ -124,3 +124,21 @@ fn behind_a_damaged_batch_no_mark_goes() {
         assert_eq!((outcome.errors.len(), outcome.kept), (1, 2));
     }
 }
+
+#[test]
+fn an_aborted_transaction_whose_mark_is_gone_swallows_nothing() {
+    let mut partition = Partition::new();
+    let first = partition.append_as(transactional(7, 0), "a=1");
+    let last = partition.end_transaction(7, Abort);
+    partition.append("z=1");
+    partition.aborted.push(aborted(7, first, last));
+    for now in [0, 0, RETENTION_MS] {
+        partition.clean(Pass::at(now));
+    }
+    assert_eq!(marks(&partition), []);
+    partition.append_as(transactional(7, 1), "b=1");
+    let last = partition.end_transaction(7, Commit);
+    partition.append("z=2");
+    partition.clean(Pass::at(RETENTION_MS));
+    assert_eq!((marks(&partition), partition.texts()), (vec![last.0], vec!["3:b=1".into(), "5:z=2".into()]));
+}
