@@ -142,3 +142,33 @@ fn an_aborted_transaction_whose_mark_is_gone_swallows_nothing() {
     partition.clean(Pass::at(RETENTION_MS));
     assert_eq!((marks(&partition), partition.texts()), (vec![last.0], vec!["3:b=1".into(), "5:z=2".into()]));
 }
+
+/// Kafka 4.3.1's own cleaner leaves these bytes of the same partition: a batch that lost a record and got a delete horizon, an
+/// emptied batch of a known producer, a mark without a transaction, and the newest records.
+#[test]
+fn the_bytes_are_those_of_kafkas_cleaner() {
+    let mut partition = Partition::new();
+    partition.append_as(BatchBuilder::new(Compression::None).producer(ProducerId(9), ProducerEpoch(0), 4), "a=1 b=- c=1");
+    partition.append_as(transactional(7, 0), "a=2");
+    partition.end_transaction(8, Commit);
+    partition.end_transaction(7, Commit);
+    partition.append("a=3 d=1");
+    let known = ProducerEnd { last_data_offset: Some(Offset(3)), epoch: ProducerEpoch(0) };
+    partition.producers.insert(ProducerId(7), known);
+    partition.clean(Pass::at(5_000));
+    let hex: Vec<String> = partition.batches.iter().map(|b| b.iter().map(|byte| format!("{byte:02x}")).collect()).collect();
+    assert_eq!(hex, KAFKAS_BYTES);
+}
+
+const KAFKAS_BYTES: [&str; 5] = [
+    "00000000000000000000004c00000003022fd2a20300400000000200000000000017700000018bcfe5680200000000000000\
+     09000000000004000000021800a2c2aafef96202026201001a00a4c2aafef962040263023100",
+    "0000000000000003000000310000000302b0e8f63f001000000000ffffffffffffffff0000018bcfe5680300000000000000\
+     0700000000000000000000",
+    "0000000000000004000000470000000302c50cf69800700000000000000000000017700000018bcfe5680000000000000000\
+     080000ffffffff000000012a00a0c2aafef9620008000000010c00000000000000",
+    "0000000000000005000000420000000302edd683a70030000000000000018bcfe568000000018bcfe5680000000000000000\
+     070000ffffffff000000012000000008000000010c00000000000000",
+    "00000000000000060000004300000003024fa57d2c0000000000010000018bcfe568060000018bcfe56807ffffffffffffff\
+     ffffffffffffff00000002100000000261023300100002020264023100",
+];
