@@ -33,7 +33,6 @@ pub(crate) struct Call {
     pub(crate) api_key: i16,
     pub(crate) version: i16,
     pub(crate) correlation: i32,
-    pub(crate) client_id: Option<String>,
     /// The frame without its length prefix; uniquely owned, so that Produce can patch batches in place.
     pub(crate) frame: BytesMut,
     /// Where the body starts in `frame`.
@@ -80,6 +79,11 @@ pub(crate) enum CallError {
 }
 
 impl Call {
+    /// What the client calls itself. Read from the frame when asked for: few requests need it.
+    pub(crate) fn client_id(&self) -> Result<Option<&str>, DecodeError> {
+        Ok(frame::decode_request_header(&self.frame)?.0.client_id)
+    }
+
     /// Decoder over the request's body.
     pub(crate) fn decoder(&self) -> Decoder<'_> {
         Decoder::new(&self.frame[self.body..])

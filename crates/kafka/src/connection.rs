@@ -113,8 +113,11 @@ impl Connection {
     }
 
     /// Serves the client until it leaves, sends what it must not, or the server stops.
-    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), ConnectionError> {
+    pub(crate) async fn run(mut self, stop: watch::Receiver<bool>) -> Result<(), ConnectionError> {
         let mut timer = pin!(sleep_until((self.received + self.shared.limits.idle).into()));
+        // Waited for once: a new wait for each message would be a registration with what all connections share.
+        let mut told = stop.clone();
+        let mut stopping = pin!(told_to_stop(&mut told));
         loop {
             self.start_requests()?;
             if self.deadline.is_some() && self.pending.is_empty() {
@@ -131,8 +134,9 @@ impl Connection {
                 () = self.pending.progress(), if !self.pending.is_empty() => {
                     let grace = self.shared.limits.stop_grace;
                     tokio::select! {
+                        biased;
                         answered = self.answer() => answered?,
-                        () = stopped_for(stop.clone(), grace) => return Err(ConnectionError::Stopped),
+                        () = stopped_for(&stop, grace) => return Err(ConnectionError::Stopped),
                     }
                 }
                 // Other branches may end the wait and lose the place in the queue, but only as often as there are
@@ -145,7 +149,7 @@ impl Connection {
                         bytes => self.received(bytes),
                     }
                 }
-                () = told_to_stop(&mut stop), if self.deadline.is_none() => {
+                () = &mut stopping, if self.deadline.is_none() => {
                     let deadline = Instant::now() + self.shared.limits.stop_grace;
                     self.deadline = Some(deadline);
                     timer.as_mut().reset(deadline.into());
@@ -277,7 +281,6 @@ impl Connection {
             api_key: header.request_api_key,
             version: header.request_api_version,
             correlation: header.correlation_id,
-            client_id: header.client_id.map(str::to_owned),
             body,
             frame,
             room,
@@ -301,7 +304,7 @@ pub(crate) async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
 }
 
 /// Resolves when the server has been stopping for so long.
-async fn stopped_for(mut stop: watch::Receiver<bool>, grace: Duration) {
-    told_to_stop(&mut stop).await;
+async fn stopped_for(stop: &watch::Receiver<bool>, grace: Duration) {
+    told_to_stop(&mut stop.clone()).await;
     tokio::time::sleep(grace).await;
 }

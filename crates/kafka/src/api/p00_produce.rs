@@ -130,12 +130,23 @@ async fn answer(
     _room: Room,
 ) -> Result<Reply, CallError> {
     // What was accepted stays appended, so a timeout only says that it is not known to be stored.
-    let known: Vec<_> = pending.results().iter().map(|result| result.as_ref().err().cloned()).collect();
+    let count = pending.results().len();
+    let refused: Vec<(usize, ProduceError)> = refusals(pending.results());
     let results: Vec<Result<Produced, Failure>> = match tokio::time::timeout(timeout, pending.done()).await {
         Ok(results) => results.into_iter().map(|result| result.map_err(Failure::Refused)).collect(),
-        Err(_) => known.into_iter().map(|error| Err(error.map_or(Failure::TimedOut, Failure::Refused))).collect(),
+        Err(_) => {
+            let mut results: Vec<_> = (0..count).map(|_| Err(Failure::TimedOut)).collect();
+            refused.into_iter().for_each(|(at, error)| results[at] = Err(Failure::Refused(error)));
+            results
+        }
     };
     respond(start, &topics, &results)
+}
+
+/// Which batches were refused, and why. As a rule none.
+fn refusals(results: &[Result<Produced, ProduceError>]) -> Vec<(usize, ProduceError)> {
+    let failed = results.iter().enumerate().filter_map(|(at, result)| Some((at, result.as_ref().err()?.clone())));
+    failed.collect()
 }
 
 enum Failure {
@@ -144,8 +155,12 @@ enum Failure {
 }
 
 fn respond(start: ResponseStart, topics: &[Topic], results: &[Result<Produced, Failure>]) -> Result<Reply, CallError> {
-    let messages: Vec<Option<String>> = results.iter().map(|result| message(result.as_ref().err()?)).collect();
-    let mut answers = results.iter().zip(&messages);
+    let all_went_well = results.iter().all(Result::is_ok);
+    let messages: Vec<Option<String>> = match all_went_well {
+        true => Vec::new(),
+        false => results.iter().map(|result| message(result.as_ref().err()?)).collect(),
+    };
+    let mut answers = results.iter().enumerate();
     let mut responses = Vec::with_capacity(topics.len());
     for topic in topics {
         let partition_responses = topic
@@ -154,8 +169,9 @@ fn respond(start: ResponseStart, topics: &[Topic], results: &[Result<Produced, F
             .map(|partition| match partition.refused {
                 Some(code) => failed(partition.index, code, None),
                 None => {
-                    let (result, message) = answers.next().expect("the broker answers every batch");
-                    partition_response(partition.index, result, message.as_deref())
+                    let (at, result) = answers.next().expect("the broker answers every batch");
+                    let message = messages.get(at).and_then(Option::as_deref);
+                    partition_response(partition.index, result, message)
                 }
             })
             .collect();

@@ -35,7 +35,7 @@ async fn answer(mut call: Call) -> Result<Reply, CallError> {
             group_id: request.group_id.to_owned(),
             member_id: request.member_id.to_owned(),
             instance_id: request.group_instance_id.map(str::to_owned),
-            client_id: call.client_id.clone().unwrap_or_default(),
+            client_id: call.client_id()?.unwrap_or_default().to_owned(),
             client_host: format!("/{}", call.peer.remote.ip()),
             session_timeout_ms: request.session_timeout_ms,
             rebalance_timeout_ms: if has_timeout { request.rebalance_timeout_ms } else { request.session_timeout_ms },
