@@ -5,7 +5,8 @@
 //! a file's data is durable only after [`DiskFile::sync_data`]; a created, renamed or removed *name* only after
 //! [`Disk::sync_dir`] of its directory.
 
-use rustix::fs::{Mode, OFlags};
+#[cfg(target_os = "linux")]
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -28,6 +29,11 @@ pub enum OpenMode {
 /// A file system, real or simulated.
 pub trait Disk: Send + Sync + 'static {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
+    /// An existing file for writes around the page cache, where the file system can do that. Positions, lengths and memory of writes
+    /// are multiples of [`DIRECT_ALIGNMENT`].
+    fn open_direct(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path, OpenMode::Write)
+    }
     /// Renames a file, replacing what is at `to`; or a directory, to a name that is free.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
@@ -55,10 +61,10 @@ pub trait DiskFile: Send + Sync + 'static {
     fn sync_data(&self) -> io::Result<()>;
     fn length(&self) -> io::Result<u64>;
     fn set_len(&self, bytes: u64) -> io::Result<()>;
-    /// Writes zeros over `range`, whose bounds are multiples of [`ZEROS_ALIGNMENT`], without leaving them in the page cache where
+    /// Writes zeros over `range`, whose bounds are multiples of [`DIRECT_ALIGNMENT`], without leaving them in the page cache where
     /// the file system can do that.
     fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
-        write_zeros_cached(|slice, position| self.write_at(&[slice], position), range)
+        write_zeros_from(&[0; CACHED_ZEROS], |slice, position| self.write_at(&[slice], position), range)
     }
     /// Asks for the file's pages to leave the page cache; true if none is left. A page that somebody refers to (a socket that has
     /// not sent it yet) stays, so true means that nobody would notice if the file, whose handles are the caller's alone, were
@@ -76,10 +82,11 @@ pub trait DiskFile: Send + Sync + 'static {
     }
 }
 
-/// What the bounds of [`DiskFile::write_zeros`] are multiples of: the block size that direct I/O asks for.
-pub const ZEROS_ALIGNMENT: u64 = 4096;
-/// Zeros held in memory for one write.
-const ZEROS_PER_WRITE: usize = 1 << 20;
+/// What the positions, lengths and memory of writes around the page cache are multiples of.
+pub const DIRECT_ALIGNMENT: u64 = 4096;
+/// Zeros of one write around the page cache, and of one into it.
+const DIRECT_ZEROS: usize = 1 << 20;
+const CACHED_ZEROS: usize = 16 << 10;
 
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -102,6 +109,15 @@ impl Disk for RealDisk {
             }
         }
         Ok(Arc::new(options.open(path)?))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn open_direct(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let file = File::options().read(true).write(true).open(path)?;
+        match takes_direct_writes(&file) {
+            true => Ok(Arc::new(reopen_direct(&file)?)),
+            false => Ok(Arc::new(file)),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -188,14 +204,17 @@ impl DiskFile for File {
         File::set_len(self, bytes)
     }
 
+    #[cfg(target_os = "linux")]
     fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
-        match write_zeros_directly(self, range.clone()) {
-            // Not every file system can, and one that says so has written nothing wrong: it is done over, through the cache.
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
-                write_zeros_cached(|slice, position| DiskFile::write_at(self, &[slice], position), range)
-            }
-            result => result,
+        if !takes_direct_writes(self) {
+            return write_zeros_from(&[0; CACHED_ZEROS], |slice, position| DiskFile::write_at(self, &[slice], position), range);
         }
+        // Around the page cache: it costs a twentieth of the CPU, and a sync of the file finds none of it to write.
+        let direct = reopen_direct(self)?;
+        let memory = vec![0; DIRECT_ZEROS + DIRECT_ALIGNMENT as usize];
+        let skip = memory.as_ptr().align_offset(DIRECT_ALIGNMENT as usize);
+        let zeros = &memory[skip..skip + DIRECT_ZEROS];
+        write_zeros_from(zeros, |slice, position| DiskFile::write_at(&direct, &[slice], position), range)
     }
 
     fn evict(&self) -> io::Result<bool> {
@@ -207,34 +226,23 @@ impl DiskFile for File {
     }
 }
 
-/// Around the page cache: it costs a twentieth of the CPU, and a sync of the file finds none of it to write.
+/// Whether the file system takes writes around the page cache that are aligned as ours are (statx(2), STATX_DIOALIGN).
 #[cfg(target_os = "linux")]
-fn write_zeros_directly(file: &File, range: Range<u64>) -> io::Result<()> {
-    let again = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let direct = rustix::fs::open(again, OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty())?;
-    let memory = vec![0; ZEROS_PER_WRITE + ZEROS_ALIGNMENT as usize];
-    let skip = memory.as_ptr().align_offset(ZEROS_ALIGNMENT as usize);
-    let zeros = &memory[skip..skip + ZEROS_PER_WRITE];
-    let mut position = range.start;
-    while position < range.end {
-        let bytes = (range.end - position).min(zeros.len() as u64);
-        match rustix::io::pwrite(&direct, &zeros[..bytes as usize], position) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => position += written as u64,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
+fn takes_direct_writes(file: &File) -> bool {
+    let aligned = |needed: u32| needed > 0 && DIRECT_ALIGNMENT.is_multiple_of(u64::from(needed));
+    rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)
+        .is_ok_and(|stat| aligned(stat.stx_dio_mem_align) && aligned(stat.stx_dio_offset_align))
 }
 
-#[cfg(not(target_os = "linux"))]
-fn write_zeros_directly(_file: &File, _range: Range<u64>) -> io::Result<()> {
-    Err(io::ErrorKind::InvalidInput.into())
+/// The same file once more, for writes around the page cache.
+#[cfg(target_os = "linux")]
+fn reopen_direct(file: &File) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(format!("/proc/self/fd/{}", file.as_raw_fd()), flags, Mode::empty())?.into())
 }
 
-fn write_zeros_cached(write: impl Fn(IoSlice<'_>, u64) -> io::Result<()>, range: Range<u64>) -> io::Result<()> {
-    let zeros = vec![0; ZEROS_PER_WRITE.min((range.end - range.start) as usize)];
+/// Writes zeros over `range`, as many at a time as there are in `zeros`.
+fn write_zeros_from(zeros: &[u8], write: impl Fn(IoSlice<'_>, u64) -> io::Result<()>, range: Range<u64>) -> io::Result<()> {
     let mut position = range.start;
     while position < range.end {
         let bytes = (range.end - position).min(zeros.len() as u64);

@@ -10,7 +10,7 @@ mod ids;
 mod page_cache;
 
 pub use clock::{Clock, SystemClock};
-pub use disk::{Disk, DiskFile, OpenMode, RealDisk, ZEROS_ALIGNMENT};
+pub use disk::{Disk, DiskFile, OpenMode, RealDisk, DIRECT_ALIGNMENT};
 pub use ids::{
     DirectoryId, LeaderEpoch, NodeId, Offset, PartitionIndex, PartitionNumber, Position, ProducerEpoch, ProducerId, TimestampMs,
     TopicId,

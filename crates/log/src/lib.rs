@@ -31,6 +31,7 @@ mod house;
 pub mod inspect;
 mod log;
 mod map;
+mod pages;
 mod partition;
 mod producer;
 mod queries;

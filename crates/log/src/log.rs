@@ -4,6 +4,7 @@
 //! then `state`. Only `state` is ever taken by callers of the log, and no disk operation happens under it.
 
 use crate::append::Queued;
+use crate::files::log_path;
 use crate::house::House;
 use crate::recover::{Recovered, recover};
 use crate::sealed::SealedFiles;
@@ -149,7 +150,9 @@ impl Log {
         let recovered = recover(disk.as_ref(), &dir, &options, now)?;
         let report = recovered.report.clone();
         let damaged = recovered.damaged;
-        let log = Arc::new(Log::new(disk, dir, options, observer, recovered));
+        let writer = Writer::open(disk.as_ref(), &dir, recovered.file_base, recovered.end)
+            .map_err(|error| OpenError::Io { path: log_path(&dir, recovered.file_base), error })?;
+        let log = Arc::new(Log::new(disk, dir, options, observer, recovered, writer));
         log.counters.recovered_frames.add(report.scanned_frames);
         let failed = |failure: LogFailure| OpenError::Io { path: failure.path, error: copy_of(&failure.error) };
         if damaged {
@@ -159,7 +162,14 @@ impl Log {
         Ok((log, report))
     }
 
-    fn new(disk: Arc<dyn Disk>, dir: PathBuf, options: LogOptions, observer: Arc<dyn LogObserver>, from: Recovered) -> Log {
+    fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        options: LogOptions,
+        observer: Arc<dyn LogObserver>,
+        from: Recovered,
+        writer: Writer,
+    ) -> Log {
         let active = OpenFile { base: from.file_base, generation: from.generation, handle: from.file.clone(), full: None };
         let state = State {
             partitions: from.partitions,
@@ -191,7 +201,7 @@ impl Log {
             writer_signal: Condvar::new(),
             syncer_signal: Condvar::new(),
             house_signal: Condvar::new(),
-            writer: Mutex::new(Writer::new(from.file_base, from.file.clone())),
+            writer: Mutex::new(writer),
             syncer: Mutex::new(Syncer::default()),
             house: Mutex::new(House::new(from.chain, from.spares)),
             fill: Mutex::new(Fill::new(from.file_base, from.file, from.file_bytes, from.end - from.file_base)),

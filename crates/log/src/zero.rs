@@ -8,7 +8,7 @@ use crate::LogFailure;
 use crate::files::log_path;
 use crate::format::file_header::FILE_HEADER_BYTES;
 use crate::log::Log;
-use duolog_base::{DiskFile, ZEROS_ALIGNMENT};
+use duolog_base::{DIRECT_ALIGNMENT, DiskFile};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -74,14 +74,14 @@ impl Fill {
     fn portion(&self, file_bytes: u64, zero_ahead_bytes: u64) -> Option<Range<u64>> {
         let wanted = (self.writer_at + self.ahead(zero_ahead_bytes)).min(file_bytes);
         // Filled in whole portions, so that a trickle of appends does not make a trickle of syncs.
-        let end = (self.filled + PORTION_BYTES).min(file_bytes - file_bytes % ZEROS_ALIGNMENT);
+        let end = (self.filled + PORTION_BYTES).min(file_bytes - file_bytes % DIRECT_ALIGNMENT);
         (self.filled < end && end <= wanted).then_some(self.filled..end)
     }
 }
 
 /// Where the page ends that a position lies in.
 pub(crate) fn page_end(position: u64) -> u64 {
-    position.next_multiple_of(ZEROS_ALIGNMENT)
+    position.next_multiple_of(DIRECT_ALIGNMENT)
 }
 
 impl Log {
