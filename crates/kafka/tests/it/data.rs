@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use duolog_base::TimestampMs;
 use duolog_kafka::ConnectionLimits;
 use duolog_wire::kafka::ErrorCode;
+use duolog_wire::kafka::Records;
 use duolog_wire::kafka::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use duolog_wire::kafka::messages::delete_records_response::DeleteRecordsResponse;
 use duolog_wire::kafka::messages::fetch_request::FetchRequest;
@@ -13,6 +14,7 @@ use duolog_wire::kafka::messages::init_producer_id_request::InitProducerIdReques
 use duolog_wire::kafka::messages::init_producer_id_response::InitProducerIdResponse;
 use duolog_wire::kafka::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use duolog_wire::kafka::messages::list_offsets_response::ListOffsetsResponse;
+use duolog_wire::kafka::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use duolog_wire::kafka::messages::produce_response::ProduceResponse;
 use duolog_wire::record::{BatchBuilder, Compression, NewRecord};
 
@@ -286,4 +288,26 @@ async fn delete(client: &mut crate::client::Client, offset: i64) -> (i16, i64) {
     let response = DeleteRecordsResponse::decode(&mut decoder, 2).unwrap();
     let answer = &response.topics[0].partitions[0];
     (answer.error_code, answer.low_watermark)
+}
+
+#[tokio::test]
+async fn a_request_that_runs_out_of_time_still_names_what_was_refused() {
+    let server = Server::start().await;
+    server.topic("t", &[]).await;
+    let mut client = server.client().await;
+    let good = batch(&["x"]);
+    for round in 0..20 {
+        let partition_data =
+            [9, 0, 8].map(|index| PartitionProduceData { index, records: Some(Records::Borrowed(&good)) }).to_vec();
+        let topic_data = vec![TopicProduceData { name: "t", partition_data, ..Default::default() }];
+        let request = ProduceRequest { acks: -1, timeout_ms: 0, topic_data, ..Default::default() };
+        let response = client.call(PRODUCE, 9, |encoder| request.encode(encoder, 9).unwrap()).await;
+        let response = ProduceResponse::decode(&mut response.body().1, 9).unwrap();
+        let codes: Vec<_> = response.responses[0].partition_responses.iter().map(|partition| partition.error_code).collect();
+        let unknown = ErrorCode::UnknownTopicOrPartition as i16;
+        assert_eq!((codes[0], codes[2]), (unknown, unknown));
+        // The batch may be stored before anybody looks at the time.
+        assert!([ErrorCode::None as i16, ErrorCode::RequestTimedOut as i16].contains(&codes[1]), "{codes:?} in round {round}");
+    }
+    server.stop().await;
 }
