@@ -271,7 +271,7 @@ pub(crate) fn take_batch(
     partition.producers_mut().appended(header, Offset(entry.base_offset), now);
 }
 
-fn sound_header(bytes: &[u8]) -> BatchHeader {
+pub(crate) fn sound_header(bytes: &[u8]) -> BatchHeader {
     let header = BatchHeader::parse(bytes).expect("the caller validates batches before it appends them");
     assert_eq!(header.total_bytes(), bytes.len(), "a range holds exactly one batch");
     header

@@ -23,6 +23,7 @@ mod api;
 mod append;
 mod checkpoint;
 pub mod clean;
+pub mod dedicated;
 mod files;
 mod format;
 #[doc(hidden)]

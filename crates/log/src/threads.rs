@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How long a sync that nobody waits for may wait for more to sync.
-const COMPANY: Duration = Duration::from_millis(1);
+pub(crate) const COMPANY: Duration = Duration::from_millis(1);
 /// How far the writer may be ahead of the syncer. Recovery relies on it: evidence that a damaged byte was durable lies within this
 /// distance of it.
 pub(crate) const MAX_UNSYNCED_BYTES: u64 = 64 << 20;
