@@ -18,7 +18,17 @@ const STAGES: &[Stage] = &[
     ("oracle", || run("cargo", &["xtask", "oracle"])),
     ("build", || run("cargo", &["build", "--release", "--locked", "--package", "duolog"])),
     ("interop", || run("cargo", &["xtask", "interop"])),
+    ("bench", load_generator),
 ];
+
+/// The load generator is a workspace of its own, so that no other stage waits for librdkafka to be compiled.
+fn load_generator() -> Result<(), Failure> {
+    const MANIFEST: &[&str] = &["--manifest-path", "crates/bench/Cargo.toml"];
+    const BUILD: &[&str] = &["--locked", "--target-dir", "target"];
+    run("cargo", &[&["fmt"], MANIFEST, &["--check"]].concat())?;
+    run("cargo", &[&["clippy", "--all-targets"], MANIFEST, BUILD, &["--", "-D", "warnings"]].concat())?;
+    run("cargo", &[&["test"], MANIFEST, BUILD].concat())
+}
 
 fn run_stages(only: &[String]) -> Result<(), Failure> {
     for (name, stage) in STAGES {

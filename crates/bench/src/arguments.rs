@@ -105,7 +105,7 @@ pub(crate) struct Consume {
     #[command(flatten)]
     pub(crate) target: Target,
     /// How many messages the topic holds.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(2..))]
     pub(crate) messages: u64,
     /// Times the topic is read before, not counted.
     #[arg(long, default_value_t = 0)]
@@ -167,8 +167,11 @@ pub(crate) struct RoundRobin {
 pub(crate) struct Create {
     #[arg(long, default_value = "bench")]
     pub(crate) topic: String,
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) partitions: i32,
+    /// Partitions in one request; Kafka refuses 10,000 at once. The topic is created with the first and then grown.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) step: i32,
     /// A setting of the topic, as KEY=VALUE; any number of times.
     #[arg(long = "set", value_parser = setting)]
     pub(crate) settings: Vec<(String, String)>,

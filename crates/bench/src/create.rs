@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::meter::Meter;
 use crate::report::{Report, Traffic};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
 use std::time::{Duration, Instant};
 
@@ -26,14 +26,24 @@ pub(crate) fn run(broker: &Broker, load: &Create) -> Result<Report, Failure> {
 }
 
 fn create(admin: &AdminClient<DefaultClientContext>, load: &Create) -> Result<(), Failure> {
-    let replication = TopicReplication::Fixed(1);
-    let mut topic = NewTopic::new(&load.topic, load.partitions, replication);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers can be made");
+    let options = AdminOptions::new().operation_timeout(Some(LIMIT)).request_timeout(Some(LIMIT));
+    let mut partitions = load.partitions.min(load.step);
+    let mut topic = NewTopic::new(&load.topic, partitions, TopicReplication::Fixed(1));
     for (key, value) in &load.settings {
         topic = topic.set(key, value);
     }
-    let options = AdminOptions::new().operation_timeout(Some(LIMIT)).request_timeout(Some(LIMIT));
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers can be made");
-    for result in runtime.block_on(admin.create_topics([&topic], &options))? {
+    accept(runtime.block_on(admin.create_topics([&topic], &options))?)?;
+    while partitions < load.partitions {
+        partitions = load.partitions.min(partitions + load.step);
+        let count = usize::try_from(partitions).expect("a count of partitions is positive");
+        accept(runtime.block_on(admin.create_partitions([&NewPartitions::new(&load.topic, count)], &options))?)?;
+    }
+    Ok(())
+}
+
+fn accept(results: Vec<TopicResult>) -> Result<(), Failure> {
+    for result in results {
         result.map_err(|(topic, error)| Failure::Create { topic, error })?;
     }
     Ok(())

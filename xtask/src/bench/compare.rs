@@ -19,6 +19,9 @@ pub(super) struct Outcome {
     pub(super) date: String,
     pub(super) ours: Vec<Figures>,
     pub(super) peer: Vec<Figures>,
+    /// Measurements that could not be made, and why.
+    #[serde(default)]
+    pub(super) failures: Vec<String>,
 }
 
 pub(super) fn compare(
@@ -30,7 +33,7 @@ pub(super) fn compare(
 ) -> Result<(), Failure> {
     let rounds = if options.quick { 1 } else { options.rounds };
     for case in cases {
-        let outcome = case_outcome(places, tool, subjects, case, rounds)?;
+        let outcome = case_outcome(places, tool, subjects, case, rounds);
         if !options.quick {
             store(&places.root, &outcome)?;
         }
@@ -38,7 +41,7 @@ pub(super) fn compare(
     Ok(())
 }
 
-fn case_outcome(places: &Places, tool: &Path, subjects: &[Subject; 2], case: &Case, rounds: usize) -> Result<Outcome, Failure> {
+fn case_outcome(places: &Places, tool: &Path, subjects: &[Subject; 2], case: &Case, rounds: usize) -> Outcome {
     println!("== {}: {}", case.name, case.about);
     let mut outcome = Outcome {
         case: case.name.clone(),
@@ -50,12 +53,29 @@ fn case_outcome(places: &Places, tool: &Path, subjects: &[Subject; 2], case: &Ca
         // The one that goes second finds the machine as the first left it: take turns.
         for turn in 0..subjects.len() {
             let which = (round + turn) % subjects.len();
-            let figures = measure::measure(places, tool, &subjects[which], case, &[])?;
-            println!("{:7} {figures}", subjects[which].name());
-            if which == 0 { outcome.ours.push(figures) } else { outcome.peer.push(figures) }
+            if which == 0 || case.peer {
+                outcome.note(which == 0, &subjects[which], measure::measure(places, tool, &subjects[which], case, &[]));
+            }
         }
     }
-    Ok(outcome)
+    outcome
+}
+
+impl Outcome {
+    /// A server that fails a case is a finding, and no reason not to measure the rest.
+    fn note(&mut self, ours: bool, subject: &Subject, measured: Result<Figures, Failure>) {
+        match measured {
+            Ok(figures) => {
+                println!("{:7} {figures}", subject.name());
+                if ours { self.ours.push(figures) } else { self.peer.push(figures) }
+            }
+            Err(failure) => {
+                println!("{:7} {failure}", subject.name());
+                let first = failure.to_string().lines().next().unwrap_or_default().to_owned();
+                self.failures.push(format!("{}: {first}", subject.name()));
+            }
+        }
+    }
 }
 
 fn path(root: &Path, case: &str) -> PathBuf {

@@ -40,6 +40,13 @@ fn generated(root: &Path) -> Result<String, Failure> {
             rows(&mut text, case, outcome, &outcomes);
         }
     }
+    let failures: Vec<String> = outcomes
+        .values()
+        .flat_map(|outcome| outcome.failures.iter().map(|failure| format!("* `{}`, {failure}", outcome.case)))
+        .collect();
+    if !failures.is_empty() {
+        let _ = writeln!(text, "\nCould not be measured:\n\n{}", failures.join("\n"));
+    }
     text += "\nThe cases:\n\n";
     for case in cases.iter().filter(|case| outcomes.contains_key(&case.name)) {
         let _ = writeln!(text, "* `{}`: {}.", case.name, case.about);

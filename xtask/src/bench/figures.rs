@@ -121,7 +121,7 @@ pub(super) fn median(metric: Metric, rounds: &[Figures]) -> Option<Median> {
     values.sort_by(f64::total_cmp);
     let (lowest, highest) = (*values.first()?, *values.last()?);
     let half = values.len() / 2;
-    let middle = if values.len() % 2 == 0 { (values[half - 1] + values[half]) / 2.0 } else { values[half] };
+    let middle = if values.len().is_multiple_of(2) { (values[half - 1] + values[half]) / 2.0 } else { values[half] };
     Some(Median { middle, lowest, highest })
 }
 
