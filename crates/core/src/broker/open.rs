@@ -134,9 +134,10 @@ async fn open_logs(
     let paths = directories.iter().map(|directory| directory.path.clone()).collect();
     let opening = tokio::task::spawn_blocking(move || Store::open(disk, paths, options, observer, clock.now()));
     let (log, reports) = opening.await.map_err(|_| BrokerOpenError::Cancelled)??;
-    for (directory, report) in directories.iter().zip(reports) {
+    for (place, report) in reports {
         tracing::info!(
-            directory = %directory.path.display(),
+            directory = %directories[place.directory].path.display(),
+            layout = ?place.layout,
             files = report.files,
             scanned_bytes = report.scanned_bytes,
             torn_bytes = report.torn_bytes,

@@ -3,8 +3,9 @@
 //! Called in the order of the metadata log, before the change is answered to whoever asked for it.
 
 use crate::metadata::{ImageListener, MetadataImage, NodeDirectory, PartitionImage, TopicImage};
-use duolog_base::{NodeId, PartitionNumber};
-use duolog_log::{Place, Store};
+use duolog_base::{NodeId, PartitionIndex, PartitionNumber};
+use duolog_log::dedicated::{PartitionHome, PartitionName};
+use duolog_log::{Layout, LogPosition, PartitionError, Place, Store};
 use hashbrown::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,7 +39,9 @@ impl ImageListener for PartitionOpener {
         }
         for topic in old.topics.values() {
             if new.topic_by_id(topic.id).is_none() {
-                topic.partitions.iter().for_each(|partition| self.drop_partition(partition.number));
+                for partition in &topic.partitions {
+                    not_dropped(partition.number, self.log.drop_partition(partition.number));
+                }
             }
         }
     }
@@ -49,15 +52,29 @@ impl PartitionOpener {
     fn open_changed(&self, before: Option<&Arc<TopicImage>>, topic: &TopicImage) {
         for (index, partition) in topic.partitions.iter().enumerate() {
             let known = before.and_then(|before| before.partitions.get(index));
-            if known.is_none_or(|known| known.leader_epoch != partition.leader_epoch || known.leader != partition.leader) {
-                self.open(partition);
+            let led = known.is_some_and(|known| known.leader_epoch == partition.leader_epoch && known.leader == partition.leader);
+            let cut = partition.layout == Layout::Shared
+                || before.is_some_and(|before| before.config.segments == topic.config.segments);
+            if !(led && cut) {
+                self.open(topic, PartitionIndex(index as i32), partition);
             }
         }
     }
 
-    fn open(&self, partition: &PartitionImage) {
+    fn open(&self, topic: &TopicImage, index: PartitionIndex, partition: &PartitionImage) {
         let Some(place) = self.place(partition) else { return };
-        self.log.open_partition(partition.number, place);
+        match place.layout {
+            Layout::Shared => self.log.open_shared(partition.number, place.directory),
+            Layout::Dedicated => {
+                let name = PartitionName { topic: topic.name.clone(), index };
+                let home = PartitionHome { name, topic_id: topic.id, policy: topic.config.segments };
+                if let Err(failure) = self.log.open_dedicated(partition.number, place.directory, home) {
+                    // The log has stopped, which its observer has told to everybody.
+                    tracing::debug!(topic = topic.name, %index, %failure, "partition not opened");
+                    return;
+                }
+            }
+        }
         if partition.leader == self.node {
             self.log.set_leader_epoch(partition.number, partition.leader_epoch);
         }
@@ -74,13 +91,6 @@ impl PartitionOpener {
             Some(id) => self.directories.iter().position(|known| known.id == id)?,
         };
         Some(Place { directory, layout: partition.layout })
-    }
-
-    fn drop_partition(&self, partition: PartitionNumber) {
-        if let Err(error) = self.log.drop_partition(partition) {
-            // A stopped log is reported by its observer; the partition is dropped at the next start.
-            tracing::debug!(%partition, %error, "partition not dropped");
-        }
     }
 
     /// Brings the logs in line with the image: what a crash between the two left over. Returns what was dropped. If batches are
@@ -101,8 +111,7 @@ impl PartitionOpener {
             }
         }
         for (partition, place) in &orphans {
-            self.log.open_partition(*partition, *place);
-            self.drop_partition(*partition);
+            not_dropped(*partition, self.log.drop_found(*partition, *place));
         }
         Ok(orphans.len())
     }
@@ -110,5 +119,12 @@ impl PartitionOpener {
     fn misplaced(&self, partition: PartitionNumber, found: Place, expected: Place) -> Misplaced {
         let path = |place: Place| self.directories[place.directory].path.clone();
         Misplaced { partition, found: path(found), expected: path(expected) }
+    }
+}
+
+/// A stopped log is reported by its observer; the partition is dropped at the next start.
+fn not_dropped(partition: PartitionNumber, dropped: Result<LogPosition, PartitionError>) {
+    if let Err(error) = dropped {
+        tracing::debug!(%partition, %error, "partition not dropped");
     }
 }

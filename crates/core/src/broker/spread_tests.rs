@@ -3,7 +3,10 @@
 
 use super::*;
 use crate::config::{BrokerConfig, Source};
-use crate::metadata::{MetadataOpenError, NewPartitions, NewTopic, TopicImage};
+use crate::metadata::{
+    ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, MetadataOpenError, NewPartitions, NewTopic, TopicImage,
+    TopicReference,
+};
 use bytes::BytesMut;
 use duolog_base::{Disk, DiskFile, OpenMode, SystemClock, TimestampMs};
 use duolog_sim::SimDisk;
@@ -17,7 +20,7 @@ const PARTITIONS: i32 = 6;
 /// More operations on the disk than the scenario that is crashed takes.
 const MAX_OPERATIONS: u64 = 2_000;
 /// Every so many operations the power fails.
-const CRASH_EVERY: u64 = 7;
+const CRASH_EVERY: u64 = 13;
 
 /// A simulated disk, parts of which count as full.
 struct Volumes {
@@ -90,26 +93,42 @@ impl Place {
     }
 }
 
+fn new_topic(name: &str, partitions: i32, layout: &str) -> NewTopic {
+    let configs = [("duolog.layout", layout), ("segment.bytes", "1000")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    NewTopic { partitions, configs: configs.into(), ..NewTopic::with_defaults(name) }
+}
+
+async fn create_as(broker: &Broker, name: &str, partitions: i32, layout: &str) -> Arc<TopicImage> {
+    broker.metadata().create_topics(vec![new_topic(name, partitions, layout)], false).await.remove(0).unwrap()
+}
+
 async fn create(broker: &Broker, name: &str, partitions: i32) -> Arc<TopicImage> {
-    let topic = NewTopic { partitions, ..NewTopic::with_defaults(name) };
-    broker.metadata().create_topics(vec![topic], false).await.remove(0).unwrap()
+    create_as(broker, name, partitions, "shared").await
 }
 
 fn value(round: i32, partition: i32) -> Vec<u8> {
     format!("record {round} of partition {partition}").into_bytes()
 }
 
-/// Appends a record to each partition with one request; those that are stored.
+/// Appends a record to each partition of a topic with one request.
 async fn append(broker: &Broker, topic: &Arc<TopicImage>, round: i32) -> Vec<Result<Produced, ProduceError>> {
+    append_all(broker, &[topic], round).await
+}
+
+/// Appends a record to each partition of some topics with one request, going round the topics.
+async fn append_all(broker: &Broker, topics: &[&Arc<TopicImage>], round: i32) -> Vec<Result<Produced, ProduceError>> {
     let mut buffer = BytesMut::new();
     let mut request = Vec::new();
-    for partition in 0..topic.partitions.len() as i32 {
-        let start = buffer.len();
-        let mut batch = BatchBuilder::new(Compression::None);
-        let (timestamp, value) = (TimestampMs(1_700_000_000_000), value(round, partition));
-        batch.push(NewRecord { timestamp, value: Some(&value), ..NewRecord::default() }).unwrap();
-        batch.build(&mut buffer).unwrap();
-        request.push(ProduceBatch { topic: topic.clone(), partition: PartitionIndex(partition), range: start..buffer.len() });
+    for partition in 0..topics[0].partitions.len() as i32 {
+        for topic in topics {
+            let start = buffer.len();
+            let mut batch = BatchBuilder::new(Compression::None);
+            let (timestamp, value) = (TimestampMs(1_700_000_000_000), value(round, partition));
+            batch.push(NewRecord { timestamp, value: Some(&value), ..NewRecord::default() }).unwrap();
+            batch.build(&mut buffer).unwrap();
+            let topic = Arc::clone(topic);
+            request.push(ProduceBatch { topic, partition: PartitionIndex(partition), range: start..buffer.len() });
+        }
     }
     broker.append(buffer, &request, Acks::All, Origin::Client).done().await
 }
@@ -164,13 +183,22 @@ async fn one_request_reaches_every_directory_and_each_finds_its_own_after_a_rest
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_was_acknowledged_is_there_after_power_fails_at_any_time() {
+    crash_everywhere("shared").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_it_is_in_the_dedicated_layout() {
+    crash_everywhere("dedicated").await;
+}
+
+async fn crash_everywhere(layout: &str) {
     for crash_at in (0..MAX_OPERATIONS).step_by(CRASH_EVERY as usize) {
         let (place, disk) = (Place::new(), SimDisk::new(crash_at));
         disk.crash_after(crash_at);
         let mut stored = vec![Vec::new(); PARTITIONS as usize];
         let mut finished = false;
         if let Ok(broker) = place.open(&disk, &["a", "b"]).await {
-            let topic = NewTopic { partitions: PARTITIONS, ..NewTopic::with_defaults(TOPIC) };
+            let topic = new_topic(TOPIC, PARTITIONS, layout);
             if let Ok(topic) = broker.metadata().create_topics(vec![topic], false).await.remove(0) {
                 for round in 0..3 {
                     for (partition, result) in append(&broker, &topic, round).await.iter().enumerate() {
@@ -201,6 +229,50 @@ async fn whatever_was_acknowledged_is_there_after_power_fails_at_any_time() {
         }
     }
     panic!("the scenario takes more operations than expected");
+}
+
+/// Segment files of the topic's partition 0.
+fn segments(disk: &SimDisk) -> usize {
+    let of_topic =
+        |path: &&PathBuf| path.to_string_lossy().contains("dedicated/d-0/") && path.extension().is_some_and(|end| end == "log");
+    disk.files().iter().filter(of_topic).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_may_hold_batches_of_both_layouts_and_segments_are_cut_as_the_topic_says() {
+    let (place, disk) = (Place::new(), SimDisk::new(1));
+    let broker = place.open(&disk, &["a", "b"]).await.unwrap();
+    let shared = create(&broker, "s", 2).await;
+    let dedicated = create_as(&broker, "d", 2, "dedicated").await;
+    assert_eq!((spread(&broker, &shared), spread(&broker, &dedicated)), (vec![1, 1], vec![1, 1]));
+    for round in 0..20 {
+        assert!(append_all(&broker, &[&shared, &dedicated], round).await.iter().all(Result::is_ok));
+    }
+    let many = segments(&disk);
+    assert!(many > 1, "20 batches of 100 bytes do not fit into a segment of 1,000");
+    let set = ConfigOperation::Set(Some("1000000".to_owned()));
+    let update = ConfigUpdate::Incremental(vec![("segment.bytes".to_owned(), set)]);
+    let change = ConfigChange { resource: ConfigResource::Topic("d".to_owned()), update };
+    assert_eq!(broker.metadata().alter_configs(vec![change], false).await, [Ok(())]);
+    for round in 20..60 {
+        assert!(append_all(&broker, &[&shared, &dedicated], round).await.iter().all(Result::is_ok));
+    }
+    assert_eq!(segments(&disk), many, "the present segment goes on");
+    broker.close().await;
+    disk.reboot(3);
+    let broker = place.open(&disk, &["b", "a"]).await.unwrap();
+    for name in ["s", "d"] {
+        let topic = broker.image().topic(name).unwrap().clone();
+        for partition in 0..2 {
+            let expected: Vec<_> = (0..60).map(|round| value(round, partition)).collect();
+            assert_eq!(records(&broker, &topic, partition), expected, "{name}-{partition}");
+        }
+    }
+    broker.metadata().delete_topics(vec![TopicReference::Name("d".to_owned())]).await.remove(0).unwrap();
+    let again = create_as(&broker, "d", 2, "dedicated").await;
+    assert!(append(&broker, &again, 0).await.iter().all(Result::is_ok));
+    assert_eq!(records(&broker, &again, 1), [value(0, 1)], "the same name again is another topic");
+    broker.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -264,7 +336,7 @@ async fn a_directory_that_is_added_takes_the_next_partitions_and_one_without_any
     let topic = broker.image().topic(TOPIC).unwrap().clone();
     assert_eq!(spread(&broker, &topic), [3, 1, 1]);
     assert!(append(&broker, &topic, 1).await.iter().all(Result::is_ok));
-    broker.metadata().delete_topics(vec![crate::metadata::TopicReference::Name(TOPIC.to_owned())]).await.remove(0).unwrap();
+    broker.metadata().delete_topics(vec![TopicReference::Name(TOPIC.to_owned())]).await.remove(0).unwrap();
     let topic = create(&broker, "u", 1).await;
     assert_eq!(spread(&broker, &topic), [1, 0, 0]);
     broker.close().await;

@@ -11,8 +11,6 @@ pub enum ConfigError {
     NotDynamic { key: String },
     #[error("configuration {key} is chosen when a topic is created and cannot be changed")]
     Fixed { key: &'static str },
-    #[error("{value} of configuration {key} is not available")]
-    NotAvailable { key: &'static str, value: &'static str },
     #[error("configuration {key} is not a list, so nothing can be appended to or subtracted from it")]
     NotAList { key: String },
     #[error("configuration {key} has no value")]

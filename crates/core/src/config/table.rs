@@ -19,7 +19,7 @@ const COMPRESSION_TYPES: Kind = Kind::Choice(&["uncompressed", "zstd", "lz4", "s
 const LAYOUTS: Kind = Kind::Choice(&["shared", "dedicated"]);
 const CLEANUP_POLICIES: Kind = Kind::List(&["compact", "delete"]);
 
-const NO_SEGMENTS: Effect = Effect::Stored("topics share one commit log and have no segment files of their own");
+const NO_SEGMENTS: Effect = Effect::Stored("files are made and removed as the server sees fit");
 const NO_FLUSH_COUNT: Effect = Effect::Stored("what is on disk when is decided by `flush`, for all topics with one sync");
 const NO_CLEANER: Effect = Effect::Stored("compacted topics are not cleaned yet and keep every record");
 const NO_ELECTION: Effect = Effect::Stored("a partition has one replica, so nobody else can be elected");
@@ -74,6 +74,11 @@ const fn stored(name: &'static str, kind: Kind, default: &'static str, effect: E
         effect,
         doc,
     }
+}
+
+/// A topic's key that has no broker's for a default, and concerns the dedicated layout.
+const fn dedicated(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { effect: Effect::Honoured, ..stored(name, kind, default, NO_SEGMENTS, doc) }
 }
 
 /// Every key there is, by scope and then by theme.
@@ -356,27 +361,45 @@ pub const KEYS: &[Key] = &[
     topic("min.insync.replicas", POSITIVE_INT, "min.insync.replicas", "In-sync replicas that `acks=all` needs."),
     Key {
         dynamic: false,
-        effect: Effect::Honoured,
-        ..stored(
+        ..dedicated(
             LAYOUT,
             LAYOUTS,
             "shared",
-            NO_SEGMENTS,
             "How the topic lies on disk, chosen when it is created and fixed from then on: `shared`, in the commit log of its data directory together with other topics, or `dedicated`, in segment files of its own as Apache Kafka writes them.",
         )
     },
-    // Kafka's topic keys that do nothing here.
-    stored("segment.bytes", Kind::Int { min: 14, max: i32::MAX }, "1073741824", NO_SEGMENTS, "Size of a segment file, in bytes."),
-    stored("segment.ms", POSITIVE_LONG, "604800000", NO_SEGMENTS, "Longest time before a segment is rolled, in milliseconds."),
-    stored("segment.jitter.ms", NOT_NEGATIVE_LONG, "0", NO_SEGMENTS, "Random share taken off `segment.ms`, in milliseconds."),
-    stored(
+    // Of topics with the dedicated layout.
+    dedicated(
+        "segment.bytes",
+        Kind::Int { min: 14, max: i32::MAX },
+        "1073741824",
+        "Size of a segment file, in bytes. Of topics with `duolog.layout=dedicated`.",
+    ),
+    dedicated(
+        "segment.ms",
+        POSITIVE_LONG,
+        "604800000",
+        "Longest time before a segment is rolled, in milliseconds. Of topics with `duolog.layout=dedicated`.",
+    ),
+    dedicated(
+        "segment.jitter.ms",
+        NOT_NEGATIVE_LONG,
+        "0",
+        "Random share taken off `segment.ms`, in milliseconds. Of topics with `duolog.layout=dedicated`.",
+    ),
+    dedicated(
         "segment.index.bytes",
         Kind::Int { min: 4, max: i32::MAX },
         "10485760",
-        NO_SEGMENTS,
-        "Size of an index file, in bytes.",
+        "Size of an index file, in bytes. Of topics with `duolog.layout=dedicated`.",
     ),
-    stored("index.interval.bytes", NOT_NEGATIVE_INT, "4096", NO_SEGMENTS, "Bytes of records between two index entries."),
+    dedicated(
+        "index.interval.bytes",
+        NOT_NEGATIVE_INT,
+        "4096",
+        "Bytes of records between two index entries. Of topics with `duolog.layout=dedicated`.",
+    ),
+    // Kafka's topic keys that do nothing here.
     stored(
         "file.delete.delay.ms",
         NOT_NEGATIVE_LONG,

@@ -4,6 +4,7 @@ use super::error::ConfigError;
 use super::value::{Values, list, malformed};
 use super::{BrokerConfig, Scope, find};
 use duolog_log::Layout;
+use duolog_log::dedicated::SegmentPolicy;
 use std::collections::BTreeMap;
 
 /// The key that says how a topic is laid out on disk.
@@ -60,6 +61,8 @@ pub struct TopicConfig {
     pub min_insync_replicas: i32,
     /// `duolog.layout`; what counts for a partition is what it was created with.
     pub layout: Layout,
+    /// How partitions of the dedicated layout are cut into segments.
+    pub segments: SegmentPolicy,
 }
 
 impl TopicConfig {
@@ -103,6 +106,13 @@ impl TopicConfig {
             compact: list(&policy).any(|word| word == "compact"),
             min_insync_replicas: values.number("min.insync.replicas")?,
             layout: choose(&values, LAYOUT, &[("shared", Layout::Shared), ("dedicated", Layout::Dedicated)])?,
+            segments: SegmentPolicy {
+                segment_bytes: values.number("segment.bytes")?,
+                segment_ms: values.number("segment.ms")?,
+                segment_jitter_ms: values.number("segment.jitter.ms")?,
+                index_interval_bytes: values.number("index.interval.bytes")?,
+                index_bytes: values.number("segment.index.bytes")?,
+            },
         })
     }
 }

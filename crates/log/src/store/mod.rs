@@ -1,7 +1,7 @@
-//! All logs of a node: one shared commit log for each data directory, and which of them holds which partition.
+//! All logs of a node: for each data directory one of each layout, and which of them holds which partition.
 //!
 //! [`Store`] has the methods of [`Log`] and hands each call to the log that holds the partition. It decides nothing: where a partition
-//! lives is told to it by [`Store::open_partition`] and kept by the metadata. A request whose batches go to several logs is
+//! lives is told to it when it is opened and kept by the metadata. A request whose batches go to several logs is
 //! split here; its receipt names a position in each. With one directory and the shared layout nothing is looked up and nothing
 //! is copied.
 //!
@@ -10,6 +10,7 @@
 //!
 //! Called by `duolog-core`.
 
+mod engine;
 mod identity;
 mod places;
 mod queries;
@@ -17,12 +18,14 @@ mod queries;
 pub use identity::{DirectoryIdentity, IdentityError};
 pub use places::{Layout, MAX_DIRECTORIES, Place};
 
+use crate::dedicated::{DedicatedLog, PartitionHome};
 use crate::{
     AppendBatch, AppendError, AppendOrigin, Appended, Log, LogFailure, LogObserver, LogOptions, OpenError, PartitionError,
     RecoveryReport,
 };
 use bytes::BytesMut;
 use duolog_base::{Disk, LeaderEpoch, Offset, PartitionNumber, Position, TimestampMs};
+use engine::Engine;
 use places::Places;
 use smallvec::{SmallVec, smallvec};
 use std::io;
@@ -33,6 +36,8 @@ use tokio::sync::oneshot;
 
 /// Where a data directory keeps its commit log.
 const SHARED: &str = "shared";
+/// Where it keeps the partitions that have files of their own.
+const DEDICATED: &str = "dedicated";
 
 /// The logs of a node. All methods may be called from any thread.
 pub struct Store {
@@ -46,6 +51,7 @@ pub struct Store {
 struct Directory {
     path: PathBuf,
     shared: Arc<Log>,
+    dedicated: Arc<DedicatedLog>,
 }
 
 /// A position in one of the logs.
@@ -65,22 +71,25 @@ pub struct StoreReceipt {
 }
 
 impl Store {
-    /// Opens or creates the log of every data directory, one after the other, each with `options`; a report for each.
-    /// No partition is known until it is opened. Starts no thread.
+    /// Opens or creates the logs of every data directory, one after the other, each with `options`; a report for each.
+    /// No partition can be used until it is opened. Starts no thread.
     pub fn open(
         disk: Arc<dyn Disk>,
         directories: Vec<PathBuf>,
         options: LogOptions,
         observer: Arc<dyn LogObserver>,
         now: TimestampMs,
-    ) -> Result<(Arc<Store>, Vec<RecoveryReport>), OpenError> {
+    ) -> Result<(Arc<Store>, Vec<(Place, RecoveryReport)>), OpenError> {
         assert!((1..=MAX_DIRECTORIES).contains(&directories.len()), "the caller has counted the directories");
         let mut opened = Vec::new();
         let mut reports = Vec::new();
-        for path in directories {
+        for (directory, path) in directories.into_iter().enumerate() {
             let (shared, report) = Log::open(disk.clone(), path.join(SHARED), options.clone(), observer.clone(), now)?;
-            opened.push(Directory { path, shared });
-            reports.push(report);
+            reports.push((Place { directory, layout: Layout::Shared }, report));
+            let (dedicated, report) =
+                DedicatedLog::open(disk.clone(), path.join(DEDICATED), options.clone(), observer.clone(), now)?;
+            reports.push((Place { directory, layout: Layout::Dedicated }, report));
+            opened.push(Directory { path, shared, dedicated });
         }
         let store = Store { directories: opened, places: Places::new(), all_first: AtomicBool::new(true) };
         Ok((Arc::new(store), reports))
@@ -99,13 +108,24 @@ impl Store {
     /// Partitions that the logs hold frames of or were told of, and where; whoever knows the metadata drops those that should not be
     /// there.
     pub fn partitions(&self) -> Vec<(PartitionNumber, Place)> {
-        let places = (0..self.directories.len()).map(|directory| Place { directory, layout: Layout::Shared });
-        places.flat_map(|place| self.log_at(place).partitions().into_iter().map(move |number| (number, place))).collect()
+        self.engines().flat_map(|(place, log)| log.partitions().into_iter().map(move |number| (number, place))).collect()
     }
 
-    /// Makes the partition known in its log (idempotent; nothing is written). A partition does not move.
-    pub fn open_partition(&self, partition: PartitionNumber, place: Place) {
-        self.log_at(place).open_partition(partition);
+    /// Makes the partition known in the commit log of a data directory (idempotent; nothing is written). A partition does not move.
+    pub fn open_shared(&self, partition: PartitionNumber, directory: usize) {
+        self.directories[directory].shared.open_partition(partition);
+        self.settle(partition, Place { directory, layout: Layout::Shared });
+    }
+
+    /// Makes the partition known among those of a data directory that have files of their own, or gives it another policy for its
+    /// segments; see [`DedicatedLog::open_partition`].
+    pub fn open_dedicated(&self, partition: PartitionNumber, directory: usize, home: PartitionHome) -> Result<(), LogFailure> {
+        self.directories[directory].dedicated.open_partition(partition, home)?;
+        self.settle(partition, Place { directory, layout: Layout::Dedicated });
+        Ok(())
+    }
+
+    fn settle(&self, partition: PartitionNumber, place: Place) {
         if place != Place::FIRST {
             self.all_first.store(false, Ordering::Release);
         }
@@ -119,7 +139,7 @@ impl Store {
         let place = self.place_of(first.partition);
         if self.all_first.load(Ordering::Acquire) || batches.iter().all(|batch| self.place_of(batch.partition) == place) {
             let Some(place) = place else { return unknown(batches) };
-            let receipt = self.log_at(place).append(buffer, batches, origin, now);
+            let receipt = self.engine(place).append(buffer, batches, origin, now);
             return StoreReceipt { results: receipt.results, ends: smallvec![LogPosition { place, position: receipt.end }] };
         }
         self.append_split(&buffer, batches, origin, now)
@@ -143,7 +163,7 @@ impl Store {
                     AppendBatch { range: start..own.len(), ..batch.clone() }
                 })
                 .collect();
-            let answer = self.log_at(place).append(own, &part, origin, now);
+            let answer = self.engine(place).append(own, &part, origin, now);
             mine().zip(answer.results).for_each(|((index, _), result)| receipt.results[index] = result);
             receipt.ends.push(LogPosition { place, position: answer.end });
         }
@@ -152,17 +172,17 @@ impl Store {
 
     /// Resolves when everything before `end` is written to the page cache; the receiver errs if the log stops.
     pub fn wait_written(&self, end: LogPosition) -> oneshot::Receiver<()> {
-        self.log_at(end.place).wait_written(end.position)
+        self.engine(end.place).wait_written(end.position)
     }
 
     /// Resolves when everything before `end` is durable; the receiver errs if the log stops.
     pub fn wait_durable(&self, end: LogPosition) -> oneshot::Receiver<()> {
-        self.log_at(end.place).wait_durable(end.position)
+        self.engine(end.place).wait_durable(end.position)
     }
 
     /// The epoch given to the partition's leader; older ones are refused from now on.
     pub fn set_leader_epoch(&self, partition: PartitionNumber, epoch: LeaderEpoch) {
-        if let Some(log) = self.log_of(partition) {
+        if let Some(log) = self.engine_of(partition) {
             log.set_leader_epoch(partition, epoch);
         }
     }
@@ -170,41 +190,56 @@ impl Store {
     /// Raises the log start (DeleteRecords, retention). Lower values are ignored.
     pub fn set_log_start(&self, partition: PartitionNumber, start: Offset) -> Result<LogPosition, PartitionError> {
         let place = self.place_of(partition).ok_or(PartitionError::UnknownPartition(partition))?;
-        let position = self.log_at(place).set_log_start(partition, start)?;
+        let position = self.engine(place).set_log_start(partition, start)?;
         Ok(LogPosition { place, position })
     }
 
     /// Forgets a partition for good.
     pub fn drop_partition(&self, partition: PartitionNumber) -> Result<LogPosition, PartitionError> {
         let place = self.place_of(partition).ok_or(PartitionError::UnknownPartition(partition))?;
-        let position = self.log_at(place).drop_partition(partition)?;
+        self.drop_found(partition, place)
+    }
+
+    /// As [`Store::drop_partition`], for a partition that was found in a log and need not be open.
+    pub fn drop_found(&self, partition: PartitionNumber, place: Place) -> Result<LogPosition, PartitionError> {
+        let position = self.engine(place).drop_partition(partition)?;
         self.places.clear(partition);
         Ok(LogPosition { place, position })
     }
 
     /// Starts the threads of all logs; [`Store::close`] stops and joins them.
     pub fn start_threads(&self) -> io::Result<()> {
-        self.directories.iter().try_for_each(|directory| directory.shared.start_threads())
+        self.engines().try_for_each(|(_, log)| log.start_threads())
     }
 
     /// Background work of all logs; see [`Log::house_step`].
     pub fn house_step(&self, now: TimestampMs) -> Result<(), LogFailure> {
-        self.directories.iter().try_for_each(|directory| directory.shared.house_step(now))
+        self.engines().try_for_each(|(_, log)| log.house_step(now))
     }
 
     /// Closes every log, also if one of them fails; the first failure.
     pub fn close(&self) -> Result<(), LogFailure> {
-        let closed: Vec<_> = self.directories.iter().map(|directory| directory.shared.close()).collect();
+        let closed: Vec<_> = self.engines().map(|(_, log)| log.close()).collect();
         closed.into_iter().collect()
     }
 
-    /// The log at a place, for whoever takes its steps by hand.
-    pub fn log_at(&self, place: Place) -> &Arc<Log> {
-        &self.directories[place.directory].shared
+    /// Every log, and its place.
+    fn engines(&self) -> impl Iterator<Item = (Place, Engine<'_>)> {
+        let places = (0..self.directories.len())
+            .flat_map(|directory| [Layout::Shared, Layout::Dedicated].map(|layout| Place { directory, layout }));
+        places.map(|place| (place, self.engine(place)))
     }
 
-    fn log_of(&self, partition: PartitionNumber) -> Option<&Arc<Log>> {
-        self.place_of(partition).map(|place| self.log_at(place))
+    fn engine(&self, place: Place) -> Engine<'_> {
+        let directory = &self.directories[place.directory];
+        match place.layout {
+            Layout::Shared => Engine::Shared(&directory.shared),
+            Layout::Dedicated => Engine::Dedicated(&directory.dedicated),
+        }
+    }
+
+    fn engine_of(&self, partition: PartitionNumber) -> Option<Engine<'_>> {
+        self.place_of(partition).map(|place| self.engine(place))
     }
 
     /// Where to look for a partition, whether or not it is there.

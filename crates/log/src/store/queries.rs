@@ -1,16 +1,16 @@
 //! What is asked of a partition, handed to the log that holds it.
 
 use super::Store;
+use super::engine::Engine;
 use crate::{
     AppendError, AppendOrigin, BatchLocation, EpochEnd, LogEnds, LogStatistics, ProducerSnapshot, ReadError, ReadLimits,
     ReadPlan, RetentionPolicy,
 };
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, Position, TimestampMs};
-use std::sync::Arc;
 
 impl Store {
     pub fn ends(&self, partition: PartitionNumber) -> Option<LogEnds> {
-        self.log_of(partition)?.ends(partition)
+        self.engine_of(partition)?.ends(partition)
     }
 
     /// Plans a read; see [`crate::Log::read`].
@@ -41,32 +41,32 @@ impl Store {
 
     /// Epoch of the batch that holds `offset` (or of the newest leader, for the end offset).
     pub fn epoch_at(&self, partition: PartitionNumber, offset: Offset) -> Option<LeaderEpoch> {
-        self.log_of(partition)?.epoch_at(partition, offset)
+        self.engine_of(partition)?.epoch_at(partition, offset)
     }
 
     /// The idempotent producers of a partition, in ascending order of their ids.
     pub fn producers(&self, partition: PartitionNumber) -> Vec<ProducerSnapshot> {
-        self.log_of(partition).map(|log| log.producers(partition)).unwrap_or_default()
+        self.engine_of(partition).map(|log| log.producers(partition)).unwrap_or_default()
     }
 
     /// Forgets idempotent producers that have not written for `max_idle_ms`.
     pub fn expire_producers(&self, now: TimestampMs, max_idle_ms: i64) {
-        self.directories.iter().for_each(|directory| directory.shared.expire_producers(now, max_idle_ms));
+        self.engines().for_each(|(_, log)| log.expire_producers(now, max_idle_ms));
     }
 
     /// Live bytes of the partition.
     pub fn partition_bytes(&self, partition: PartitionNumber) -> u64 {
-        self.log_of(partition).map_or(0, |log| log.partition_bytes(partition))
+        self.engine_of(partition).map_or(0, |log| log.partition_bytes(partition))
     }
 
     /// The log start the policy asks for, if it is above the present one. Never beyond the durable end.
     pub fn retention_target(&self, partition: PartitionNumber, policy: RetentionPolicy, now: TimestampMs) -> Option<Offset> {
-        self.log_of(partition)?.retention_target(partition, policy, now)
+        self.engine_of(partition)?.retention_target(partition, policy, now)
     }
 
-    /// How far all logs together are on disk for good, counted from the first start.
+    /// How far all logs together are on disk for good.
     pub fn durable_position(&self) -> Position {
-        Position(self.directories.iter().map(|directory| directory.shared.durable_position().0).sum())
+        Position(self.engines().map(|(_, log)| log.durable_position().0).sum())
     }
 
     /// What all logs together have done.
@@ -77,13 +77,13 @@ impl Store {
 
     /// Why an append to the partition would be refused now, if it would; see [`crate::Log::refusal`].
     pub fn refusal(&self, partition: PartitionNumber, origin: AppendOrigin) -> Option<AppendError> {
-        match self.log_of(partition) {
+        match self.engine_of(partition) {
             Some(log) => log.refusal(origin),
             None => Some(AppendError::UnknownPartition(partition)),
         }
     }
 
-    fn readable(&self, partition: PartitionNumber) -> Result<&Arc<crate::Log>, ReadError> {
-        self.log_of(partition).ok_or(ReadError::UnknownPartition(partition))
+    fn readable(&self, partition: PartitionNumber) -> Result<Engine<'_>, ReadError> {
+        self.engine_of(partition).ok_or(ReadError::UnknownPartition(partition))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Decision;
 use super::placement::{FreeSpace, Placement};
-use crate::config::{ConfigError, LAYOUT, TopicConfig, validate_topic_overrides};
+use crate::config::{ConfigError, TopicConfig, validate_topic_overrides};
 use crate::metadata::error::{AssignmentProblem, CreatePartitionsError, CreateTopicError, DeleteTopicError};
 use crate::metadata::fold::partition_record;
 use crate::metadata::image::{MetadataImage, PartitionImage, TopicImage};
@@ -150,9 +150,6 @@ fn create_topic(
     validate_topic_overrides(&topic.configs)?;
     let config: Result<TopicConfig, ConfigError> = TopicConfig::resolve(&topic.configs, &image.config);
     let config = Arc::new(config?);
-    if config.layout == Layout::Dedicated {
-        return Err(ConfigError::NotAvailable { key: LAYOUT, value: "dedicated" }.into());
-    }
     let replicas = match topic.assignment.is_empty() {
         true => chosen_replicas(image, topic)?,
         false => assigned_replicas(image, topic)?,
