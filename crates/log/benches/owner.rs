@@ -27,9 +27,12 @@ const SPINS: u32 = 100;
 trait CommitLog: Sync {
     /// Returns once the frame is in the page cache, or on the disk if the log is a flushed one.
     fn append(&self, frame: &[u8; FRAME_BYTES]);
-    /// What the log's own threads do until it is stopped.
-    fn work(&self);
-    fn stop(&self);
+    /// What a writer thread does until the log is stopped.
+    fn write_for_clients(&self) {}
+    fn syncer(&self) -> &Syncer;
+    fn stop(&self) {
+        self.syncer().stop();
+    }
 }
 
 /// A position that grows, and those who wait for it.
@@ -41,7 +44,8 @@ struct Progress {
 
 impl Progress {
     fn reach(&self, position: u64) {
-        *self.position.lock() = position;
+        let mut reached = self.position.lock();
+        *reached = position.max(*reached);
         self.moved.notify_all();
     }
 
@@ -50,6 +54,51 @@ impl Progress {
         while *position < wanted {
             self.moved.wait(&mut position);
         }
+    }
+}
+
+/// One thread that syncs for all who wait, while others write on.
+struct Syncer {
+    file: File,
+    written: AtomicU64,
+    wanted: Progress,
+    durable: Progress,
+    stopping: AtomicBool,
+}
+
+impl Syncer {
+    fn new(file: &File) -> Syncer {
+        Syncer {
+            file: file.try_clone().expect("a descriptor"),
+            written: AtomicU64::new(0),
+            wanted: Progress::default(),
+            durable: Progress::default(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Everything before `end` was written.
+    fn wait(&self, end: u64) {
+        self.wanted.reach(end);
+        self.durable.wait(end);
+    }
+
+    fn work(&self) {
+        let mut durable = 0;
+        loop {
+            self.wanted.wait(durable + 1);
+            if self.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            durable = self.written.load(Ordering::Acquire);
+            self.file.sync_data().expect("the disk syncs");
+            self.durable.reach(durable);
+        }
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wanted.reach(u64::MAX);
     }
 }
 
@@ -63,7 +112,8 @@ struct SingleWriter {
     flushed: bool,
     queue: Mutex<Queue>,
     queued: Condvar,
-    done: Progress,
+    written: Progress,
+    syncer: Syncer,
 }
 
 #[derive(Default)]
@@ -81,10 +131,10 @@ impl CommitLog for SingleWriter {
         let end = queue.end;
         drop(queue);
         self.queued.notify_one();
-        self.done.wait(end);
+        if self.flushed { self.syncer.durable.wait(end) } else { self.written.wait(end) }
     }
 
-    fn work(&self) {
+    fn write_for_clients(&self) {
         let mut drained = Vec::new();
         let mut written = 0;
         loop {
@@ -97,20 +147,21 @@ impl CommitLog for SingleWriter {
             }
             std::mem::swap(&mut queue.frames, &mut drained);
             drop(queue);
-            for part in drained.chunks(64) {
-                written = self.write(part, written);
-            }
+            written = self.write(&drained, written);
             drained.clear();
-            if self.flushed {
-                self.file.sync_data().expect("the disk syncs");
-            }
-            self.done.reach(written);
+            self.syncer.written.store(written, Ordering::Release);
+            if self.flushed { self.syncer.wanted.reach(written) } else { self.written.reach(written) }
         }
+    }
+
+    fn syncer(&self) -> &Syncer {
+        &self.syncer
     }
 
     fn stop(&self) {
         self.queue.lock().stopping = true;
         self.queued.notify_one();
+        self.syncer.stop();
     }
 }
 
@@ -160,64 +211,34 @@ enum Flush {
     UnderTheLock,
 }
 
-/// Clients write under a lock; one thread syncs for all who wait.
+/// Clients write under a lock.
 struct Locked {
     file: File,
     door: Door,
     flush: Flush,
-    /// Changed under the door only.
-    end: AtomicU64,
-    stopping: AtomicBool,
-    wanted: Progress,
-    durable: Progress,
+    syncer: Syncer,
 }
 
 impl CommitLog for Locked {
     fn append(&self, frame: &[u8; FRAME_BYTES]) {
         let end = self.door.pass(|| {
-            let at = self.end.load(Ordering::Relaxed);
+            // Changed under the door only.
+            let at = self.syncer.written.load(Ordering::Relaxed);
             self.file.write_all_at(frame, place(at)).expect("the disk writes");
             if self.flush == Flush::UnderTheLock {
                 self.file.sync_data().expect("the disk syncs");
             }
             let end = at + FRAME_BYTES as u64;
-            self.end.store(end, Ordering::Release);
+            self.syncer.written.store(end, Ordering::Release);
             end
         });
         if self.flush == Flush::Together {
-            self.want(end);
-            self.durable.wait(end);
+            self.syncer.wait(end);
         }
     }
 
-    fn work(&self) {
-        if self.flush != Flush::Together {
-            return;
-        }
-        let mut durable = 0;
-        loop {
-            self.wanted.wait(durable + 1);
-            if self.stopping.load(Ordering::Acquire) {
-                return;
-            }
-            let end = self.end.load(Ordering::Acquire);
-            self.file.sync_data().expect("the disk syncs");
-            durable = end;
-            self.durable.reach(durable);
-        }
-    }
-
-    fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
-        self.want(u64::MAX);
-    }
-}
-
-impl Locked {
-    fn want(&self, end: u64) {
-        let mut wanted = self.wanted.position.lock();
-        *wanted = end.max(*wanted);
-        self.wanted.moved.notify_one();
+    fn syncer(&self) -> &Syncer {
+        &self.syncer
     }
 }
 
@@ -232,25 +253,22 @@ fn zeroed_file() -> File {
 }
 
 fn single_writer(flushed: bool) -> Box<dyn CommitLog> {
+    let file = zeroed_file();
+    let syncer = Syncer::new(&file);
     Box::new(SingleWriter {
-        file: zeroed_file(),
+        file,
         flushed,
         queue: Mutex::default(),
         queued: Condvar::new(),
-        done: Progress::default(),
+        written: Progress::default(),
+        syncer,
     })
 }
 
 fn locked(door: Door, flush: Flush) -> Box<dyn CommitLog> {
-    Box::new(Locked {
-        file: zeroed_file(),
-        door,
-        flush,
-        end: AtomicU64::new(0),
-        stopping: AtomicBool::new(false),
-        wanted: Progress::default(),
-        durable: Progress::default(),
-    })
+    let file = zeroed_file();
+    let syncer = Syncer::new(&file);
+    Box::new(Locked { file, door, flush, syncer })
 }
 
 fn blocking() -> Door {
@@ -293,7 +311,8 @@ fn compare(criterion: &mut Criterion) {
         for (name, log) in &logs {
             let log = log.as_ref();
             thread::scope(|scope| {
-                scope.spawn(|| log.work());
+                scope.spawn(|| log.write_for_clients());
+                scope.spawn(|| log.syncer().work());
                 for clients in [1, 8, 64] {
                     group.bench_function(BenchmarkId::new(*name, format!("{clients} clients")), |bencher| {
                         bencher.iter_custom(|appends| run(log, clients, appends));
