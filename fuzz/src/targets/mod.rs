@@ -1,6 +1,7 @@
 //! The table of targets. A new one is a line here and a function that takes any bytes.
 
 mod batch;
+mod cleaning;
 mod compression;
 mod config;
 mod groups;
@@ -10,6 +11,7 @@ mod messages;
 mod metadata;
 mod server;
 mod server_seeds;
+mod small_files;
 
 /// Something that decodes.
 pub struct Target {
@@ -42,6 +44,9 @@ pub const TARGETS: &[Target] = &[
     target("log_index", log_files::index, log_files::index_seeds, 60_000, 16 << 10),
     target("log_state", log_files::state, log_files::state_seeds, 100_000, 16 << 10),
     target("log_directory", log_directory::run, log_directory::seeds, 1_500, 64 << 10),
+    target("cleaning", cleaning::run, cleaning::seeds, 10_000, 16 << 10),
+    target("cleaner_checkpoint", small_files::cleaner_checkpoint, small_files::cleaner_checkpoint_seeds, 30_000, 4 << 10),
+    target("directory_identity", small_files::identity, small_files::identity_seeds, 10_000, 1 << 10),
     target("metadata_snapshot", metadata::snapshot, metadata::snapshot_seeds, 30_000, 16 << 10),
     target("metadata_journal", metadata::journal, metadata::journal_seeds, 10_000, 16 << 10),
     target("config", config::run, config::seeds, 300, 8 << 10),
