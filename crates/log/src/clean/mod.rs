@@ -7,7 +7,8 @@
 //! 2. [`KeyScan`] reads the dirty part and notes the newest offset of each key in an [`OffsetMap`] of bounded memory. If that fills
 //!    up, the pass covers a prefix only;
 //! 3. [`Cleaner`] reads everything from the log start to [`OffsetMap::end`] and says of each batch whether it is kept, dropped or
-//!    replaced;
+//!    replaced. What is left must become durable in the order of offsets, since a tombstone that goes before the older records of its
+//!    key would bring them back if the pass ends between the two;
 //! 4. [`OffsetMap::end`] is the next first dirty offset, remembered in a [`CleanerCheckpoint`] once the outcome of 3 is durable.
 //!
 //! Guarantees, as Kafka's: offsets, timestamps, headers and order of what stays never change; who reads from the beginning to
