@@ -47,23 +47,39 @@ fn two() -> (tempfile::TempDir, PathBuf, PathBuf) {
 #[test]
 fn nothing_acknowledged_is_lost_by_kill_9_with_partitions_in_two_directories() {
     let (_root, one, two) = two();
+    kill_under_load(&one, &two, "shared");
+    assert!(batches(&one) > 0 && batches(&two) > 0, "both directories took part");
+}
+
+#[test]
+fn nor_is_it_with_files_of_their_own() {
+    let (_root, one, two) = two();
+    kill_under_load(&one, &two, "dedicated");
+    let partitions = |directory: &Path| {
+        let names = std::fs::read_dir(directory.join("dedicated")).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with(TOPIC)).count() as i32
+    };
+    assert_eq!((partitions(&one), partitions(&two)), (PARTITIONS / 2, PARTITIONS / 2));
+}
+
+fn kill_under_load(one: &Path, two: &Path, layout: &str) {
     let journal = journal::new();
-    let mut server = start(&one, &[&two]);
-    for path in [&one, &two] {
+    let mut server = start(one, &[two]);
+    for path in [one, two] {
         assert!(server.banner.iter().any(|line| line.contains(&*path.to_string_lossy())), "{:?}", server.banner);
     }
-    server.run(&["topic", "create", TOPIC, "-p", &PARTITIONS.to_string()]);
+    let layout = format!("duolog.layout={layout}");
+    server.run(&["topic", "create", TOPIC, "-p", &PARTITIONS.to_string(), "--set", &layout, "--set", "segment.bytes=65536"]);
     for round in 0..ROUNDS {
         let load = Load::start(&server.kafka, &journal, round);
         load.wait_for(ACKS_BEFORE_KILL);
         server.kill();
         load.stop();
         // The order of the directories does not matter.
-        server = if round % 2 == 0 { start(&two, &[&one]) } else { start(&one, &[&two]) };
+        server = if round % 2 == 0 { start(two, &[one]) } else { start(one, &[two]) };
         verify(&server.kafka, &journal, Some(Crash::Kill));
     }
     server.stop();
-    assert!(batches(&one) > 0 && batches(&two) > 0, "both directories took part");
 }
 
 #[test]
