@@ -1,5 +1,6 @@
 //! The values that go in and out of the log: options, requests, answers, errors. No behaviour; called by everybody.
 
+use crate::TidyOptions;
 use bytes::Bytes;
 use duolog_base::{DiskFile, LeaderEpoch, Offset, PartitionNumber, Position, ProducerEpoch, ProducerId, TimestampMs};
 use std::ops::Range;
@@ -25,6 +26,7 @@ pub struct LogOptions {
     pub checkpoint_bytes: u64,
     /// Files kept for reuse after all they held is dead.
     pub recycled_files: usize,
+    pub tidy: TidyOptions,
 }
 
 impl Default for LogOptions {
@@ -38,6 +40,7 @@ impl Default for LogOptions {
             reserve_bytes: 256 << 20,
             checkpoint_bytes: 64 << 20,
             recycled_files: 1,
+            tidy: TidyOptions::default(),
         }
     }
 }

@@ -18,7 +18,9 @@ pub enum FileName {
     Checkpoint(u64),
     /// A dead commit log file that waits to be used again; the number is the position it had.
     Spare(u64),
-    /// An index that was not finished.
+    /// A tidied file, which takes the place of all files from its position to the one it names.
+    Tidied(u64),
+    /// A file that was not finished.
     Unfinished,
 }
 
@@ -34,7 +36,8 @@ impl FileName {
             "queues" => Some(FileName::Queues(base)),
             "checkpoint" => Some(FileName::Checkpoint(base)),
             "spare" => Some(FileName::Spare(base)),
-            "queues.tmp" | "checkpoint.tmp" => Some(FileName::Unfinished),
+            "tidied" => Some(FileName::Tidied(base)),
+            "queues.tmp" | "checkpoint.tmp" | "tidied.tmp" => Some(FileName::Unfinished),
             _ => None,
         }
     }
@@ -54,6 +57,15 @@ pub fn checkpoint_path(dir: &Path, base: u64) -> PathBuf {
 
 pub fn spare_path(dir: &Path, base: u64) -> PathBuf {
     dir.join(format!("{base:020}.spare"))
+}
+
+pub fn tidied_path(dir: &Path, base: u64) -> PathBuf {
+    dir.join(format!("{base:020}.tidied"))
+}
+
+/// The name of a tidied file while it is written.
+pub fn unfinished_tidied_path(dir: &Path, base: u64) -> PathBuf {
+    dir.join(format!("{base:020}.tidied.tmp"))
 }
 
 /// Writes a whole file so that it is either there with all its bytes or not at all: under another name, synced, renamed.

@@ -4,7 +4,7 @@
 //! One at a time (the `house` lock), in small portions, never on the way of an append.
 
 use crate::checkpoint::Chain;
-use crate::files::{log_path, queues_path, remove_if_there, spare_path, write_whole};
+use crate::files::{queues_path, write_whole};
 use crate::format::index::IndexKind;
 use crate::log::{AppendLimits, FullFile, Log, OpenFile};
 use crate::recycle::Condemned;
@@ -35,10 +35,17 @@ impl House {
     }
 }
 
+impl House {
+    /// The oldest file may be another one now.
+    pub fn forget_condemned(&mut self) {
+        self.condemned = None;
+    }
+}
+
 impl Log {
     /// Background work in small portions: zero-filling ahead, sealing rolled files, freeing and recycling dead
     /// files, checking free space. Called every second or so by core's housekeeping, may do disk I/O.
-    pub fn house_step(&self, _now: TimestampMs) -> Result<(), LogFailure> {
+    pub fn house_step(&self, now: TimestampMs) -> Result<(), LogFailure> {
         self.prepare_step()?;
         let mut house = self.house.lock();
         if self.is_closed()? {
@@ -50,7 +57,8 @@ impl Log {
             self.remove_spares(&mut house)?;
             self.check_space()?;
         }
-        Ok(())
+        drop(house);
+        self.tidy_step(now)
     }
 
     /// The part of the housekeeping that the writer asks for: sealing, checkpoints, repair and zero-filling.
@@ -74,7 +82,7 @@ impl Log {
     }
 
     /// Whether the files may belong to somebody else by now.
-    fn is_closed(&self) -> Result<bool, LogFailure> {
+    pub(crate) fn is_closed(&self) -> Result<bool, LogFailure> {
         let state = self.state.lock();
         match &state.failure {
             Some(failure) => Err(failure.clone()),
@@ -158,21 +166,9 @@ impl Log {
         }
         let rest = self.sealed.load()[1..].to_vec();
         self.sealed.store(Arc::new(rest));
-        let path = log_path(&self.dir, oldest.base);
-        let spare = self.wants_spares(house).then(|| spare_path(&self.dir, oldest.base));
-        let gone = || -> io::Result<()> {
-            match &spare {
-                Some(spare) => self.disk.rename(&path, spare)?,
-                None => self.disk.remove(&path)?,
-            }
-            remove_if_there(self.disk.as_ref(), &queues_path(&self.dir, oldest.base))?;
-            self.disk.sync_dir(&self.dir)
-        };
-        gone().map_err(|error| self.fail("free", &path, error))?;
-        match spare {
-            Some(spare) => house.waiting.push(Condemned::new(spare, oldest)),
-            None => self.counters.files_freed.add(1),
-        }
+        let path = oldest.path(&self.dir);
+        let gone = self.retire(house, oldest, None).and_then(|()| self.disk.sync_dir(&self.dir));
+        gone.map_err(|error| self.fail("free", &path, error))?;
         Ok(true)
     }
 

@@ -2,13 +2,14 @@
 //!
 //! Reads only. May run beside a live server; what is written meanwhile is seen or not.
 
-use crate::files::{FileName, checkpoint_path, log_path, queues_path, read_whole};
+use crate::files::{FileName, checkpoint_path, log_path, queues_path, read_whole, tidied_path};
 use crate::format::FORMAT_VERSION;
 use crate::format::file_header::FILE_HEADER_BYTES;
 use crate::format::frame::{FrameHeader, FrameKind};
 use crate::format::index::{IndexKind, IndexProblem, IndexView, QueueEntry};
 use crate::format::state;
 use crate::scan::{Found, FrameFile};
+use crate::sealed::{Sealed, SealedProblem};
 use bytes::Bytes;
 use duolog_base::{Disk, LeaderEpoch, Offset, OpenMode, PartitionNumber, Position};
 use duolog_wire::record::{BatchHeader, verify_crc};
@@ -68,6 +69,7 @@ pub struct Frames {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     bases: Vec<u64>,
+    tidied: BTreeMap<u64, Arc<Sealed>>,
     /// Files begun so far.
     begun: usize,
     current: Option<(FrameFile, u64)>,
@@ -76,12 +78,38 @@ pub struct Frames {
 
 /// All frames below `dir`, the `shared` directory of a data directory.
 pub fn frames(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<Frames> {
-    let bases = log_bases(disk.as_ref(), dir)?;
-    Ok(Frames { disk, dir: dir.to_owned(), bases, begun: 0, current: None, generation: 0 })
+    let tidied = tidied_files(disk.as_ref(), dir)?;
+    let bases = log_bases(disk.as_ref(), dir, &tidied)?;
+    Ok(Frames { disk, dir: dir.to_owned(), bases, tidied, begun: 0, current: None, generation: 0 })
 }
 
-fn log_bases(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
-    bases_of(disk, dir, |name| if let FileName::Log(base) = name { Some(base) } else { None })
+/// Where the files of the log begin: those that no tidied file has taken the place of, and the tidied ones.
+fn log_bases(disk: &dyn Disk, dir: &Path, tidied: &BTreeMap<u64, Arc<Sealed>>) -> io::Result<Vec<u64>> {
+    let mut bases = bases_of(disk, dir, |name| if let FileName::Log(base) = name { Some(base) } else { None })?;
+    bases.retain(|base| tidied.range(..=*base).next_back().is_none_or(|(_, file)| file.end <= *base));
+    bases.extend(tidied.keys());
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+/// The tidied files, without those that a larger one has taken in. One whose end or index is damaged cannot be walked over.
+fn tidied_files(disk: &dyn Disk, dir: &Path) -> io::Result<BTreeMap<u64, Arc<Sealed>>> {
+    let mut tidied = BTreeMap::new();
+    let mut covered = 0;
+    for base in bases_of(disk, dir, |name| if let FileName::Tidied(base) = name { Some(base) } else { None })? {
+        if base < covered {
+            continue;
+        }
+        match Sealed::open_tidied(disk, dir, base) {
+            Ok(file) => {
+                covered = file.end;
+                tidied.insert(base, Arc::new(file));
+            }
+            Err(SealedProblem::Io(error)) => return Err(error),
+            Err(SealedProblem::Index(problem)) => tracing::error!(base, problem = problem.describe(), "a tidied file is damaged"),
+        }
+    }
+    Ok(tidied)
 }
 
 /// Numbers of the files of one kind, ascending.
@@ -125,7 +153,15 @@ impl Frames {
         let Some(base) = self.bases.get(self.begun).copied() else { return Ok(None) };
         self.begun += 1;
         let next_base = self.bases.get(self.begun).copied();
-        let mut file = FrameFile::new(self.disk.open(&log_path(&self.dir, base), OpenMode::Read)?, base, next_base)?;
+        let mut file = match self.tidied.get(&base) {
+            // Its positions are its own: they need not end where the next file begins.
+            Some(tidied) => FrameFile::new(tidied.log.clone(), base, Some(base + tidied.frames_bytes))?,
+            None => FrameFile::new(self.disk.open(&log_path(&self.dir, base), OpenMode::Read)?, base, next_base)?,
+        };
+        if self.tidied.contains_key(&base) {
+            // Its frames are of any generation.
+            self.generation = 0;
+        }
         match file.header()? {
             Some(header) if header.version > FORMAT_VERSION => {
                 return Err(io::Error::new(io::ErrorKind::Unsupported, "written by a newer version"));
@@ -175,7 +211,8 @@ impl Frames {
     }
 
     fn path(&self) -> PathBuf {
-        log_path(&self.dir, self.bases[self.begun - 1])
+        let base = self.bases[self.begun - 1];
+        if self.tidied.contains_key(&base) { tidied_path(&self.dir, base) } else { log_path(&self.dir, base) }
     }
 }
 
@@ -219,7 +256,8 @@ pub struct VerifyReport {
 
 /// Reads everything below `dir` and compares frames, batches, indexes and checkpoints with their checksums and each other.
 pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<VerifyReport> {
-    let bases = log_bases(disk.as_ref(), dir)?;
+    let tidied = tidied_files(disk.as_ref(), dir)?;
+    let bases = log_bases(disk.as_ref(), dir, &tidied)?;
     let mut verifier =
         Verifier { report: VerifyReport { files: bases.len(), ..VerifyReport::default() }, entries: BTreeMap::new() };
     let mut ends: BTreeMap<u32, i64> = BTreeMap::new();
@@ -242,7 +280,15 @@ pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<VerifyReport> {
             }
         }
     }
-    for base in &bases {
+    for base in bases_of(disk.as_ref(), dir, |name| if let FileName::Tidied(base) = name { Some(base) } else { None })? {
+        let path = tidied_path(dir, base);
+        match tidied.get(&base) {
+            Some(file) => verifier.tidied(&path, file),
+            None if tidied.values().any(|file| file.base < base && base < file.end) => {}
+            None => verifier.problem(&path, None, None, "end or index is damaged"),
+        }
+    }
+    for base in bases.iter().filter(|base| !tidied.contains_key(base)) {
         verifier.index(disk.as_ref(), &queues_path(dir, *base), IndexKind::Sealed, *base)?;
     }
     for from in bases_of(disk.as_ref(), dir, |name| if let FileName::Checkpoint(from) = name { Some(from) } else { None })? {
@@ -318,6 +364,14 @@ impl Verifier {
             Err(problem) => self.problem(path, None, None, problem.describe()),
         }
         Ok(())
+    }
+
+    fn tidied(&mut self, path: &Path, file: &Sealed) {
+        match file.intact_index() {
+            Ok(view) if state::decode(view.state()).is_some() => self.compare(path, &view),
+            Ok(_) => self.problem(path, None, None, IndexProblem::State.describe()),
+            Err(_) => self.problem(path, None, None, IndexProblem::Entries.describe()),
+        }
     }
 
     /// Every entry must be implied by a frame. (The reverse need not hold: partitions may be dropped before the index is written.)

@@ -49,6 +49,7 @@ mod store;
 mod sync;
 mod tail_cache;
 mod threads;
+mod tidy;
 mod waiters;
 mod writer;
 mod zero;
@@ -60,4 +61,5 @@ pub use api::{
 };
 pub use log::Log;
 pub use statistics::LogStatistics;
+pub use tidy::TidyOptions;
 pub use store::{DirectoryIdentity, IdentityError, Layout, LogPosition, MAX_DIRECTORIES, Place, Store, StoreReceipt};

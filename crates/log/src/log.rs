@@ -1,7 +1,7 @@
 //! The log as its callers hold it, and the state behind its one lock.
 //!
-//! Three kinds of locks, always taken in this order: the owner's lock of a step (`writer`, `syncer`, `house`), then `fill`,
-//! then `state`. Only `state` is ever taken by callers of the log, and no disk operation happens under it.
+//! Three kinds of locks, always taken in this order: the owner's lock of a step (`writer`, `syncer`, `tidier` before `house`), then
+//! `fill`, then `state`. Only `state` is ever taken by callers of the log, and no disk operation happens under it.
 
 use crate::append::Queued;
 use crate::files::log_path;
@@ -12,6 +12,7 @@ use crate::snapshot::Snapshot;
 use crate::statistics::Counters;
 use crate::sync::Syncer;
 use crate::tail_cache::TailCache;
+use crate::tidy::Tidier;
 use crate::waiters::Waiters;
 use crate::writer::Writer;
 use crate::zero::Fill;
@@ -43,6 +44,7 @@ pub struct Log {
     pub(crate) writer: Mutex<Writer>,
     pub(crate) syncer: Mutex<Syncer>,
     pub(crate) house: Mutex<House>,
+    pub(crate) tidier: Mutex<Tidier>,
     pub(crate) fill: Mutex<Fill>,
     /// A portion of zeros is written.
     pub(crate) fill_signal: Condvar,
@@ -203,6 +205,7 @@ impl Log {
             house_signal: Condvar::new(),
             writer: Mutex::new(writer),
             syncer: Mutex::new(Syncer::default()),
+            tidier: Mutex::default(),
             house: Mutex::new(House::new(from.chain, from.spares)),
             fill: Mutex::new(Fill::new(from.file_base, from.file, from.file_bytes, from.end - from.file_base)),
             fill_signal: Condvar::new(),
@@ -287,6 +290,8 @@ impl Log {
                 tracing::error!("a thread of the log has panicked");
             }
         }
+        // A step of the tidying that is under way sees that the log stops.
+        drop(self.tidier.lock());
         flushed?;
         self.write_checkpoint()
     }

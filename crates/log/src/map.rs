@@ -6,7 +6,7 @@ use crate::files::read_whole;
 use duolog_base::DiskFile;
 use memmap2::{Mmap, MmapOptions};
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::os::fd::AsRawFd;
 
 #[derive(Debug)]
@@ -16,6 +16,19 @@ pub enum FileBytes {
 }
 
 impl FileBytes {
+    /// A part of `file`, of which the same holds as for [`FileBytes::of_sealed`].
+    pub fn of_part(file: &dyn DiskFile, part: Range<u64>) -> io::Result<FileBytes> {
+        let bytes = usize::try_from(part.end - part.start).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let Some(descriptor) = file.descriptor().filter(|_| bytes > 0) else {
+            let mut copy = vec![0; bytes];
+            file.read_exact_at(&mut copy, part.start)?;
+            return Ok(FileBytes::Copied(copy));
+        };
+        // SAFETY: as in `of_sealed`; tidied files are written and published in the same way and never used again.
+        let map = unsafe { MmapOptions::new().offset(part.start).len(bytes).map(descriptor.as_raw_fd())? };
+        Ok(FileBytes::Mapped(map))
+    }
+
     /// The whole of `file`, which must be sealed: nobody writes to it or shortens it while the value lives.
     pub fn of_sealed(file: &dyn DiskFile) -> io::Result<FileBytes> {
         let Some(descriptor) = file.descriptor() else {

@@ -7,10 +7,11 @@
 
 mod checkpoint;
 mod damage;
+mod listing;
 mod replay;
 
 use crate::checkpoint::Chain;
-use crate::files::{FileName, log_path, queues_path, remove_if_there, spare_path, write_whole};
+use crate::files::{log_path, queues_path, remove_if_there, write_whole};
 use crate::format::file_header::{FILE_HEADER_BYTES, FileHeader};
 use crate::format::frame::{FrameHeader, FrameKind};
 use crate::format::index::{IndexBuilder, IndexKind, IndexProblem};
@@ -23,6 +24,8 @@ use crate::{LogOptions, OpenError, RecoveryReport};
 use damage::Damage;
 use duolog_base::{Disk, DiskFile, OpenMode, PartitionNumber, Position, TimestampMs};
 use hashbrown::HashMap;
+use listing::Listing;
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
@@ -51,14 +54,14 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, options: &LogOptions, now: Ti
     // The directory's own name lies in its parent.
     let made = disk.create_dir_all(dir).and_then(|()| dir.parent().map_or(Ok(()), |parent| disk.sync_dir(parent)));
     made.map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
-    let listing =
-        Listing::read(disk, dir, options.recycled_files).map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
+    let listing = Listing::read(disk, dir, options.recycled_files)?;
     let recovery = Recovery {
         disk,
         dir,
         options,
         now,
-        bases: listing.logs,
+        bases: listing.bases,
+        tidied: listing.tidied,
         checkpoints: listing.checkpoints,
         chain: Chain::default(),
         partitions: HashMap::new(),
@@ -72,38 +75,6 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, options: &LogOptions, now: Ti
     recovery.run(listing.spares)
 }
 
-/// What lies in the directory, after what is of no use is gone.
-struct Listing {
-    logs: Vec<u64>,
-    /// Where the links of checkpoints begin.
-    checkpoints: Vec<u64>,
-    spares: Vec<Condemned>,
-}
-
-impl Listing {
-    fn read(disk: &dyn Disk, dir: &Path, keep_spares: usize) -> io::Result<Listing> {
-        let names = disk.list(dir)?;
-        let known: Vec<(FileName, &String)> = names.iter().filter_map(|name| Some((FileName::parse(name)?, name))).collect();
-        let mut logs: Vec<u64> =
-            known.iter().filter_map(|(name, _)| if let FileName::Log(base) = name { Some(*base) } else { None }).collect();
-        logs.sort_unstable();
-        let (mut spares, mut checkpoints) = (Vec::new(), Vec::new());
-        for (name, path) in known.iter().map(|(name, path)| (*name, dir.join(path))) {
-            match name {
-                FileName::Queues(base) if logs.binary_search(&base).is_err() => disk.remove(&path)?,
-                FileName::Checkpoint(from) => checkpoints.push(from),
-                FileName::Unfinished => disk.remove(&path)?,
-                FileName::Spare(base) if spares.len() < keep_spares => {
-                    spares.push(Condemned::found(disk, spare_path(dir, base))?)
-                }
-                FileName::Spare(_) => disk.remove(&path)?,
-                FileName::Log(_) | FileName::Queues(_) => {}
-            }
-        }
-        Ok(Listing { logs, checkpoints, spares })
-    }
-}
-
 struct Recovery<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
@@ -111,6 +82,8 @@ struct Recovery<'a> {
     now: TimestampMs,
     /// Bases of all files, ascending.
     bases: Vec<u64>,
+    /// Those of them that are tidied.
+    tidied: BTreeMap<u64, Arc<Sealed>>,
     /// Checkpoints in the directory, and those of them that the active file goes on from.
     checkpoints: Vec<u64>,
     chain: Chain,
@@ -182,7 +155,6 @@ impl Recovery<'_> {
             let next_base = self.bases.get(index + 1).copied();
             if let Some(sealed) = self.open_sealed(base, next_base)? {
                 self.generation = self.generation.max(sealed.generation);
-                let sealed = Arc::new(sealed);
                 self.state_from = Some(sealed.clone());
                 self.sealed.push(sealed);
                 continue;
@@ -205,9 +177,13 @@ impl Recovery<'_> {
     }
 
     /// The sealed index of a file, if it has a usable one.
-    fn open_sealed(&self, base: u64, next_base: Option<u64>) -> Result<Option<Sealed>, OpenError> {
+    fn open_sealed(&self, base: u64, next_base: Option<u64>) -> Result<Option<Arc<Sealed>>, OpenError> {
         let path = queues_path(self.dir, base);
-        match Sealed::open(self.disk, self.dir, base, None) {
+        let opened = match self.tidied.get(&base) {
+            Some(tidied) => Ok(Some(tidied.clone())),
+            None => Sealed::open(self.disk, self.dir, base, None).map(|sealed| sealed.map(Arc::new)),
+        };
+        match opened {
             Ok(Some(sealed)) if next_base.is_some_and(|next| next != sealed.end) => Err(OpenError::Corrupt {
                 path,
                 position: Position(sealed.end),
@@ -333,7 +309,7 @@ impl Recovery<'_> {
             });
         };
         self.partitions.values_mut().for_each(|partition| partition.seal_before(end));
-        self.sealed.push(Arc::new(sealed));
+        self.sealed.push(sealed);
         Ok(())
     }
 

@@ -7,13 +7,13 @@
 //! have died with its clients still receiving.
 
 use crate::LogFailure;
-use crate::files::remove_if_there;
+use crate::files::{remove_if_there, spare_path};
 use crate::house::House;
 use crate::log::Log;
 use crate::sealed::Sealed;
 use duolog_base::{Disk, DiskFile, OpenMode};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A dead file under the name of a spare.
@@ -25,7 +25,7 @@ pub(crate) struct Condemned {
 }
 
 impl Condemned {
-    pub fn new(path: PathBuf, sealed: Arc<Sealed>) -> Condemned {
+    fn new(path: PathBuf, sealed: Arc<Sealed>) -> Condemned {
         Condemned { path, file: sealed.log.clone(), sealed: Some(sealed) }
     }
 
@@ -50,8 +50,24 @@ impl Condemned {
 
 impl Log {
     /// Whether one more dead file may be kept.
-    pub(crate) fn wants_spares(&self, house: &House) -> bool {
+    fn wants_spares(&self, house: &House) -> bool {
         house.waiting.len() + self.state.lock().spares.len() < self.options.recycled_files
+    }
+
+    /// Takes the names of a file that is out of use, except for `kept`, which belongs to another one by now. The caller syncs the directory.
+    pub(crate) fn retire(&self, house: &mut House, file: Arc<Sealed>, kept: Option<&Path>) -> io::Result<()> {
+        let spare = (!file.is_tidied() && self.wants_spares(house)).then(|| spare_path(&self.dir, file.base));
+        if let Some(spare) = &spare {
+            self.disk.rename(&file.path(&self.dir), spare)?;
+        }
+        for path in file.paths(&self.dir).iter().filter(|path| Some(path.as_path()) != kept) {
+            remove_if_there(self.disk.as_ref(), path)?;
+        }
+        match spare {
+            Some(spare) => house.waiting.push(Condemned::new(spare, file)),
+            None => self.counters.files_freed.add(1),
+        }
+        Ok(())
     }
 
     /// Lets the writer have those that nobody refers to any more.

@@ -1,11 +1,17 @@
 //! A commit log file that is full, and its queue index: immutable, searched without any lock.
+//!
+//! Its frames lie in the order they arrived in, with the index in a file of its own, or tidied: in order of partition and offset,
+//! with the index behind them. Readers need not know which.
 
-use crate::files::{log_path, queues_path};
+use crate::files::{log_path, queues_path, tidied_path};
+use crate::format::FORMAT_VERSION;
+use crate::format::frame::FRAME_HEADER_BYTES;
 use crate::format::index::{DirectoryRecord, IndexKind, IndexProblem, IndexView, QueueEntry};
+use crate::format::tidied::{TIDIED_END_BYTES, TidiedEnd};
 use crate::map::FileBytes;
 use duolog_base::{Disk, DiskFile, OpenMode};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::OnceLock;
 
@@ -15,6 +21,10 @@ pub struct Sealed {
     pub end: u64,
     pub generation: u32,
     pub log: Arc<dyn DiskFile>,
+    /// Bytes from the beginning of the file to the end of its last frame.
+    pub frames_bytes: u64,
+    /// `Sealed` or `Tidied`.
+    kind: IndexKind,
     index: FileBytes,
     /// Whether the entries match their checksum: computed when they are first needed, since they may be many.
     intact: OnceLock<bool>,
@@ -45,20 +55,57 @@ impl Sealed {
             result => result?,
         };
         let index = FileBytes::of_sealed(file.as_ref())?;
-        let header = IndexView::check(&index, IndexKind::Sealed).map_err(SealedProblem::Index)?.header;
-        if header.base != base || header.end <= base {
-            return Err(SealedProblem::Index(IndexProblem::Header));
-        }
+        let (end, generation) = checked(&index, IndexKind::Sealed, base)?;
         let log = match log {
             Some(log) => log,
             None => disk.open(&log_path(dir, base), OpenMode::Read)?,
         };
-        Ok(Some(Sealed { base, end: header.end, generation: header.generation, log, index, intact: OnceLock::new() }))
+        let frames_bytes = end - base;
+        let intact = OnceLock::new();
+        Ok(Some(Sealed { base, end, generation, log, frames_bytes, kind: IndexKind::Sealed, index, intact }))
+    }
+
+    /// Opens a tidied file.
+    pub fn open_tidied(disk: &dyn Disk, dir: &Path, base: u64) -> Result<Sealed, SealedProblem> {
+        let log = disk.open(&tidied_path(dir, base), OpenMode::Read)?;
+        let damaged = || SealedProblem::Index(IndexProblem::Length);
+        let end_at = log.length()?.checked_sub(TIDIED_END_BYTES as u64).ok_or_else(damaged)?;
+        let mut end = [0; TIDIED_END_BYTES];
+        log.read_exact_at(&mut end, end_at)?;
+        let end = TidiedEnd::decode(&end).ok_or_else(damaged)?;
+        if end.version > FORMAT_VERSION {
+            return Err(SealedProblem::Index(IndexProblem::NewerVersion(end.version)));
+        }
+        if end.index_at > end_at {
+            return Err(damaged());
+        }
+        let index = FileBytes::of_part(log.as_ref(), end.index_at..end_at)?;
+        let frames_bytes = end.index_at;
+        let (end, generation) = checked(&index, IndexKind::Tidied, base)?;
+        let intact = OnceLock::new();
+        Ok(Sealed { base, end, generation, log, frames_bytes, kind: IndexKind::Tidied, index, intact })
+    }
+
+    pub fn is_tidied(&self) -> bool {
+        self.kind == IndexKind::Tidied
+    }
+
+    /// The file with its frames.
+    pub fn path(&self, dir: &Path) -> PathBuf {
+        if self.is_tidied() { tidied_path(dir, self.base) } else { log_path(dir, self.base) }
+    }
+
+    /// The files it consists of.
+    pub fn paths(&self, dir: &Path) -> Vec<PathBuf> {
+        match self.is_tidied() {
+            true => vec![self.path(dir)],
+            false => vec![self.path(dir), queues_path(dir, self.base)],
+        }
     }
 
     /// The index with entries that may not have been verified: for its directory and state.
     pub fn index(&self) -> IndexView<'_> {
-        IndexView::split(&self.index, IndexKind::Sealed).expect("checked when it was opened, and immutable since")
+        IndexView::split(&self.index, self.kind).expect("checked when it was opened, and immutable since")
     }
 
     /// The index with entries that are known to be intact.
@@ -77,13 +124,22 @@ impl Sealed {
 
     /// Where in the file the batch of an entry lies; `None` if the entry points outside.
     pub fn batch_at(&self, entry: &QueueEntry) -> Option<u64> {
-        let inside = entry.position >= self.base && entry.end_position() <= self.end;
-        inside.then(|| entry.position - self.base + crate::format::frame::FRAME_HEADER_BYTES as u64)
+        let inside = entry.position >= self.base && entry.end_position() - self.base <= self.frames_bytes;
+        inside.then(|| entry.position - self.base + FRAME_HEADER_BYTES as u64)
     }
 
     /// The next offset of a partition when the file was full; 0 if it was not known then.
     fn end_offset(&self, partition: u32) -> i64 {
         self.index().find(partition).map_or(0, |record| record.end_offset)
+    }
+}
+
+/// End and generation of an index of which all but the entries was checked.
+fn checked(bytes: &[u8], kind: IndexKind, base: u64) -> Result<(u64, u32), SealedProblem> {
+    let header = IndexView::check(bytes, kind).map_err(SealedProblem::Index)?.header;
+    match header.base == base && header.end > base {
+        true => Ok((header.end, header.generation)),
+        false => Err(SealedProblem::Index(IndexProblem::Header)),
     }
 }
 

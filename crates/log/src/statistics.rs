@@ -24,6 +24,9 @@ pub struct LogStatistics {
     pub files_freed: u64,
     /// Dead files kept to be used again.
     pub files_recycled: u64,
+    /// Files that were written anew by tidying, and the bytes of what took their place.
+    pub files_tidied: u64,
+    pub tidied_bytes: u64,
     /// Frames read when the log was opened.
     pub recovered_frames: u64,
     /// Bytes of batches that wait to be written.
@@ -45,6 +48,8 @@ impl LogStatistics {
             seals: self.seals + other.seals,
             files_freed: self.files_freed + other.files_freed,
             files_recycled: self.files_recycled + other.files_recycled,
+            files_tidied: self.files_tidied + other.files_tidied,
+            tidied_bytes: self.tidied_bytes + other.tidied_bytes,
             recovered_frames: self.recovered_frames + other.recovered_frames,
             queued_bytes: self.queued_bytes + other.queued_bytes,
             tail_cache_bytes: self.tail_cache_bytes + other.tail_cache_bytes,
@@ -77,6 +82,8 @@ pub(crate) struct Counters {
     pub files_freed: Counter,
     pub files_recycled: Counter,
     pub recovered_frames: Counter,
+    pub files_tidied: Counter,
+    pub tidied_bytes: Counter,
 }
 
 impl Log {
@@ -95,6 +102,8 @@ impl Log {
             seals: counters.seals.get(),
             files_freed: counters.files_freed.get(),
             files_recycled: counters.files_recycled.get(),
+            files_tidied: counters.files_tidied.get(),
+            tidied_bytes: counters.tidied_bytes.get(),
             recovered_frames: counters.recovered_frames.get(),
             queued_bytes,
             tail_cache_bytes,

@@ -7,7 +7,7 @@ use super::{Broker, BrokerMetrics};
 use crate::config::BrokerConfig;
 use crate::metadata::{Metadata, MetadataOpenError, MetadataOptions, NodeDirectory, RandomIds};
 use duolog_base::{Clock, Disk, NodeId};
-use duolog_log::{LogOptions, OpenError, RetentionPolicy, Store};
+use duolog_log::{LogOptions, OpenError, RetentionPolicy, Store, TidyOptions};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -162,6 +162,7 @@ fn log_options(config: &BrokerConfig, logs: usize) -> LogOptions {
         reserve_bytes: config.disk_reserve_bytes,
         checkpoint_bytes: CHECKPOINT_BYTES,
         recycled_files: RECYCLED_FILES,
+        tidy: TidyOptions::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! header, 64 bytes
 //!  at  bytes  field
-//!   0    8    magic "DUOLOGqi" (sealed) or "DUOLOGcp" (checkpoint)
+//!   0    8    magic "DUOLOGqi" (sealed), "DUOLOGcp" (checkpoint) or "DUOLOGti" (tidied)
 //!   8    4    format version
 //!  12    4    generation
 //!  16    8    base of the log file
@@ -40,11 +40,13 @@ pub const INDEX_HEADER_BYTES: usize = 64;
 pub const DIRECTORY_RECORD_BYTES: usize = 48;
 pub const ENTRY_BYTES: usize = 40;
 
-/// Which of the two files an index is.
+/// Which of the files an index is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexKind {
     Sealed,
     Checkpoint,
+    /// Behind the frames of a tidied file.
+    Tidied,
 }
 
 impl IndexKind {
@@ -52,6 +54,7 @@ impl IndexKind {
         match self {
             IndexKind::Sealed => *b"DUOLOGqi",
             IndexKind::Checkpoint => *b"DUOLOGcp",
+            IndexKind::Tidied => *b"DUOLOGti",
         }
     }
 }

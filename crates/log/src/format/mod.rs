@@ -10,6 +10,7 @@ pub mod file_header;
 pub mod frame;
 pub mod index;
 pub mod state;
+pub mod tidied;
 #[cfg(test)]
 mod tests;
 

@@ -6,6 +6,7 @@ use super::file_header::FileHeader;
 use super::frame::{FrameHeader, FrameHeaderError, FrameKind};
 use super::index::{DirectoryRecord, IndexBuilder, IndexKind, IndexView, QueueEntry};
 use super::state;
+use super::tidied::TidiedEnd;
 use crate::partition::Partition;
 use crate::producer::{ProducerState, SequencedBatch};
 use duolog_base::{ProducerEpoch, ProducerId, TimestampMs};
@@ -82,6 +83,7 @@ fn golden_bytes_are_unchanged() {
     golden("frame_header.bin", &a_frame().encode());
     golden("file_header.bin", &FileHeader::new(3, 1 << 30).encode());
     golden("index.queues", &an_index());
+    golden("tidied_end.bin", &TidiedEnd::new(0x0102_0304_0506_0708).encode());
 }
 
 #[test]
@@ -121,6 +123,17 @@ fn every_flipped_bit_of_an_index_is_noticed() {
         bytes[bit / 8] ^= 1 << (bit % 8);
         let believed = IndexView::check(&bytes, IndexKind::Sealed).is_ok_and(|view| view.entries_are_intact());
         assert!(!believed, "bit {bit}");
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_the_end_of_a_tidied_file_is_noticed() {
+    let end = TidiedEnd::new(4096);
+    assert_eq!(TidiedEnd::decode(&end.encode()), Some(end));
+    for bit in 0..32 * 8 {
+        let mut bytes = end.encode();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(TidiedEnd::decode(&bytes), None, "bit {bit}");
     }
 }
 

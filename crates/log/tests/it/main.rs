@@ -14,4 +14,5 @@ mod files;
 mod idempotence;
 mod inspection;
 mod retention;
+mod tidying;
 mod together;

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use duolog_base::{Disk, LeaderEpoch, Offset, PartitionNumber, ProducerEpoch, ProducerId, TimestampMs};
 use duolog_log::{
     Advance, AppendBatch, AppendError, AppendOrigin, AppendReceipt, Appended, Log, LogFailure, LogObserver, LogOptions,
-    OpenError, ReadError, ReadLimits, ReadPlan, RecoveryReport, SyncOutcome,
+    OpenError, ReadError, ReadLimits, ReadPlan, RecoveryReport, SyncOutcome, TidyOptions,
 };
 use duolog_wire::record::{BatchBuilder, BatchHeader, Compression, NewRecord, batches, verify_crc};
 use std::path::Path;
@@ -22,7 +22,14 @@ pub fn options() -> LogOptions {
         reserve_bytes: 1 << 20,
         checkpoint_bytes: 2 << 10,
         recycled_files: 2,
+        // Most scenarios look at files as they are sealed.
+        tidy: TidyOptions { step_bytes: 0, ..TidyOptions::default() },
     }
+}
+
+/// Tidies whatever can be tidied, a few kilobytes a step.
+pub fn eager_tidying() -> TidyOptions {
+    TidyOptions { step_bytes: 3 << 10, check_every_ms: 0, dead_percent: 10, sort_after_ms: Some(-1) }
 }
 
 /// Remembers what it was told.
