@@ -29,7 +29,7 @@ pub(super) struct File {
     pub(super) bytes: Vec<u8>,
 }
 
-struct Nobody;
+pub(super) struct Nobody;
 
 impl LogObserver for Nobody {
     fn advanced(&self, _partitions: &[PartitionNumber], _what: Advance) {}

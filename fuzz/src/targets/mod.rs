@@ -4,6 +4,8 @@ mod batch;
 mod cleaning;
 mod compression;
 mod config;
+mod dedicated_directory;
+mod dedicated_files;
 mod groups;
 mod log_directory;
 mod log_files;
@@ -33,22 +35,24 @@ const fn target(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>,
 }
 
 pub const TARGETS: &[Target] = &[
-    target("kafka_request", messages::request, messages::request_seeds, 400_000, 64 << 10),
-    target("kafka_response", messages::response, messages::response_seeds, 300_000, 64 << 10),
-    target("kafka_record", messages::record, messages::record_seeds, 200_000, 16 << 10),
-    Target { corpus: "kafka_request", ..target("kafka_server", server::run, server_seeds::seeds, 3_000, 16 << 10) },
-    target("record_batch", batch::run, batch::seeds, 40_000, 64 << 10),
-    target("compression", compression::run, compression::seeds, 2_000, 16 << 10),
-    target("group_records", groups::run, groups::seeds, 30_000, 16 << 10),
+    target("kafka_request", messages::request, messages::request_seeds, 250_000, 64 << 10),
+    target("kafka_response", messages::response, messages::response_seeds, 200_000, 64 << 10),
+    target("kafka_record", messages::record, messages::record_seeds, 120_000, 16 << 10),
+    Target { corpus: "kafka_request", ..target("kafka_server", server::run, server_seeds::seeds, 1_500, 16 << 10) },
+    target("record_batch", batch::run, batch::seeds, 10_000, 64 << 10),
+    target("compression", compression::run, compression::seeds, 1_500, 16 << 10),
+    target("group_records", groups::run, groups::seeds, 20_000, 16 << 10),
     target("log_frame", log_files::frame, log_files::frame_seeds, 100_000, 1 << 10),
-    target("log_index", log_files::index, log_files::index_seeds, 60_000, 16 << 10),
+    target("log_index", log_files::index, log_files::index_seeds, 40_000, 16 << 10),
     target("log_state", log_files::state, log_files::state_seeds, 100_000, 16 << 10),
-    target("log_directory", log_directory::run, log_directory::seeds, 1_500, 64 << 10),
-    target("cleaning", cleaning::run, cleaning::seeds, 10_000, 16 << 10),
-    target("cleaner_checkpoint", small_files::cleaner_checkpoint, small_files::cleaner_checkpoint_seeds, 30_000, 4 << 10),
-    target("directory_identity", small_files::identity, small_files::identity_seeds, 10_000, 1 << 10),
-    target("metadata_snapshot", metadata::snapshot, metadata::snapshot_seeds, 30_000, 16 << 10),
-    target("metadata_journal", metadata::journal, metadata::journal_seeds, 10_000, 16 << 10),
+    target("log_directory", log_directory::run, log_directory::seeds, 800, 64 << 10),
+    target("dedicated_files", dedicated_files::run, dedicated_files::seeds, 40_000, 4 << 10),
+    target("dedicated_directory", dedicated_directory::run, dedicated_directory::seeds, 600, 64 << 10),
+    target("cleaning", cleaning::run, cleaning::seeds, 800, 16 << 10),
+    target("cleaner_checkpoint", small_files::cleaner_checkpoint, small_files::cleaner_checkpoint_seeds, 20_000, 4 << 10),
+    target("directory_identity", small_files::identity, small_files::identity_seeds, 6_000, 1 << 10),
+    target("metadata_snapshot", metadata::snapshot, metadata::snapshot_seeds, 20_000, 16 << 10),
+    target("metadata_journal", metadata::journal, metadata::journal_seeds, 8_000, 16 << 10),
     target("config", config::run, config::seeds, 300, 8 << 10),
 ];
 

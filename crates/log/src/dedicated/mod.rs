@@ -16,7 +16,7 @@
 mod append;
 mod cursor;
 mod files;
-mod format;
+pub(crate) mod format;
 mod growing;
 mod house;
 mod log;
