@@ -3,6 +3,7 @@
 use duolog_base::{DiskFile, Offset};
 use duolog_wire::record::{BatchHeader, HEADER_BYTES, verify_crc};
 use std::io;
+use std::sync::Arc;
 
 /// Bytes read at once by [`Headers`]: more than lies between two index entries, if batches are small.
 const CHUNK_BYTES: usize = 8 << 10;
@@ -59,8 +60,8 @@ impl<'a> Headers<'a> {
 }
 
 /// Walks over whole batches, checking each.
-pub struct Batches<'a> {
-    file: &'a dyn DiskFile,
+pub struct Batches {
+    file: Arc<dyn DiskFile>,
     length: u64,
     pub position: u64,
     portion: Vec<u8>,
@@ -76,9 +77,9 @@ pub enum Found<'a> {
     Damage,
 }
 
-impl<'a> Batches<'a> {
-    pub fn new(file: &'a dyn DiskFile) -> io::Result<Batches<'a>> {
-        Ok(Batches { file, length: file.length()?, position: 0, portion: Vec::new(), portion_at: 0 })
+impl Batches {
+    pub fn new(file: Arc<dyn DiskFile>) -> io::Result<Batches> {
+        Ok(Batches { length: file.length()?, file, position: 0, portion: Vec::new(), portion_at: 0 })
     }
 
     pub fn length(&self) -> u64 {

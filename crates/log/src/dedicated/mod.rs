@@ -4,7 +4,8 @@
 //! what changes, one queue, one writer and one syncer for all of them. So a request over hundreds of partitions is one
 //! group commit: one write for each segment touched, then all of them synced together.
 //!
-//! Kafka's tools read what is written here, and what Kafka wrote can be taken over. The only file that is not Kafka's is the manifest of a partition (`format::manifest`), which says how long and how
+//! Kafka's tools read what is written here, and what Kafka wrote can be taken over ([`import`]); [`inspect`] looks into a
+//! directory offline. The only file that is not Kafka's is the manifest of a partition (`format::manifest`), which says how long and how
 //! intact the others ought to be, and by which recovery tells a torn tail from damage.
 //!
 //! Inside, as in the shared layout: `append` decides and queues, `writer` and `sync` move the queue to the disk, `read` and `queries`
@@ -19,6 +20,8 @@ mod files;
 pub(crate) mod format;
 mod growing;
 mod house;
+pub mod import;
+pub mod inspect;
 mod log;
 mod names;
 mod partition;
@@ -33,6 +36,8 @@ mod threads;
 mod transactions;
 mod writer;
 
+pub use format::snapshot::ProducerEntry;
+pub use format::transactions::AbortedTransaction;
 pub use log::DedicatedLog;
 pub use names::PartitionName;
 

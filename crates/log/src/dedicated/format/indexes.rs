@@ -79,17 +79,6 @@ impl<'a> OffsetIndex<'a> {
         let count = partition_point(self.entries(), |index| self.get(index).is_some_and(|entry| keep(&entry)));
         self.get(count.checked_sub(1)?)
     }
-
-    /// Whether the entries can be those of a log file of `log_bytes`.
-    pub fn is_sound(&self, log_bytes: u64) -> bool {
-        let mut last = OffsetEntry { offset: self.base - 1, position: 0 };
-        self.bytes.len().is_multiple_of(OFFSET_ENTRY_BYTES)
-            && (0..self.entries()).filter_map(|index| self.get(index)).all(|entry| {
-                let ascends = entry.offset > last.offset && entry.position > last.position;
-                last = entry;
-                ascends && u64::from(entry.position) < log_bytes
-            })
-    }
 }
 
 impl<'a> TimeIndex<'a> {
@@ -112,17 +101,6 @@ impl<'a> TimeIndex<'a> {
     pub fn last_where(&self, keep: impl Fn(&TimeEntry) -> bool) -> Option<TimeEntry> {
         let count = partition_point(self.entries(), |index| self.get(index).is_some_and(|entry| keep(&entry)));
         self.get(count.checked_sub(1)?)
-    }
-
-    /// Whether the entries ascend within the offsets before `end`.
-    pub fn is_sound(&self, end: i64) -> bool {
-        let mut last = TimeEntry { timestamp: i64::MIN, offset: self.base - 1 };
-        self.bytes.len().is_multiple_of(TIME_ENTRY_BYTES)
-            && (0..self.entries()).filter_map(|index| self.get(index)).all(|entry| {
-                let ascends = entry.timestamp > last.timestamp && entry.offset > last.offset;
-                last = entry;
-                ascends && entry.offset < end
-            })
     }
 }
 
@@ -173,20 +151,5 @@ mod tests {
             [None, None, a, a, b, b, c, c]
         });
         assert_eq!(OffsetIndex::new(0, &[]).last_where(|_| true), None);
-    }
-
-    #[test]
-    fn entries_that_do_not_ascend_or_lie_outside_are_noticed() {
-        let bytes = offsets();
-        assert!(OffsetIndex::new(1000, &bytes).is_sound(0x01020305));
-        assert!(!OffsetIndex::new(1000, &bytes).is_sound(0x01020304), "the last position is outside");
-        assert!(!OffsetIndex::new(1000, &bytes[..20]).is_sound(u64::MAX), "half an entry");
-        assert!(!OffsetIndex::new(1000, &[0; 16]).is_sound(u64::MAX), "zeros");
-        let mut times = Vec::new();
-        push_time(7, TimeEntry { timestamp: 5, offset: 8 }, &mut times);
-        push_time(7, TimeEntry { timestamp: 5, offset: 9 }, &mut times);
-        assert!(TimeIndex::new(7, &times[..12]).is_sound(9));
-        assert!(!TimeIndex::new(7, &times[..12]).is_sound(8));
-        assert!(!TimeIndex::new(7, &times).is_sound(100));
     }
 }

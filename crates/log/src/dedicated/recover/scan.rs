@@ -65,7 +65,7 @@ impl Recovery<'_> {
                 break;
             }
             let file = self.disk.open(&SegmentFile::Log.path(dir, base), OpenMode::Write)?;
-            let ended = self.scan_segment(base, file.as_ref(), &mut scanned, &mut epoch_log)?;
+            let ended = self.scan_segment(base, file.clone(), &mut scanned, &mut epoch_log)?;
             self.unsynced = true;
             let SegmentEnd::Torn(position) = ended else { continue };
             scanned.damaged = scanned.end < durable_end;
@@ -85,7 +85,7 @@ impl Recovery<'_> {
     fn scan_segment(
         &mut self,
         base: i64,
-        file: &dyn DiskFile,
+        file: Arc<dyn DiskFile>,
         scanned: &mut Scanned,
         epochs: &mut Partition,
     ) -> io::Result<SegmentEnd> {
