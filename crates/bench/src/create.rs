@@ -1,6 +1,8 @@
-//! Creating a topic: the time from the request until every partition has a leader.
+//! Creating a topic: the time from the request until every partition can be used. That metadata names a leader is not enough:
+//! Kafka names them before the broker has made their logs. Its answer about a partition's end shows that it has.
 
 use crate::arguments::{Broker, Create};
+use crate::ends::Ends;
 use crate::failure::Failure;
 use crate::meter::Meter;
 use crate::report::{Report, Traffic};
@@ -9,19 +11,19 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(180);
-const POLL: Duration = Duration::from_millis(10);
+const LIMIT: Duration = Duration::from_secs(300);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 pub(crate) fn run(broker: &Broker, load: &Create) -> Result<Report, Failure> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &broker.bootstrap);
-    config.set("request.timeout.ms", LIMIT.as_millis().to_string());
     let admin: AdminClient<DefaultClientContext> = config.create()?;
     // Opens the connection, which is not what is measured.
     admin.inner().fetch_metadata(None, LIMIT)?;
     let meter = Meter::start(broker.pid)?;
     create(&admin, load)?;
-    wait_for_leaders(&admin, load)?;
+    wait_until_usable(broker, load)?;
     meter.stop("create", Traffic { messages: load.partitions.unsigned_abs().into(), ..Traffic::default() }, None)
 }
 
@@ -49,19 +51,22 @@ fn accept(results: Vec<TopicResult>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn wait_for_leaders(admin: &AdminClient<DefaultClientContext>, load: &Create) -> Result<(), Failure> {
-    let start = Instant::now();
+/// Asks at growing intervals, so that the questions cost little beside the creation.
+fn wait_until_usable(broker: &Broker, load: &Create) -> Result<(), Failure> {
+    let connection = |error| Failure::Connection { address: broker.bootstrap.clone(), error };
+    let mut ends = Ends::new(&broker.bootstrap, &load.topic, load.partitions, LIMIT).map_err(connection)?;
     let wanted = load.partitions.unsigned_abs() as usize;
+    let start = Instant::now();
+    let mut pause = SHORTEST_PAUSE;
     loop {
-        let metadata = admin.inner().fetch_metadata(Some(&load.topic), LIMIT)?;
-        let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
-        let found = partitions.filter(|partition| partition.leader() >= 0 && partition.error().is_none()).count();
+        let found = ends.ask().map_err(connection)?;
         if found == wanted {
             return Ok(());
         }
         if start.elapsed() > LIMIT {
-            return Err(Failure::NotLed { topic: load.topic.clone(), found, wanted, seconds: LIMIT.as_secs() });
+            return Err(Failure::NotUsable { topic: load.topic.clone(), found, wanted, seconds: LIMIT.as_secs() });
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(pause);
+        pause = (pause * 5 / 4).min(LONGEST_PAUSE);
     }
 }

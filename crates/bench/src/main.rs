@@ -10,6 +10,7 @@ mod client;
 mod consume;
 mod create;
 mod end_to_end;
+mod ends;
 mod failure;
 mod frame;
 mod in_flight;

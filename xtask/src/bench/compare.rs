@@ -70,9 +70,9 @@ impl Outcome {
                 if ours { self.ours.push(figures) } else { self.peer.push(figures) }
             }
             Err(failure) => {
-                println!("{:7} {failure}", subject.name());
-                let first = failure.to_string().lines().next().unwrap_or_default().to_owned();
-                self.failures.push(format!("{}: {first}", subject.name()));
+                let text = failure.to_string();
+                println!("{:7} {text}", subject.name());
+                self.failures.push(format!("{}: {}", subject.name(), text.lines().next().unwrap_or_default()));
             }
         }
     }

@@ -8,7 +8,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(180);
+/// Kafka recovers thousands of partitions for more than a minute.
+const LIMIT: Duration = Duration::from_secs(600);
 /// Between two attempts. A start of 100 ms is to be told from one of 105.
 const POLL: Duration = Duration::from_millis(1);
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
