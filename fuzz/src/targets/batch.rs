@@ -5,7 +5,7 @@ use crate::memory::{allowed, within};
 use bytes::BytesMut;
 use duolog_base::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TimestampMs};
 use duolog_wire::record::{
-    BatchBuilder, BatchHeader, Compression, ControlRecord, DecodedBatch, Header, NewRecord, Record, TimestampType,
+    BatchBuilder, BatchHeader, Compression, ControlRecord, DecodedBatch, Header, Headers, NewRecord, Record, TimestampType,
     TransactionOutcome, batches, decode_batch, encode_end_transaction, patch_base_offset, patch_leader_epoch,
     set_log_append_time, verify_crc,
 };
@@ -80,8 +80,8 @@ fn rebuild(decoded: &DecodedBatch<'_>, read: &[Record<'_>]) {
 }
 
 /// All of a record but the way its numbers are written, which may take more bytes than it must.
-fn content<'a>(record: &Record<'a>) -> (Offset, TimestampMs, Option<&'a [u8]>, Option<&'a [u8]>, Vec<Header<'a>>) {
-    (record.offset, record.timestamp, record.key, record.value, record.headers.clone().collect())
+fn content<'a>(record: &Record<'a>) -> (Record<'a>, Vec<Header<'a>>) {
+    (Record { headers: Headers::default(), ..record.clone() }, record.headers.clone().collect())
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {

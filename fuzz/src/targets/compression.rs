@@ -17,7 +17,7 @@ pub(super) fn most_held(input_bytes: usize) -> usize {
 }
 
 fn most_yielded(input_bytes: usize) -> usize {
-    (input_bytes * LIMITS.max_ratio).max(LIMITS.free_bytes).min(LIMITS.max_bytes)
+    (input_bytes * LIMITS.max_ratio).clamp(LIMITS.free_bytes, LIMITS.max_bytes)
 }
 
 /// The codec, then what it should unpack.

@@ -30,7 +30,10 @@ pub(super) fn run(mut input: &[u8]) {
     shard.poll_timers(later, &mut out);
 }
 
-fn take(input: &[u8]) -> Option<(&[u8], Option<&[u8]>, &[u8])> {
+/// A key, a value, and the input behind them.
+type Taken<'a> = (&'a [u8], Option<&'a [u8]>, &'a [u8]);
+
+fn take(input: &[u8]) -> Option<Taken<'_>> {
     let (lengths, rest) = input.split_first_chunk::<4>()?;
     let [k0, k1, v0, v1] = *lengths;
     let (key, rest) = rest.split_at_checked(u16::from_be_bytes([k0, k1]).into())?;

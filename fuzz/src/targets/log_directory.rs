@@ -45,7 +45,6 @@ fn options() -> LogOptions {
         tail_cache_bytes: 1 << 10,
         queue_bytes: 1 << 20,
         reserve_bytes: 0,
-        recycled_files: 1,
         ..LogOptions::default()
     }
 }
