@@ -41,6 +41,8 @@ mod tests {
     #[test]
     fn what_does_not_matter_goes() {
         let fails = |bytes: &[u8]| bytes.contains(&7) && bytes.len() > 2;
-        assert_eq!(minimize((0..100).collect(), fails), [0, 7, 0]);
+        let mut least = minimize((0..100).collect(), fails);
+        least.sort_unstable();
+        assert_eq!(least, [0, 0, 7]);
     }
 }
