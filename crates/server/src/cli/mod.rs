@@ -5,6 +5,7 @@
 //! Exit codes: 0 done, 1 failed, 2 not understood (clap's own).
 
 pub(crate) mod arguments;
+mod bench;
 mod completions;
 mod config;
 mod consume;
@@ -42,6 +43,8 @@ enum Command {
     /// List, describe, reset and delete consumer groups
     #[command(subcommand)]
     Group(group::GroupCommand),
+    /// Measure how a server's speed depends on the number of partitions; writes at full speed, then removes its topics
+    Bench(bench::BenchArguments),
     /// Look into a data directory, without a server
     #[command(subcommand)]
     Log(log::LogCommand),
@@ -76,6 +79,7 @@ impl CommandLine {
             Command::Produce(arguments) => wait_for(produce::run(arguments)),
             Command::Consume(arguments) => wait_for(consume::run(arguments)),
             Command::Group(command) => wait_for(group::run(command)),
+            Command::Bench(arguments) => wait_for(bench::run(arguments)),
             Command::Log(command) => log::run(command),
             Command::Config(command) => config::run(command),
             Command::Completions(arguments) => completions::run(&arguments),

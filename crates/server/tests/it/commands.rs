@@ -93,6 +93,20 @@ fn every_acks_and_a_chosen_partition_work() {
 }
 
 #[test]
+fn a_benchmark_compares_numbers_of_partitions_and_leaves_nothing_behind() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let measured = server.json(&["bench", "--partitions", "1,9", "--seconds", "1", "--messages", "4", "--size", "10"]);
+    let partitions: Vec<i64> = measured.as_array().unwrap().iter().map(|one| one["partitions"].as_i64().unwrap()).collect();
+    assert_eq!(partitions, [1, 9]);
+    for one in measured.as_array().unwrap() {
+        assert!(one["messages_per_second"].as_f64().unwrap() > 0.0 && one["p99_ms"].as_f64() >= one["p50_ms"].as_f64(), "{one}");
+    }
+    assert_eq!(server.json(&["topic", "list"]), serde_json::json!([]));
+    server.stop();
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let directory = tempdir().unwrap();
     let server = Server::start(directory.path());
