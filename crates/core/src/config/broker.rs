@@ -21,7 +21,7 @@ pub(super) struct SetValue {
 }
 
 /// Resolved configuration of a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BrokerConfig {
     /// All values set for a key, the winner first.
     set: BTreeMap<&'static str, Vec<SetValue>>,

@@ -4,6 +4,7 @@ use super::error::ConfigError;
 use super::value::{Values, list, malformed};
 use super::{BrokerConfig, Scope, find};
 use duolog_log::Layout;
+use duolog_log::clean::CleaningPolicy;
 use duolog_log::dedicated::SegmentPolicy;
 use std::collections::BTreeMap;
 
@@ -39,7 +40,7 @@ pub enum CompressionType {
 }
 
 /// Resolved configuration of one topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
     pub flush: FlushMode,
     pub compression_type: CompressionType,
@@ -63,6 +64,8 @@ pub struct TopicConfig {
     pub layout: Layout,
     /// How partitions of the dedicated layout are cut into segments.
     pub segments: SegmentPolicy,
+    /// When and how a topic with `compact` is cleaned.
+    pub cleaning: CleaningPolicy,
 }
 
 impl TopicConfig {
@@ -112,6 +115,12 @@ impl TopicConfig {
                 segment_jitter_ms: values.number("segment.jitter.ms")?,
                 index_interval_bytes: values.number("index.interval.bytes")?,
                 index_bytes: values.number("segment.index.bytes")?,
+            },
+            cleaning: CleaningPolicy {
+                min_dirty_ratio: values.number("min.cleanable.dirty.ratio")?,
+                min_compaction_lag_ms: values.number("min.compaction.lag.ms")?,
+                max_compaction_lag_ms: values.number("max.compaction.lag.ms")?,
+                delete_retention_ms: values.number("delete.retention.ms")?,
             },
         })
     }

@@ -33,7 +33,7 @@ impl PartitionImage {
 }
 
 /// One topic with its partitions and its configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopicImage {
     pub id: TopicId,
     pub name: String,
@@ -65,7 +65,7 @@ pub struct NodeDirectory {
 }
 
 /// The whole cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct MetadataImage {
     /// 22 characters of URL-safe base64, as Kafka's cluster ids.
     pub cluster_id: String,
