@@ -15,6 +15,8 @@ use tokio::task::JoinSet;
 
 /// Partitions created by one request; Kafka refuses 10,000.
 const CREATED_AT_ONCE: i32 = 5_000;
+/// Far more than a server takes, and far from an overflow.
+const MOST_PARTITIONS: i64 = 10_000_000;
 /// Not counted: connections are opened and memory is taken.
 const WARM_UP: Duration = Duration::from_secs(1);
 const MEBIBYTE: f64 = 1_048_576.0;
@@ -23,7 +25,7 @@ const MEBIBYTE: f64 = 1_048_576.0;
 pub(super) struct BenchArguments {
     /// Numbers of partitions to compare
     #[arg(short, long, value_name = "N,...", default_value = "64,1000,10000", value_delimiter = ',',
-          value_parser = clap::value_parser!(i32).range(1..))]
+          value_parser = clap::value_parser!(i32).range(1..=MOST_PARTITIONS))]
     partitions: Vec<i32>,
     /// How long to send for each number of partitions
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u64).range(1..))]
@@ -126,14 +128,14 @@ async fn create(cluster: &mut Cluster, topic: &str, partitions: i32) -> Result<(
 
 /// Messages a second over all connections, and how long each request took.
 async fn send(arguments: &BenchArguments, topic: &str, partitions: i32) -> Result<(f64, Vec<Duration>), Failure> {
-    // With fewer partitions than connections some would have nothing to send to.
-    let connections = i32::from(arguments.connections).min(partitions);
+    let connections = i32::from(arguments.connections);
     let mut senders = JoinSet::new();
     for number in 0..connections {
-        let own: Vec<i32> = (0..partitions).filter(|partition| partition % connections == number).collect();
+        // They begin at different partitions.
+        let first = i64::from(partitions) * i64::from(number) / i64::from(connections);
         let cluster = Cluster::connect(&arguments.server.bootstrap).await?;
         let producer = Producer::open(cluster, topic, ProducerSettings::default()).await?;
-        senders.spawn(send_round(producer, own, arguments.clone()));
+        senders.spawn(send_round(producer, first as i32, partitions, arguments.clone()));
     }
     let (mut rate, mut latencies) = (0.0, Vec::new());
     while let Some(sender) = senders.join_next().await {
@@ -149,24 +151,28 @@ async fn send(arguments: &BenchArguments, topic: &str, partitions: i32) -> Resul
     Ok((rate, latencies))
 }
 
-/// One connection's part: its partitions in turn, one request at a time.
+/// One connection's part: all partitions in turn, one request at a time.
 async fn send_round(
     mut producer: Producer,
-    partitions: Vec<i32>,
+    first: i32,
+    partitions: i32,
     arguments: BenchArguments,
 ) -> Result<(f64, Vec<Duration>), ClientError> {
     let timestamp = SystemClock::default().now();
     let record = OutgoingRecord { value: Some(vec![b'x'; arguments.size]), timestamp, ..OutgoingRecord::default() };
-    let records: Vec<(i32, OutgoingRecord)> = partitions.iter().map(|partition| (*partition, record.clone())).collect();
-    let mut requests = records.chunks(usize::from(arguments.messages)).cycle();
+    // A partition twice in a request would be one batch of two.
+    let messages_a_request = i32::from(arguments.messages).min(partitions);
+    let mut next = first;
     let mut latencies = Vec::new();
     let mut messages = 0;
     let mut start = Instant::now();
     let mut warm = false;
     while start.elapsed() < if warm { Duration::from_secs(arguments.seconds) } else { WARM_UP } {
-        let request = requests.next().expect("a sender has partitions");
+        let chosen = (0..messages_a_request).map(|number| (next + number) % partitions);
+        let request: Vec<(i32, OutgoingRecord)> = chosen.map(|partition| (partition, record.clone())).collect();
+        next = (next + messages_a_request) % partitions;
         let sent = Instant::now();
-        producer.send(request).await?;
+        producer.send(&request).await?;
         if warm {
             latencies.push(sent.elapsed());
             messages += request.len();
