@@ -4,6 +4,7 @@
 //! `fill`, then `state`. Only `state` is ever taken by callers of the log, and no disk operation happens under it.
 
 use crate::append::Queued;
+use crate::clean::CleaningPolicy;
 use crate::files::log_path;
 use crate::house::House;
 use crate::recover::{Recovered, recover};
@@ -21,7 +22,7 @@ use arc_swap::ArcSwap;
 use duolog_base::{Disk, DiskFile, PartitionNumber, Position, TimestampMs};
 use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,6 +46,8 @@ pub struct Log {
     pub(crate) syncer: Mutex<Syncer>,
     pub(crate) house: Mutex<House>,
     pub(crate) tidier: Mutex<Tidier>,
+    /// Partitions that are compacted by key. Taken for a look-up only, never together with another lock.
+    pub(crate) cleaning: Mutex<BTreeMap<PartitionNumber, CleaningPolicy>>,
     pub(crate) fill: Mutex<Fill>,
     /// A portion of zeros is written.
     pub(crate) fill_signal: Condvar,
@@ -206,6 +209,7 @@ impl Log {
             writer: Mutex::new(writer),
             syncer: Mutex::new(Syncer::default()),
             tidier: Mutex::default(),
+            cleaning: Mutex::default(),
             house: Mutex::new(House::new(from.chain, from.spares)),
             fill: Mutex::new(Fill::new(from.file_base, from.file, from.file_bytes, from.end - from.file_base)),
             fill_signal: Condvar::new(),

@@ -28,7 +28,7 @@ impl Log {
     /// Rebuilds what readers have found damaged.
     pub(crate) fn repair_step(&self, house: &mut House) -> Result<(), LogFailure> {
         let files = self.sealed.load_full();
-        for (at, file) in files.iter().enumerate().filter(|(_, file)| file.is_damaged()) {
+        for (at, file) in files.iter().enumerate().filter(|(_, file)| file.is_damaged() && !file.is_tidied()) {
             if house.beyond_repair.contains(&file.base) {
                 continue;
             }

@@ -27,6 +27,8 @@ pub struct LogStatistics {
     /// Files that were written anew by tidying, and the bytes of what took their place.
     pub files_tidied: u64,
     pub tidied_bytes: u64,
+    /// Passes of compaction over a partition.
+    pub compactions: u64,
     /// Frames read when the log was opened.
     pub recovered_frames: u64,
     /// Bytes of batches that wait to be written.
@@ -50,6 +52,7 @@ impl LogStatistics {
             files_recycled: self.files_recycled + other.files_recycled,
             files_tidied: self.files_tidied + other.files_tidied,
             tidied_bytes: self.tidied_bytes + other.tidied_bytes,
+            compactions: self.compactions + other.compactions,
             recovered_frames: self.recovered_frames + other.recovered_frames,
             queued_bytes: self.queued_bytes + other.queued_bytes,
             tail_cache_bytes: self.tail_cache_bytes + other.tail_cache_bytes,
@@ -84,6 +87,7 @@ pub(crate) struct Counters {
     pub recovered_frames: Counter,
     pub files_tidied: Counter,
     pub tidied_bytes: Counter,
+    pub compactions: Counter,
 }
 
 impl Log {
@@ -104,6 +108,7 @@ impl Log {
             files_recycled: counters.files_recycled.get(),
             files_tidied: counters.files_tidied.get(),
             tidied_bytes: counters.tidied_bytes.get(),
+            compactions: counters.compactions.get(),
             recovered_frames: counters.recovered_frames.get(),
             queued_bytes,
             tail_cache_bytes,

@@ -196,6 +196,7 @@ impl Broker {
     /// One step of housekeeping; may wait for the disk.
     fn house_step(&self, retain: bool, expire: bool) {
         let now = self.clock.now();
+        self.set_cleaning();
         if retain {
             self.retain();
         }
@@ -205,6 +206,14 @@ impl Broker {
         if let Err(failure) = self.log.house_step(now) {
             tracing::error!(%failure, "the log's housekeeping failed");
         }
+    }
+
+    /// Tells the log which partitions are compacted by key, and how.
+    fn set_cleaning(&self) {
+        let image = self.image();
+        let compacted = image.topics.values().filter(|topic| topic.config.compact);
+        let policies = compacted.flat_map(|topic| topic.partitions.iter().map(|one| (one.number, topic.config.cleaning)));
+        self.log.set_cleaning(&policies.collect());
     }
 
     /// Raises the log start of partitions whose oldest records are past their time or size.

@@ -18,6 +18,7 @@ mod queries;
 pub use identity::{DirectoryIdentity, IdentityError};
 pub use places::{Layout, MAX_DIRECTORIES, Place};
 
+use crate::clean::CleaningPolicy;
 use crate::dedicated::{DedicatedLog, PartitionHome};
 use crate::{
     AppendBatch, AppendError, AppendOrigin, Appended, Log, LogFailure, LogObserver, LogOptions, OpenError, PartitionError,
@@ -28,6 +29,7 @@ use duolog_base::{Disk, LeaderEpoch, Offset, PartitionNumber, Position, Timestam
 use engine::Engine;
 use places::Places;
 use smallvec::{SmallVec, smallvec};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -185,6 +187,11 @@ impl Store {
         if let Some(log) = self.engine_of(partition) {
             log.set_leader_epoch(partition, epoch);
         }
+    }
+
+    /// Compacts these partitions by key from now on, and no others; see [`Log::set_cleaning`].
+    pub fn set_cleaning(&self, policies: &BTreeMap<PartitionNumber, CleaningPolicy>) {
+        self.directories.iter().for_each(|directory| directory.shared.set_cleaning(policies));
     }
 
     /// Raises the log start (DeleteRecords, retention). Lower values are ignored.

@@ -22,8 +22,6 @@ pub struct Share {
     pub mixed: bool,
     /// Largest timestamp in it, negative for none.
     pub newest: TimestampMs,
-    /// A compaction wants it.
-    pub wanted: bool,
     /// It is damaged and must stay as it is.
     pub refused: bool,
 }
@@ -46,12 +44,17 @@ fn is_due(file: &Share, rules: &Rules, now: TimestampMs) -> bool {
     let dead = file.total_bytes.saturating_sub(file.live_bytes);
     let wasted = file.total_bytes > 0 && dead.saturating_mul(100) > file.total_bytes.saturating_mul(rules.dead_percent);
     let old = rules.sort_after_ms.is_some_and(|age| file.newest.0 >= 0 && now.0.saturating_sub(file.newest.0) > age);
-    file.wanted || wasted || (old && file.mixed && !file.tidied)
+    wasted || (old && file.mixed && !file.tidied)
 }
 
 /// The files to be made into one; `None` if nothing is due.
 pub fn choose(files: &[Share], rules: &Rules, now: TimestampMs) -> Option<Range<usize>> {
     let first = files.iter().position(|file| is_due(file, rules, now))?;
+    Some(grow(files, first, rules, now))
+}
+
+/// The file at `first`, which is to be written anew for whatever reason, and those that join it.
+pub fn grow(files: &[Share], first: usize, rules: &Rules, now: TimestampMs) -> Range<usize> {
     let mut range = first..first + 1;
     let mut live = files[first].live_bytes;
     loop {
@@ -66,7 +69,7 @@ pub fn choose(files: &[Share], rules: &Rules, now: TimestampMs) -> Option<Range<
             live += left.live_bytes;
             range.start -= 1;
         } else {
-            return Some(range);
+            return range;
         }
     }
 }
@@ -79,7 +82,7 @@ mod tests {
     const RULES: Rules = Rules { dead_percent: 50, sort_after_ms: Some(1_000), file_bytes: 1_000 };
 
     fn arrived(live_bytes: u64) -> Share {
-        Share { total_bytes: 1_000, live_bytes, tidied: false, mixed: true, newest: NOW, wanted: false, refused: false }
+        Share { total_bytes: 1_000, live_bytes, tidied: false, mixed: true, newest: NOW, refused: false }
     }
 
     fn tidied(live_bytes: u64) -> Share {
@@ -96,7 +99,7 @@ mod tests {
         assert_eq!(chosen(&[arrived(1_000), arrived(500)]), None);
         assert_eq!(chosen(&[arrived(1_000), arrived(499), arrived(1_000)]), Some(1..2));
         assert_eq!(chosen(&[arrived(1_000), Share { refused: true, ..arrived(0) }]), None);
-        assert_eq!(chosen(&[arrived(1_000), Share { wanted: true, ..arrived(1_000) }]), Some(1..2));
+        assert_eq!(grow(&[arrived(400), arrived(1_000), tidied(1_000)], 1, &RULES, NOW), 1..2);
     }
 
     #[test]

@@ -8,25 +8,29 @@
 //! Done in steps of the housekeeping with a budget of bytes each. Lock order: `tidier`, `house`, `fill`, `state`.
 
 mod choose;
+mod compact;
 mod job;
 mod output;
 mod source;
 mod sweep;
 
 use crate::LogFailure;
+use crate::clean::CleanerCheckpoint;
 use crate::files::{remove_if_there, tidied_path, unfinished_tidied_path};
 use crate::format::file_header::FILE_HEADER_BYTES;
 use crate::format::frame::FRAME_HEADER_BYTES;
 use crate::house::House;
 use crate::log::Log;
 use crate::sealed::{Sealed, SealedProblem};
-use choose::{Rules, Share, choose};
+use choose::{Rules, Share, choose, grow};
+use compact::SweepStep;
 use duolog_base::{PartitionNumber, TimestampMs};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use job::{Budget, Job, JobProblem, Published};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
-use sweep::Passes;
+use sweep::{Passes, Sweep};
 
 /// Partitions looked at in one go under the lock.
 const CHUNK_PARTITIONS: usize = 256;
@@ -44,11 +48,19 @@ pub struct TidyOptions {
     pub dead_percent: u64,
     /// Age above which a file that is still in order of arrival is sorted; `None` sorts only what is written anew anyway.
     pub sort_after_ms: Option<i64>,
+    /// Memory for the keys of partitions that are being compacted: 24 bytes and a third a key.
+    pub key_memory_bytes: usize,
 }
 
 impl Default for TidyOptions {
     fn default() -> Self {
-        TidyOptions { step_bytes: 32 << 20, check_every_ms: 10_000, dead_percent: 50, sort_after_ms: Some(60 * 60 * 1000) }
+        TidyOptions {
+            step_bytes: 32 << 20,
+            check_every_ms: 10_000,
+            dead_percent: 50,
+            sort_after_ms: Some(60 * 60 * 1000),
+            key_memory_bytes: 32 << 20,
+        }
     }
 }
 
@@ -59,7 +71,14 @@ pub(crate) struct Tidier {
     checked_at: Option<TimestampMs>,
     /// Files that are damaged and stay as they are.
     refused: Vec<u64>,
+    /// The compaction under way; its passes are known once the keys are.
+    sweep: Option<Sweep>,
     passes: Passes,
+    swept_at: Option<TimestampMs>,
+    /// How far partitions are compacted, once it was read.
+    cleaned: Option<CleanerCheckpoint>,
+    /// Partitions that cannot be compacted because of damage.
+    uncleanable: HashSet<u32>,
 }
 
 impl Log {
@@ -70,7 +89,7 @@ impl Log {
         while !budget.is_spent() && !self.is_closed()? {
             let mut job = match tidier.job.take() {
                 Some(job) => job,
-                None => match self.next_job(&mut tidier, now)? {
+                None => match self.next_job(&mut tidier, &mut budget, now)? {
                     Some(job) => job,
                     None => return Ok(()),
                 },
@@ -81,11 +100,17 @@ impl Log {
                     tidier.job = Some(job);
                     return Ok(());
                 }
-                Ok(true) => match self.finish(job)? {
+                Ok(true) => {
+                    let end = job.end;
+                    if !self.finish(job)? {
+                        return Ok(());
+                    }
                     // What was made may join others at once.
-                    true => tidier.checked_at = None,
-                    false => return Ok(()),
-                },
+                    tidier.checked_at = None;
+                    if let Some(sweep) = &mut tidier.sweep {
+                        sweep.at = sweep.at.max(end);
+                    }
+                }
                 Err(problem) => return self.give_up(&mut tidier, job, problem),
             }
         }
@@ -98,6 +123,7 @@ impl Log {
             JobProblem::Damaged(base) => {
                 tracing::error!(base, "a file is damaged and stays as it is");
                 tidier.refused.push(base);
+                tidier.abandon_sweep();
             }
             JobProblem::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
                 tracing::warn!(path = %path.display(), "no space for tidying");
@@ -108,7 +134,12 @@ impl Log {
     }
 
     /// Begins what is due, if there is room for it.
-    fn next_job(&self, tidier: &mut Tidier, now: TimestampMs) -> Result<Option<Job>, LogFailure> {
+    fn next_job(&self, tidier: &mut Tidier, budget: &mut Budget, now: TimestampMs) -> Result<Option<Job>, LogFailure> {
+        match self.sweep_step(tidier, budget, now)? {
+            SweepStep::Idle => {}
+            SweepStep::Wait => return Ok(None),
+            SweepStep::Job(job) => return Ok(Some(*job)),
+        }
         let waited = |at: TimestampMs| now.0.saturating_sub(at.0) >= self.options.tidy.check_every_ms;
         if !tidier.checked_at.is_none_or(waited) {
             return Ok(None);
@@ -116,14 +147,8 @@ impl Log {
         tidier.checked_at = Some(now);
         let sealed = self.sealed.load_full();
         let Some((_newest, files)) = sealed.split_last() else { return Ok(None) };
-        let starts = self.log_starts();
-        let shares: Vec<Share> = files.iter().map(|file| share(file, &starts, &tidier.refused)).collect();
-        let rules = Rules {
-            dead_percent: self.options.tidy.dead_percent,
-            sort_after_ms: self.options.tidy.sort_after_ms,
-            file_bytes: self.options.file_bytes,
-        };
-        let Some(range) = choose(&shares, &rules, now) else { return Ok(None) };
+        let shares = self.shares(tidier, files);
+        let Some(range) = choose(&shares, &self.rules(), now) else { return Ok(None) };
         let needed: u64 = shares[range.clone()].iter().map(|share| share.live_bytes).sum();
         if self.check_space()? < needed {
             return Ok(None);
@@ -131,9 +156,26 @@ impl Log {
         let base = files[range.start].base;
         match Job::begin(self, files[range].to_vec()) {
             Ok(job) => Ok(Some(job)),
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(None),
-            Err(error) => Err(self.fail("tidy", &tidied_path(&self.dir, base), error)),
+            Err(error) => begin_failed(self, base, error).map(|()| None),
         }
+    }
+
+    /// The file at `first` and those that are written anew with it.
+    fn grow_from(&self, tidier: &Tidier, files: &[Arc<Sealed>], first: usize, now: TimestampMs) -> Range<usize> {
+        grow(&self.shares(tidier, files), first, &self.rules(), now)
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            dead_percent: self.options.tidy.dead_percent,
+            sort_after_ms: self.options.tidy.sort_after_ms,
+            file_bytes: self.options.file_bytes,
+        }
+    }
+
+    fn shares(&self, tidier: &Tidier, files: &[Arc<Sealed>]) -> Vec<Share> {
+        let starts = self.log_starts();
+        files.iter().map(|file| share(file, &starts, &tidier.refused)).collect()
     }
 
     fn log_starts(&self) -> HashMap<u32, i64> {
@@ -193,6 +235,14 @@ impl Log {
     }
 }
 
+/// A job that finds no room is begun another time.
+fn begin_failed(log: &Log, base: u64, error: io::Error) -> Result<(), LogFailure> {
+    match error.kind() {
+        io::ErrorKind::StorageFull => Ok(()),
+        _ => Err(log.fail("tidy", &tidied_path(&log.dir, base), error)),
+    }
+}
+
 /// How much of a file can still be read. Batches below a log start in the middle of a run are counted only if the index is sound.
 fn share(file: &Sealed, starts: &HashMap<u32, i64>, refused: &[u64]) -> Share {
     let (mut live_bytes, mut partitions, mut newest) = (0, 0, -1);
@@ -216,7 +266,6 @@ fn share(file: &Sealed, starts: &HashMap<u32, i64>, refused: &[u64]) -> Share {
         tidied: file.is_tidied(),
         mixed: partitions > 1,
         newest: TimestampMs(newest),
-        wanted: false,
         refused: refused.contains(&file.base),
     }
 }

@@ -4,6 +4,7 @@ mod model;
 mod scenario;
 
 mod basics;
+mod compaction;
 mod crash;
 mod damage;
 mod dedicated;

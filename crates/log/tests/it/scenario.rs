@@ -29,7 +29,7 @@ pub fn options() -> LogOptions {
 
 /// Tidies whatever can be tidied, a few kilobytes a step.
 pub fn eager_tidying() -> TidyOptions {
-    TidyOptions { step_bytes: 3 << 10, check_every_ms: 0, dead_percent: 10, sort_after_ms: Some(-1) }
+    TidyOptions { step_bytes: 3 << 10, check_every_ms: 0, dead_percent: 10, sort_after_ms: Some(-1), key_memory_bytes: 1 << 20 }
 }
 
 /// Remembers what it was told.
