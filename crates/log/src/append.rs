@@ -10,6 +10,7 @@ use crate::format::state::encode_partition;
 use crate::log::{Log, State};
 use crate::partition::Partition;
 use crate::producer::Admission;
+use crate::threads::BESIDE_SYNC_BYTES;
 use crate::{AppendBatch, AppendError, AppendOrigin, AppendReceipt, Appended, LogOptions, PartitionError};
 use bytes::{Bytes, BytesMut};
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, Position, TimestampMs};
@@ -50,8 +51,12 @@ impl Log {
         let accepted = results.iter().any(Result::is_ok);
         let end = Position(if accepted { state.next } else { 0 });
         let queued = state.queue.len() > first_queued;
+        let much = state.queued_bytes >= BESIDE_SYNC_BYTES;
         drop(state);
         if queued {
+            self.syncer_signal.notify_one();
+        }
+        if much {
             self.writer_signal.notify_one();
         }
         AppendReceipt { results, end }
@@ -91,7 +96,7 @@ impl Log {
         }
         let end = Position(state.next);
         drop(state);
-        self.writer_signal.notify_one();
+        self.syncer_signal.notify_one();
         Ok(end)
     }
 
@@ -110,7 +115,7 @@ impl Log {
         drop(state);
         // Its entries may be many: they are freed without the lock.
         drop(dropped);
-        self.writer_signal.notify_one();
+        self.syncer_signal.notify_one();
         Ok(end)
     }
 }

@@ -36,9 +36,10 @@ pub struct Log {
     pub(crate) options: LogOptions,
     pub(crate) observer: Arc<dyn LogObserver>,
     pub(crate) state: Mutex<State>,
-    /// Something was queued, the log is closing, or (for a writer that is far ahead) something became durable.
+    /// Somebody waits for the page cache, a lot is queued, the log is closing, or (for a writer that is far ahead) something
+    /// became durable.
     pub(crate) writer_signal: Condvar,
-    /// Something was written, somebody waits for it, or the log is closing.
+    /// Something was queued or written, somebody waits for it, or the log is closing.
     pub(crate) syncer_signal: Condvar,
     /// The file's zeros run out, a file is full, or the log is closing.
     pub(crate) house_signal: Condvar,
@@ -73,6 +74,8 @@ pub(crate) struct State {
     pub queued_bytes: usize,
     pub written: u64,
     pub durable: u64,
+    /// Somebody waits for the page cache up to here, so that the writer does not leave it to the syncer.
+    pub write_wanted: u64,
     /// Somebody waits for durability up to here, so that the syncer need not wait for company.
     pub sync_wanted: u64,
     pub append_limits: AppendLimits,
@@ -186,6 +189,7 @@ impl Log {
             queued_bytes: 0,
             written: from.end,
             durable: from.end,
+            write_wanted: 0,
             sync_wanted: 0,
             append_limits: AppendLimits::default(),
             unsynced: Vec::new(),
@@ -234,9 +238,12 @@ impl Log {
         if position.0 <= state.written {
             // The receiver is in our hands: it cannot be gone.
             let _ = sender.send(());
-        } else {
-            state.written_waiters.push(position, sender);
+            return receiver;
         }
+        state.written_waiters.push(position, sender);
+        state.write_wanted = state.write_wanted.max(position.0);
+        drop(state);
+        self.writer_signal.notify_one();
         receiver
     }
 

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How long a sync that nobody waits for may wait for more to sync.
 pub(crate) const COMPANY: Duration = Duration::from_millis(1);
+/// Queued bytes that are written while a sync is under way; less waits for the end of the sync.
+pub(crate) const BESIDE_SYNC_BYTES: usize = 256 << 10;
 /// How far the writer may be ahead of the syncer. Recovery relies on it: evidence that a damaged byte was durable lies within this
 /// distance of it.
 pub(crate) const MAX_UNSYNCED_BYTES: u64 = 64 << 20;
@@ -36,10 +38,12 @@ impl Log {
         })
     }
 
+    /// Writes for those who wait for the page cache only, and beside a sync under way when a lot is queued. What is to be synced is
+    /// written by the syncer itself: one thread to wake instead of two, and one larger write.
     fn repeat_writes(&self) {
         loop {
             let mut state = self.state.lock();
-            while !state.stopping && (state.queue.is_empty() || is_far_ahead(&state)) {
+            while !state.stopping && (!writer_is_wanted(&state) || is_far_ahead(&state)) {
                 if state.failure.is_some() {
                     return;
                 }
@@ -57,19 +61,19 @@ impl Log {
     fn repeat_syncs(&self) {
         loop {
             let mut state = self.state.lock();
-            while !state.stopping && state.written == state.durable {
+            while !state.stopping && state.queue.is_empty() && state.written == state.durable {
                 if state.failure.is_some() {
                     return;
                 }
                 self.syncer_signal.wait(&mut state);
             }
-            if state.written == state.durable || state.failure.is_some() {
+            if state.queue.is_empty() && state.written == state.durable || state.failure.is_some() {
                 return;
             }
             self.wait_for_company(&mut state);
             drop(state);
             // A failure has been told to everybody by the step itself, and ends the loop above.
-            let _ = self.sync_step();
+            let _ = self.write_step().and_then(|_| self.sync_step());
         }
     }
 
@@ -113,6 +117,11 @@ impl Drop for Alarm<'_> {
             self.log.fail("a step", &self.log.dir, io::Error::other("a thread of the log has panicked"));
         }
     }
+}
+
+/// Whether somebody waits for the page cache only, or so much is queued that it is better written beside a sync.
+fn writer_is_wanted(state: &State) -> bool {
+    !state.queue.is_empty() && (state.write_wanted > state.written || state.queued_bytes >= BESIDE_SYNC_BYTES)
 }
 
 fn is_far_ahead(state: &State) -> bool {
