@@ -22,6 +22,9 @@ const MAX_OPERATIONS: u64 = 2_000;
 /// Every so many operations the power fails.
 const CRASH_EVERY: u64 = 13;
 
+/// More steps of housekeeping than a compaction takes.
+const HOUSE_STEPS: usize = 40;
+
 /// A simulated disk, parts of which count as full.
 struct Volumes {
     disk: SimDisk,
@@ -363,5 +366,61 @@ async fn a_full_disk_refuses_its_own_partitions_and_no_others() {
     broker.log().house_step(broker.clock().now()).unwrap();
     assert!(append(&broker, &topic, 2).await.iter().all(Result::is_ok));
     assert!((0..4).all(|partition| records(&broker, &topic, partition).len() == if in_b(partition as usize) { 2 } else { 3 }));
+    broker.close().await;
+}
+
+/// Appends a record with the same key and 100,000 bytes of value.
+async fn append_keyed(broker: &Broker, topic: &Arc<TopicImage>, round: u8) {
+    let (mut buffer, mut batch) = (BytesMut::new(), BatchBuilder::new(Compression::None));
+    let (timestamp, value) = (TimestampMs(1_700_000_000_000), vec![round; 100_000]);
+    batch.push(NewRecord { timestamp, key: Some(b"key"), value: Some(&value), ..NewRecord::default() }).unwrap();
+    batch.build(&mut buffer).unwrap();
+    let request = [ProduceBatch { topic: topic.clone(), partition: PartitionIndex(0), range: 0..buffer.len() }];
+    assert!(broker.append(buffer, &request, Acks::All, Origin::Client).done().await[0].is_ok());
+}
+
+/// Keeps house until fewer records than `wanted` are left, or for long enough to say that it is not going to happen.
+async fn house_until(broker: &Broker, now: &mut TimestampMs, wanted: usize) -> Vec<Vec<u8>> {
+    let topic = broker.image().topic(TOPIC).unwrap().clone();
+    for _ in 0..HOUSE_STEPS {
+        now.0 += 60_000;
+        broker.set_cleaning();
+        broker.log().house_step(*now).unwrap();
+        if records(broker, &topic, 0).len() < wanted {
+            break;
+        }
+    }
+    records(broker, &topic, 0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_is_compacted_from_the_moment_it_says_so_and_after_a_restart() {
+    let (place, disk) = (Place::new(), SimDisk::new(1));
+    let broker = place.open(&disk, &["a", "b"]).await.unwrap();
+    create(&broker, "other", 1).await;
+    let topic = create(&broker, TOPIC, 1).await;
+    assert_eq!(spread(&broker, &topic), [0, 1]);
+    // Log files have 4 MiB, and the newest sealed one is left alone.
+    for round in 0..150 {
+        append_keyed(&broker, &topic, round).await;
+    }
+    let mut now = broker.clock().now();
+    assert_eq!(house_until(&broker, &mut now, 150).await.len(), 150, "nobody has asked for it yet");
+    for (key, value) in [("min.cleanable.dirty.ratio", "0"), ("cleanup.policy", "compact")] {
+        let update = ConfigUpdate::Incremental(vec![(key.to_owned(), ConfigOperation::Set(Some(value.to_owned())))]);
+        let change = ConfigChange { resource: ConfigResource::Topic(TOPIC.to_owned()), update };
+        assert_eq!(broker.metadata().alter_configs(vec![change], false).await, [Ok(())]);
+    }
+    let left = house_until(&broker, &mut now, 100).await;
+    assert!(left.len() < 100 && left.last().unwrap()[0] == 149);
+    broker.close().await;
+    let broker = place.open(&disk, &["a", "b"]).await.unwrap();
+    let topic = broker.image().topic(TOPIC).unwrap().clone();
+    for round in 150..250 {
+        append_keyed(&broker, &topic, round).await;
+    }
+    let left = house_until(&broker, &mut now, 100).await;
+    assert!(left.len() < 100 && left.last().unwrap()[0] == 249);
+    assert_eq!(broker.high_watermark(&topic, PartitionIndex(0)), Some(Offset(250)));
     broker.close().await;
 }

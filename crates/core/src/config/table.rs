@@ -21,7 +21,6 @@ const CLEANUP_POLICIES: Kind = Kind::List(&["compact", "delete"]);
 
 const NO_SEGMENTS: Effect = Effect::Stored("files are made and removed as the server sees fit");
 const NO_FLUSH_COUNT: Effect = Effect::Stored("what is on disk when is decided by `flush`, for all topics with one sync");
-const NO_CLEANER: Effect = Effect::Stored("compacted topics are not cleaned yet and keep every record");
 const NO_ELECTION: Effect = Effect::Stored("a partition has one replica, so nobody else can be elected");
 
 const fn broker(name: &'static str, kind: Kind, default: &'static str, dynamic: bool, doc: &'static str) -> Key {
@@ -76,8 +75,8 @@ const fn stored(name: &'static str, kind: Kind, default: &'static str, effect: E
     }
 }
 
-/// A topic's key that has no broker's for a default, and concerns the dedicated layout.
-const fn dedicated(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+/// A topic's key that has no broker's for a default.
+const fn own(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
     Key { effect: Effect::Honoured, ..stored(name, kind, default, NO_SEGMENTS, doc) }
 }
 
@@ -127,7 +126,7 @@ pub const KEYS: &[Key] = &[
         NOT_NEGATIVE_LONG,
         "67108864",
         false,
-        "Memory for the newest batches, in bytes, from which consumers that keep up are served without the disk.",
+        "Memory for the newest batches of each layout, in bytes, from which consumers that keep up are served without the disk.",
     ),
     broker(
         "log.disk.reserve.bytes",
@@ -329,7 +328,7 @@ pub const KEYS: &[Key] = &[
         "cleanup.policy",
         CLEANUP_POLICIES,
         "log.cleanup.policy",
-        "`delete` drops records past their retention. `compact` is kept and shown, but nothing is cleaned yet: a topic with `compact` alone keeps every record.",
+        "`delete` drops records past their retention. `compact` keeps at least the newest record of each key and drops older ones; topics with `duolog.layout=dedicated` keep every record.",
     ),
     topic("retention.ms", LIMIT_OR_NONE, "log.retention.ms", "How long records are kept, in milliseconds; -1 for ever."),
     topic("retention.bytes", LIMIT_OR_NONE, "log.retention.bytes", "How much of a partition is kept, in bytes; -1 for no limit."),
@@ -361,39 +360,53 @@ pub const KEYS: &[Key] = &[
     topic("min.insync.replicas", POSITIVE_INT, "min.insync.replicas", "In-sync replicas that `acks=all` needs."),
     Key {
         dynamic: false,
-        ..dedicated(
+        ..own(
             LAYOUT,
             LAYOUTS,
             "shared",
             "How the topic lies on disk, chosen when it is created and fixed from then on: `shared`, in the commit log of its data directory together with other topics, or `dedicated`, in segment files of its own as Apache Kafka writes them.",
         )
     },
+    own("delete.retention.ms", NOT_NEGATIVE_LONG, "86400000", "How long a compaction keeps tombstones, in milliseconds."),
+    own("min.compaction.lag.ms", NOT_NEGATIVE_LONG, "0", "Age below which a record is not compacted, in milliseconds."),
+    own(
+        "max.compaction.lag.ms",
+        POSITIVE_LONG,
+        "9223372036854775807",
+        "Age above which a record must be compacted, in milliseconds.",
+    ),
+    own(
+        "min.cleanable.dirty.ratio",
+        Kind::Double { min: 0.0, max: 1.0 },
+        "0.5",
+        "Share of uncompacted records that starts a compaction.",
+    ),
     // Of topics with the dedicated layout.
-    dedicated(
+    own(
         "segment.bytes",
         Kind::Int { min: 14, max: i32::MAX },
         "1073741824",
         "Size of a segment file, in bytes. Of topics with `duolog.layout=dedicated`.",
     ),
-    dedicated(
+    own(
         "segment.ms",
         POSITIVE_LONG,
         "604800000",
         "Longest time before a segment is rolled, in milliseconds. Of topics with `duolog.layout=dedicated`.",
     ),
-    dedicated(
+    own(
         "segment.jitter.ms",
         NOT_NEGATIVE_LONG,
         "0",
         "Random share taken off `segment.ms`, in milliseconds. Of topics with `duolog.layout=dedicated`.",
     ),
-    dedicated(
+    own(
         "segment.index.bytes",
         Kind::Int { min: 4, max: i32::MAX },
         "10485760",
         "Size of an index file, in bytes. Of topics with `duolog.layout=dedicated`.",
     ),
-    dedicated(
+    own(
         "index.interval.bytes",
         NOT_NEGATIVE_INT,
         "4096",
@@ -410,28 +423,6 @@ pub const KEYS: &[Key] = &[
     stored("preallocate", Kind::Boolean, "false", NO_SEGMENTS, "Whether segment files are allocated ahead."),
     stored("flush.messages", POSITIVE_LONG, "9223372036854775807", NO_FLUSH_COUNT, "Records between two syncs."),
     stored("flush.ms", NOT_NEGATIVE_LONG, "9223372036854775807", NO_FLUSH_COUNT, "Milliseconds between two syncs."),
-    stored("delete.retention.ms", NOT_NEGATIVE_LONG, "86400000", NO_CLEANER, "How long tombstones are kept, in milliseconds."),
-    stored(
-        "min.compaction.lag.ms",
-        NOT_NEGATIVE_LONG,
-        "0",
-        NO_CLEANER,
-        "Age below which a record is not compacted, in milliseconds.",
-    ),
-    stored(
-        "max.compaction.lag.ms",
-        POSITIVE_LONG,
-        "9223372036854775807",
-        NO_CLEANER,
-        "Age above which a record must be compacted, in milliseconds.",
-    ),
-    stored(
-        "min.cleanable.dirty.ratio",
-        Kind::Double { min: 0.0, max: 1.0 },
-        "0.5",
-        NO_CLEANER,
-        "Share of uncompacted records that starts a compaction.",
-    ),
     stored(
         "unclean.leader.election.enable",
         Kind::Boolean,
