@@ -70,6 +70,15 @@ pub trait DiskFile: Send + Sync + 'static {
     /// not sent it yet) stays, so true means that nobody would notice if the file, whose handles are the caller's alone, were
     /// overwritten. The file must be synced.
     fn evict(&self) -> io::Result<bool>;
+    /// Like [`DiskFile::read_at`], but around the page cache where the file system can do that: what is there stays there, and
+    /// nothing is added. Position, length and memory are multiples of [`DIRECT_ALIGNMENT`].
+    fn read_direct_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.read_at(buffer, position)
+    }
+    /// Whether the page cache holds all of a range that is not empty; `None` if it cannot be told.
+    fn is_cached(&self, _range: Range<u64>) -> Option<bool> {
+        None
+    }
     /// The descriptor behind the file, for `sendfile` and `mmap`; `None` in the simulator, where callers copy instead.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 
@@ -82,7 +91,7 @@ pub trait DiskFile: Send + Sync + 'static {
     }
 }
 
-/// What the positions, lengths and memory of writes around the page cache are multiples of.
+/// What the positions, lengths and memory of reads and writes around the page cache are multiples of.
 pub const DIRECT_ALIGNMENT: u64 = 4096;
 /// Zeros of one write around the page cache, and of one into it.
 const DIRECT_ZEROS: usize = 1 << 20;
@@ -114,8 +123,8 @@ impl Disk for RealDisk {
     #[cfg(target_os = "linux")]
     fn open_direct(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let file = File::options().read(true).write(true).open(path)?;
-        match takes_direct_writes(&file) {
-            true => Ok(Arc::new(reopen_direct(&file)?)),
+        match takes_direct(&file) {
+            true => Ok(Arc::new(reopen_direct(&file, OFlags::RDWR)?)),
             false => Ok(Arc::new(file)),
         }
     }
@@ -206,11 +215,11 @@ impl DiskFile for File {
 
     #[cfg(target_os = "linux")]
     fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
-        if !takes_direct_writes(self) {
+        if !takes_direct(self) {
             return write_zeros_from(&[0; CACHED_ZEROS], |slice, position| DiskFile::write_at(self, &[slice], position), range);
         }
         // Around the page cache: it costs a twentieth of the CPU, and a sync of the file finds none of it to write.
-        let direct = reopen_direct(self)?;
+        let direct = reopen_direct(self, OFlags::RDWR)?;
         let memory = vec![0; DIRECT_ZEROS + DIRECT_ALIGNMENT as usize];
         let skip = memory.as_ptr().align_offset(DIRECT_ALIGNMENT as usize);
         let zeros = &memory[skip..skip + DIRECT_ZEROS];
@@ -221,23 +230,47 @@ impl DiskFile for File {
         crate::page_cache::evict(self)
     }
 
+    #[cfg(target_os = "linux")]
+    fn read_direct_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        if !takes_direct(self) {
+            return DiskFile::read_at(self, buffer, position);
+        }
+        // Opened for each read, which are large: a small part of their cost, and no descriptor to keep.
+        let direct = reopen_direct(self, OFlags::RDONLY)?;
+        let mut read = 0;
+        // What is not aligned was the end of the file: nothing can be read from there on.
+        while read < buffer.len() && (read as u64).is_multiple_of(DIRECT_ALIGNMENT) {
+            match FileExt::read_at(&direct, &mut buffer[read..], position + read as u64) {
+                Ok(0) => break,
+                Ok(n) => read += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    fn is_cached(&self, range: Range<u64>) -> Option<bool> {
+        crate::page_cache::holds(self, range)
+    }
+
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.as_fd())
     }
 }
 
-/// Whether the file system takes writes around the page cache that are aligned as ours are (statx(2), STATX_DIOALIGN).
+/// Whether the file system can read and write around the page cache what is aligned as ours is (statx(2), STATX_DIOALIGN).
 #[cfg(target_os = "linux")]
-fn takes_direct_writes(file: &File) -> bool {
+fn takes_direct(file: &File) -> bool {
     let aligned = |needed: u32| needed > 0 && DIRECT_ALIGNMENT.is_multiple_of(u64::from(needed));
     rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)
         .is_ok_and(|stat| aligned(stat.stx_dio_mem_align) && aligned(stat.stx_dio_offset_align))
 }
 
-/// The same file once more, for writes around the page cache.
+/// The same file once more, to go around the page cache; also one whose name is gone.
 #[cfg(target_os = "linux")]
-fn reopen_direct(file: &File) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
+fn reopen_direct(file: &File, access: OFlags) -> io::Result<File> {
+    let flags = access | OFlags::DIRECT | OFlags::CLOEXEC;
     Ok(rustix::fs::open(format!("/proc/self/fd/{}", file.as_raw_fd()), flags, Mode::empty())?.into())
 }
 

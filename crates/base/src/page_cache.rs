@@ -5,12 +5,18 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
+
+/// Bytes of a page of the cache; a kernel with larger ones has fewer, and `holds` says no.
+#[cfg(target_os = "linux")]
+const PAGE_BYTES: u64 = 4096;
 
 /// Asks the kernel to forget a clean file's pages; true if none is left.
 #[cfg(target_os = "linux")]
 pub fn evict(file: &File) -> io::Result<bool> {
     rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
-    match cached_pages(file) {
+    // A length of zero means: to the end of the file.
+    match cached_pages(file, 0, 0) {
         Ok(pages) => Ok(pages == 0),
         // Older than Linux 6.5, or forbidden here: then nothing is known.
         Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => Ok(false),
@@ -24,16 +30,29 @@ pub fn evict(_file: &File) -> io::Result<bool> {
     Ok(false)
 }
 
+/// Whether the cache holds every page of a range that is not empty; `None` if the kernel does not tell. Unlike a read that must not
+/// wait, asking does not make the kernel read ahead.
+#[cfg(target_os = "linux")]
+pub fn holds(file: &File, range: Range<u64>) -> Option<bool> {
+    let pages = range.end.div_ceil(PAGE_BYTES) - range.start / PAGE_BYTES;
+    cached_pages(file, range.start, range.end - range.start).ok().map(|cached| cached >= pages)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn holds(_file: &File, _range: Range<u64>) -> Option<bool> {
+    None
+}
+
 /// Pages in the cache, dirty ones and those being written back included.
 #[cfg(target_os = "linux")]
-fn cached_pages(file: &File) -> io::Result<u64> {
+fn cached_pages(file: &File, offset: u64, length: u64) -> io::Result<u64> {
     use std::os::fd::AsRawFd;
 
     /// The number of `cachestat` on every architecture that Rust's Linux targets have.
     const SYS_CACHESTAT: libc::c_long = 451;
 
     #[repr(C)]
-    struct Range {
+    struct Span {
         offset: u64,
         length: u64,
     }
@@ -48,14 +67,13 @@ fn cached_pages(file: &File) -> io::Result<u64> {
         recently_evicted: u64,
     }
 
-    // A length of zero means: to the end of the file.
-    let range = Range { offset: 0, length: 0 };
+    let range = Span { offset, length };
     let mut found = CacheStat::default();
     // SAFETY: the descriptor is open for the whole call, and the two structures have the layout that cachestat(2) reads and writes
     // and outlive the call.
     let result = unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), &raw const range, &raw mut found, 0 as libc::c_uint) };
     match result {
-        0 => Ok(found.cached + found.dirty + found.writeback),
+        0 => Ok(found.cached),
         _ => Err(io::Error::last_os_error()),
     }
 }
@@ -69,6 +87,23 @@ mod tests {
 
     const FILE_BYTES: usize = 256 << 10;
     const TMPFS: i64 = 0x0102_1994;
+
+    #[test]
+    fn a_range_is_held_once_it_was_read() {
+        let mut file = tempfile::tempfile().unwrap();
+        if rustix::fs::fstatfs(&file).unwrap().f_type == TMPFS {
+            return;
+        }
+        file.write_all(&vec![7; FILE_BYTES]).unwrap();
+        file.sync_data().unwrap();
+        let Some(true) = holds(&file, 1..FILE_BYTES as u64) else {
+            eprintln!("not shown here: the kernel does not tell");
+            return;
+        };
+        assert!(evicted_in_the_end(&file));
+        assert_eq!(holds(&file, 0..1), Some(false), "and asking brings nothing back");
+        assert_eq!(holds(&file, 0..1), Some(false));
+    }
 
     fn connected() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
