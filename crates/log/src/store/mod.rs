@@ -56,6 +56,9 @@ struct Directory {
     dedicated: Arc<DedicatedLog>,
 }
 
+/// What recovery found in each log.
+pub type RecoveryReports = Vec<(Place, RecoveryReport)>;
+
 /// A position in one of the logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogPosition {
@@ -81,7 +84,7 @@ impl Store {
         options: LogOptions,
         observer: Arc<dyn LogObserver>,
         now: TimestampMs,
-    ) -> Result<(Arc<Store>, Vec<(Place, RecoveryReport)>), OpenError> {
+    ) -> Result<(Arc<Store>, RecoveryReports), OpenError> {
         assert!((1..=MAX_DIRECTORIES).contains(&directories.len()), "the caller has counted the directories");
         let mut opened = Vec::new();
         let mut reports = Vec::new();
