@@ -51,7 +51,9 @@ impl Growing {
 
     /// A segment that goes on from what the manifest and its index files say.
     pub fn restored(record: &SegmentRecord, offsets: Vec<u8>, times: Vec<u8>, aborted: Vec<u8>, created: TimestampMs) -> Growing {
+        let last_entry = OffsetIndex::new(record.base, &offsets).last_where(|_| true);
         Growing {
+            bytes_since_entry: record.bytes - last_entry.map_or(0, |last| u64::from(last.position)).min(record.bytes),
             base: record.base,
             end: record.end,
             bytes: record.bytes,
@@ -61,7 +63,6 @@ impl Growing {
             first_timestamp: record.first_timestamp,
             max_timestamp: record.max_timestamp,
             max_timestamp_offset: record.max_timestamp_offset,
-            bytes_since_entry: 0,
             created,
         }
     }

@@ -218,6 +218,10 @@ fn plan_file(
         // A sealed segment has all it was sealed with; of another one the end may not be written yet.
         return if lookup.sealed { Err(damaged()) } else { Ok(None) };
     };
+    // The checksum of a batch does not cover its offset.
+    if lookup.sealed && first.next_offset().0 > lookup.record.end {
+        return Err(damaged());
+    }
     let mut plan = ReadPlan { next: Offset(from), ..ReadPlan::default() };
     let first_bytes = first.total_bytes();
     let fits = first_bytes <= limits.max_bytes || limits.at_least_one;

@@ -134,7 +134,9 @@ impl DedicatedLog {
             return renamed.map_err(|error| self.fail("rename", &dir, error));
         }
         (found.topic_id, found.policy, found.touched) = (home.topic_id, home.policy, true);
-        let job = job_of(number, &found, found.rolled.len()).unwrap_or_else(|| bare_job(number, &found));
+        let mut job = job_of(number, &found, found.rolled.len()).unwrap_or_else(|| bare_job(number, &found));
+        // Says how far it reaches: what is missing of it after a crash is not taken for a torn tail.
+        job.manifest.active = found.active.as_ref().map(|active| active.growing.bounds());
         self.write_job(&job).map_err(|(path, error)| self.fail("claim", &path, error))?;
         self.state.lock().partitions.insert(number, found);
         self.publish_sealed(&job)

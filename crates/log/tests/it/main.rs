@@ -9,6 +9,7 @@ mod crash;
 mod damage;
 mod dedicated;
 mod dedicated_crash;
+mod dedicated_damage;
 mod dedicated_model;
 mod faults;
 mod files;

@@ -65,7 +65,7 @@ impl Recovery<'_> {
                 break;
             }
             let file = self.disk.open(&SegmentFile::Log.path(dir, base), OpenMode::Write)?;
-            let ended = self.scan_segment(base, file.clone(), &mut scanned, &mut epoch_log)?;
+            let ended = self.scan_segment(base, file.clone(), anchor.is_some(), &mut scanned, &mut epoch_log)?;
             self.unsynced = true;
             let SegmentEnd::Torn(position) = ended else { continue };
             scanned.damaged = scanned.end < durable_end;
@@ -82,10 +82,12 @@ impl Recovery<'_> {
         Ok(scanned)
     }
 
+    /// Without gaps, an offset that jumps is damage: a batch's checksum does not cover it.
     fn scan_segment(
         &mut self,
         base: i64,
         file: Arc<dyn DiskFile>,
+        without_gaps: bool,
         scanned: &mut Scanned,
         epochs: &mut Partition,
     ) -> io::Result<SegmentEnd> {
@@ -97,7 +99,9 @@ impl Recovery<'_> {
             let position = batches.position;
             match batches.next(Offset(growing.end))? {
                 Found::End => break SegmentEnd::Whole,
-                Found::Batch(header, batch) if fits(&header.last_offset(), base, position) => {
+                Found::Batch(header, batch)
+                    if fits(header.last_offset(), base, position) && (!without_gaps || header.base_offset.0 == growing.end) =>
+                {
                     growing.take(&header, interval_bytes);
                     if header.leader_epoch.0 >= 0 {
                         epochs.begin_epoch(header.leader_epoch.0, header.base_offset.0);
@@ -128,6 +132,6 @@ impl Recovery<'_> {
 }
 
 /// Whether the indexes of a segment reach to a batch.
-fn fits(last_offset: &Offset, base: i64, position: u64) -> bool {
+fn fits(last_offset: Offset, base: i64, position: u64) -> bool {
     i32::try_from(last_offset.0 - base).is_ok() && i32::try_from(position).is_ok()
 }
