@@ -1,46 +1,92 @@
-//! Sending replies: memory with one `sendmsg`, long file ranges with `sendfile`, short ones copied next to the memory.
+//! Sending replies: memory with one `sendmsg`, file ranges that the page cache holds with `sendfile` or, if they are short, copied
+//! next to the memory, and others from blocks that are read around the page cache.
 //!
-//! The socket never waits for the disk: what is not in the page cache is read on the blocking pool first.
+//! The socket never waits for the disk, nor does a thread that serves sockets: what is not in the page cache is read on the
+//! blocking pool first. Little at one place goes through the page cache like any look-up; what is read in bulk does not
+//! ([`ColdBlocks`]).
 
 use crate::call::Message;
+use crate::cold::{BLOCK_BYTES, ColdBlocks, Place};
+use crate::ranges::{FileRange, copy_by_pool, copy_cached, is_cached};
 use bytes::{Buf, Bytes};
 use duolog_base::DiskFile;
 use duolog_log::ReadPart;
 use duolog_wire::kafka::{EncodeError, frame};
-use rustix::io::ReadWriteFlags;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::sync::Arc;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
 /// A file range shorter than this is copied into memory: a copy is cheaper than a system call of its own.
 const SENDFILE_LEAST_BYTES: usize = 32 << 10;
-/// Bytes given to one `sendfile`, and read at once from a cold file.
+/// Bytes given to one `sendfile`.
 const SENDFILE_MOST_BYTES: usize = 1 << 20;
 /// Memory segments given to one `sendmsg`.
 const SEGMENTS_PER_SEND: usize = 64;
-/// Reads of cold files at a time, all connections together.
-const COLD_READS: usize = 16;
-
-static COLD_READ_PERMITS: Semaphore = Semaphore::const_new(COLD_READS);
+/// Short ranges with less than this between them are copied with one read, of at most so many bytes.
+const NEAR_BYTES: u64 = 4 << 10;
+const COPY_MOST_BYTES: u64 = 256 << 10;
+/// A block is read as a whole if so much of it is wanted.
+const BULK_LEAST_BYTES: usize = 64 << 10;
+/// Segments that are looked at to find out what is wanted of a block, and which block is next.
+const SEGMENTS_AHEAD: usize = 256;
 
 /// What is to be sent on a connection, in order.
-#[derive(Default)]
 pub(crate) struct Output {
     segments: VecDeque<Segment>,
+    blocks: Arc<ColdBlocks>,
+    /// Where the connection read what was not in the page cache; `None` if it has not lately.
+    cold: Option<ColdEnd>,
+    /// Counted among the readers of blocks.
+    reads_blocks: bool,
 }
 
 enum Segment {
     Memory(Bytes),
-    File { file: Arc<dyn DiskFile>, position: u64, bytes: usize },
+    File(FileRange),
+}
+
+/// The end of the last cold read of a connection.
+struct ColdEnd {
+    file: Weak<dyn DiskFile>,
+    position: u64,
+    /// The block after which reading ahead has begun.
+    block: Option<u64>,
+}
+
+impl ColdEnd {
+    fn is_of(&self, range: &FileRange) -> bool {
+        std::ptr::addr_eq(self.file.as_ptr(), Arc::as_ptr(&range.place.file))
+    }
+
+    /// Whether the range goes on where this ended, or nearly. Of what was read not all may have been sent.
+    fn goes_on(&self, range: &FileRange) -> bool {
+        let near = self.position.saturating_sub(BLOCK_BYTES)..self.position.saturating_add(BULK_LEAST_BYTES as u64);
+        self.is_of(range) && near.contains(&range.place.position)
+    }
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Output::new(ColdBlocks::shared())
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.leave_blocks();
+    }
 }
 
 impl Output {
+    pub(crate) fn new(blocks: Arc<ColdBlocks>) -> Output {
+        Output { segments: VecDeque::new(), blocks, cold: None, reads_blocks: false }
+    }
+
     /// Fills in the reply's size and cuts it into segments.
     pub(crate) fn push(&mut self, message: Message) -> Result<(), EncodeError> {
         let Message { mut encoder, external } = message;
@@ -67,16 +113,17 @@ impl Output {
         }
     }
 
-    fn part(&mut self, part: ReadPart) -> usize {
+    pub(crate) fn part(&mut self, part: ReadPart) -> usize {
         match part {
             ReadPart::Memory(bytes) => {
                 let length = bytes.len();
                 self.memory(bytes);
                 length
             }
-            ReadPart::File { file, position, bytes } => {
+            ReadPart::File { file, position, bytes, settled } => {
                 if bytes > 0 {
-                    self.segments.push_back(Segment::File { file, position, bytes });
+                    let place = Place { file, position, settled };
+                    self.segments.push_back(Segment::File(FileRange { place, bytes, cold: false }));
                 }
                 bytes
             }
@@ -85,33 +132,271 @@ impl Output {
 
     /// Sends everything. A peer that takes nothing for as long as `stall` is given up.
     pub(crate) async fn flush(&mut self, stream: &TcpStream, stall: Duration) -> io::Result<()> {
+        let mut from_blocks = false;
         while !self.segments.is_empty() {
-            self.copy_short_files().await?;
-            match self.segments.front() {
-                Some(Segment::Memory(_)) => self.send_memory(stream, stall).await?,
-                Some(Segment::File { .. }) => self.send_file(stream, stall).await?,
-                None => {}
+            self.prepare_short_ranges().await?;
+            let Some(Segment::File(range)) = self.segments.front() else {
+                self.send_memory(stream, stall, None).await?;
+                continue;
+            };
+            let portion = range.portion(SENDFILE_MOST_BYTES);
+            let start = range.place.position;
+            if !range.cold && is_cached(&*range.place.file, start..start + portion as u64) {
+                self.send_file(stream, stall, portion).await?;
+            } else if range.cold || self.is_bulk(range) {
+                from_blocks = true;
+                let piece = self.block_portion(portion).await?;
+                self.send_memory(stream, stall, Some(piece)).await?;
+            } else {
+                self.read_front(portion).await?;
             }
+        }
+        if !from_blocks {
+            self.leave_blocks();
         }
         Ok(())
     }
 
-    /// Turns the short file ranges that would go out next into memory, up to the first long one.
-    async fn copy_short_files(&mut self) -> io::Result<()> {
-        for segment in self.segments.iter_mut().take(SEGMENTS_PER_SEND) {
-            let Segment::File { file, position, bytes } = segment else { continue };
-            if *bytes >= SENDFILE_LEAST_BYTES {
+    /// Turns the short file ranges that would go out next into memory, up to the first long one, except for those that are to be
+    /// read by the block.
+    async fn prepare_short_ranges(&mut self) -> io::Result<()> {
+        for at in 0..self.segments.len().min(SEGMENTS_PER_SEND) {
+            let Segment::File(range) = &self.segments[at] else { continue };
+            if range.bytes >= SENDFILE_LEAST_BYTES {
                 break;
             }
-            let copy = read(file, *position, *bytes).await?;
-            *segment = Segment::Memory(copy);
+            if range.cold {
+                continue;
+            }
+            let near = self.near_ranges(at);
+            let Segment::File(last) = &self.segments[at + near - 1] else { unreachable!("near ranges are ranges") };
+            let (file, span) = (range.place.file.clone(), range.place.position..last.end());
+            let copy = if is_cached(&*file, span.clone()) {
+                copy_cached(&file, span).await?
+            } else if self.is_bulk(range) {
+                self.mark_cold(at);
+                continue;
+            } else {
+                self.note_cold(at, last.end());
+                copy_by_pool(&file, span).await?
+            };
+            self.replace(at..at + near, &copy);
         }
         Ok(())
     }
 
-    /// Sends from the memory segments at the front until one of them is left half sent or none is left.
-    async fn send_memory(&mut self, stream: &TcpStream, stall: Duration) -> io::Result<()> {
-        match stream.try_io(Interest::WRITABLE, || self.send_slices(stream)) {
+    /// How many segments from the range at `at` on are short ranges that lie so near each other that they are read at once.
+    fn near_ranges(&self, at: usize) -> usize {
+        let Segment::File(first) = &self.segments[at] else { return 0 };
+        let mut end = first.place.position;
+        let near = |segment: &&Segment| {
+            let Segment::File(range) = segment else { return false };
+            let apart = range.place.position.checked_sub(end);
+            let fits = range.end().saturating_sub(first.place.position) <= COPY_MOST_BYTES;
+            let short = range.bytes < SENDFILE_LEAST_BYTES && !range.cold;
+            end = range.end();
+            range.is_of(&first.place.file) && short && fits && apart.is_some_and(|apart| apart < NEAR_BYTES)
+        };
+        self.segments.range(at..).take(SEGMENTS_PER_SEND).take_while(near).count()
+    }
+
+    /// Puts what was read in the place of the ranges that it was read for.
+    fn replace(&mut self, segments: std::ops::Range<usize>, copy: &Bytes) {
+        let mut first = None;
+        for segment in self.segments.range_mut(segments) {
+            let Segment::File(range) = segment else { unreachable!("near ranges are ranges") };
+            let from = (range.place.position - *first.get_or_insert(range.place.position)) as usize;
+            *segment = Segment::Memory(copy.slice(from..from + range.bytes));
+        }
+    }
+
+    /// Whether the block of this range is worth to be read, or is here already.
+    fn is_bulk(&self, range: &FileRange) -> bool {
+        if self.cold.as_ref().is_some_and(|cold| cold.goes_on(range)) {
+            return true;
+        }
+        let wanted = |segment: &Segment| match segment {
+            Segment::File(other) if other.is_of(&range.place.file) && other.block() == range.block() => other.bytes,
+            _ => 0,
+        };
+        let mut bytes = 0;
+        let mut ahead = self.segments.iter().take(SEGMENTS_AHEAD);
+        ahead.any(|segment| {
+            bytes += wanted(segment);
+            bytes >= BULK_LEAST_BYTES
+        }) || self.blocks.ready(&range.place, range.portion(range.bytes)).is_some()
+    }
+
+    /// The short ranges of the same block need not be looked at again.
+    fn mark_cold(&mut self, at: usize) {
+        let Segment::File(first) = &self.segments[at] else { return };
+        let (file, block) = (first.place.file.clone(), first.block());
+        for segment in self.segments.iter_mut().take(SEGMENTS_AHEAD) {
+            if let Segment::File(range) = segment
+                && range.is_of(&file)
+                && range.block() == block
+                && range.bytes < SENDFILE_LEAST_BYTES
+            {
+                range.cold = true;
+            }
+        }
+    }
+
+    fn note_cold(&mut self, at: usize, position: u64) {
+        let Segment::File(range) = &self.segments[at] else { return };
+        let block = self.cold.take().filter(|cold| cold.is_of(range)).and_then(|cold| cold.block);
+        self.cold = Some(ColdEnd { file: Arc::downgrade(&range.place.file), position, block });
+    }
+
+    /// The portion at the front from its block, while the disk goes on with the block that will be needed next.
+    async fn block_portion(&mut self, portion: usize) -> io::Result<Bytes> {
+        if !self.reads_blocks {
+            self.blocks.enter();
+            self.reads_blocks = true;
+        }
+        let Some(Segment::File(range)) = self.segments.front() else { unreachable!("a range is at the front") };
+        let (place, block) = (range.place.clone(), range.block());
+        let begun = self.cold.as_ref().is_some_and(|cold| cold.is_of(range) && cold.block == Some(block));
+        let next = if begun { None } else { self.next_block() };
+        self.cold =
+            Some(ColdEnd { file: Arc::downgrade(&place.file), position: place.position + portion as u64, block: Some(block) });
+        self.blocks.ahead(place.clone());
+        if let Some(next) = next
+            && !is_cached(&*next.file, next.position..next.position + 1)
+        {
+            self.blocks.ahead(next);
+        }
+        self.blocks.get(&place, portion).await
+    }
+
+    /// The next block that is wanted of those in the queue, or the one behind the front's.
+    fn next_block(&self) -> Option<Place> {
+        let Some(Segment::File(first)) = self.segments.front() else { return None };
+        let behind = Place { position: (first.block() + 1) * BLOCK_BYTES, ..first.place.clone() };
+        if first.end() > behind.position {
+            return Some(behind);
+        }
+        let other = |segment: &Segment| match segment {
+            Segment::File(range) if !range.is_of(&first.place.file) || range.block() != first.block() => {
+                Some(range.place.clone())
+            }
+            _ => None,
+        };
+        self.segments.iter().take(SEGMENTS_AHEAD).find_map(other).or(Some(behind))
+    }
+
+    fn leave_blocks(&mut self) {
+        if std::mem::take(&mut self.reads_blocks) {
+            self.blocks.leave();
+        }
+    }
+
+    /// Reads the portion at the front through the page cache.
+    async fn read_front(&mut self, portion: usize) -> io::Result<()> {
+        let Some(Segment::File(range)) = self.segments.front() else { unreachable!("a range is at the front") };
+        let (file, start) = (range.place.file.clone(), range.place.position);
+        let end = start + portion as u64;
+        self.note_cold(0, end);
+        let copy = copy_by_pool(&file, start..end).await?;
+        self.consume(portion);
+        self.segments.push_front(Segment::Memory(copy));
+        Ok(())
+    }
+
+    /// Sends what lies in memory, or in blocks that are here, until something of it is left half sent or none is left.
+    /// `first` is the beginning of the file range at the front.
+    async fn send_memory(&mut self, stream: &TcpStream, stall: Duration, first: Option<Bytes>) -> io::Result<()> {
+        let pieces = self.pieces(first);
+        match stream.try_io(Interest::WRITABLE, || self.send_slices(stream, &pieces)) {
+            Ok(sent) => {
+                self.consume(sent);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // A slow client holds no blocks.
+                drop(pieces);
+                writable(stream, stall).await
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What blocks that are here hold of the file ranges, without a gap from the first range on.
+    fn pieces(&self, first: Option<Bytes>) -> SmallVec<[Bytes; 4]> {
+        let mut pieces = SmallVec::new();
+        if !self.reads_blocks {
+            return pieces;
+        }
+        let mut first = first;
+        for segment in self.segments.iter().take(SEGMENTS_PER_SEND) {
+            let Segment::File(range) = segment else { continue };
+            let mut place = range.place.clone();
+            while place.position < range.end() {
+                let rest = (range.end() - place.position) as usize;
+                let Some(piece) = first.take().or_else(|| self.blocks.ready(&place, rest)) else { return pieces };
+                place.position += piece.len() as u64;
+                pieces.push(piece);
+            }
+        }
+        pieces
+    }
+
+    fn send_slices(&self, stream: &TcpStream, pieces: &[Bytes]) -> io::Result<usize> {
+        let mut slices: SmallVec<[IoSlice<'_>; SEGMENTS_PER_SEND]> = SmallVec::new();
+        let mut pieces = pieces.iter();
+        let mut more = false;
+        'gather: for segment in self.segments.iter() {
+            let mut left = match segment {
+                _ if slices.len() == SEGMENTS_PER_SEND => {
+                    more = true;
+                    break;
+                }
+                Segment::Memory(bytes) => {
+                    slices.push(IoSlice::new(bytes));
+                    continue;
+                }
+                Segment::File(range) => range.bytes,
+            };
+            while left > 0 {
+                // If there is none, more follows at once: the kernel need not send a small packet now.
+                let Some(piece) = pieces.next().filter(|_| slices.len() < SEGMENTS_PER_SEND) else {
+                    more = true;
+                    break 'gather;
+                };
+                slices.push(IoSlice::new(piece));
+                left -= piece.len();
+            }
+        }
+        let flags = if more { SendFlags::MORE | SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL };
+        Ok(rustix::net::sendmsg(stream, &slices, &mut SendAncillaryBuffer::default(), flags)?)
+    }
+
+    /// So many bytes from the front are sent.
+    fn consume(&mut self, mut sent: usize) {
+        while sent > 0 {
+            let length = match self.segments.front_mut() {
+                Some(Segment::Memory(bytes)) if sent < bytes.len() => return bytes.advance(sent),
+                Some(Segment::File(range)) if sent < range.bytes => return range.advance(sent),
+                Some(Segment::Memory(bytes)) => bytes.len(),
+                Some(Segment::File(range)) => range.bytes,
+                None => unreachable!("no more is sent than there was"),
+            };
+            sent -= length;
+            self.segments.pop_front();
+        }
+    }
+
+    /// Sends a portion of the file range at the front.
+    async fn send_file(&mut self, stream: &TcpStream, stall: Duration, portion: usize) -> io::Result<()> {
+        let Some(Segment::File(range)) = self.segments.front() else { unreachable!("a range is at the front") };
+        let Some(descriptor) = range.place.file.descriptor() else { unreachable!("a file without descriptor is never cached") };
+        let mut from = range.place.position;
+        let sent = stream.try_io(Interest::WRITABLE, || {
+            rustix::fs::sendfile(stream, descriptor, Some(&mut from), portion).map_err(io::Error::from)
+        });
+        match sent {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(sent) => {
                 self.consume(sent);
                 Ok(())
@@ -121,73 +406,6 @@ impl Output {
             Err(error) => Err(error),
         }
     }
-
-    fn send_slices(&self, stream: &TcpStream) -> io::Result<usize> {
-        let mut slices: SmallVec<[IoSlice<'_>; SEGMENTS_PER_SEND]> = SmallVec::new();
-        let mut more = false;
-        for segment in self.segments.iter() {
-            match segment {
-                Segment::Memory(bytes) if slices.len() < SEGMENTS_PER_SEND => slices.push(IoSlice::new(bytes)),
-                // More follows at once: the kernel need not send a small packet now.
-                _ => {
-                    more = true;
-                    break;
-                }
-            }
-        }
-        let flags = if more { SendFlags::MORE | SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL };
-        Ok(rustix::net::sendmsg(stream, &slices, &mut SendAncillaryBuffer::default(), flags)?)
-    }
-
-    fn consume(&mut self, mut sent: usize) {
-        while sent > 0 {
-            let Some(Segment::Memory(bytes)) = self.segments.front_mut() else {
-                unreachable!("only memory at the front was sent")
-            };
-            if sent < bytes.len() {
-                bytes.advance(sent);
-                return;
-            }
-            sent -= bytes.len();
-            self.segments.pop_front();
-        }
-    }
-
-    /// Sends a portion of the file range at the front.
-    async fn send_file(&mut self, stream: &TcpStream, stall: Duration) -> io::Result<()> {
-        let Some(Segment::File { file, position, bytes }) = self.segments.front_mut() else { return Ok(()) };
-        let portion = (*bytes).min(SENDFILE_MOST_BYTES);
-        if !is_warm(&**file, *position, portion) {
-            let copy = read(file, *position, portion).await?;
-            self.advance_file(portion);
-            self.segments.push_front(Segment::Memory(copy));
-            return Ok(());
-        }
-        let Some(descriptor) = file.descriptor() else { unreachable!("a file without descriptor is never warm") };
-        let mut from = *position;
-        let sent = stream.try_io(Interest::WRITABLE, || {
-            rustix::fs::sendfile(stream, descriptor, Some(&mut from), portion).map_err(io::Error::from)
-        });
-        match sent {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(sent) => {
-                self.advance_file(sent);
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => writable(stream, stall).await,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn advance_file(&mut self, by: usize) {
-        let Some(Segment::File { position, bytes, .. }) = self.segments.front_mut() else { return };
-        *position += by as u64;
-        *bytes -= by;
-        if *bytes == 0 {
-            self.segments.pop_front();
-        }
-    }
 }
 
 /// Waits until the peer takes more.
@@ -195,26 +413,6 @@ async fn writable(stream: &TcpStream, stall: Duration) -> io::Result<()> {
     tokio::time::timeout(stall, stream.writable()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// Whether the ends of the range are in the page cache, so that `sendfile` will hardly wait for the disk.
-fn is_warm(file: &dyn DiskFile, position: u64, bytes: usize) -> bool {
-    let mut byte = [0];
-    [position + bytes as u64 - 1, position].into_iter().all(|at| read_cached(file, &mut byte, at) == Some(1))
-}
-
-/// Reads what the page cache holds without waiting; `None` if it cannot be told.
-fn read_cached(file: &dyn DiskFile, buffer: &mut [u8], position: u64) -> Option<usize> {
-    let descriptor = file.descriptor()?;
-    rustix::io::preadv2(descriptor, &mut [IoSliceMut::new(buffer)], position, ReadWriteFlags::NOWAIT).ok()
-}
-
-/// Copies a file range into memory; on the blocking pool if it is not in the page cache.
-async fn read(file: &Arc<dyn DiskFile>, position: u64, bytes: usize) -> io::Result<Bytes> {
-    let mut copy = vec![0; bytes];
-    if read_cached(&**file, &mut copy, position) == Some(bytes) {
-        return Ok(copy.into());
-    }
-    let _permit = COLD_READ_PERMITS.acquire().await.map_err(io::Error::other)?;
-    let file = file.clone();
-    let reading = tokio::task::spawn_blocking(move || file.read_exact_at(&mut copy, position).map(|()| copy));
-    Ok(reading.await.map_err(io::Error::other)??.into())
-}
+#[cfg(test)]
+#[path = "output_tests.rs"]
+mod tests;

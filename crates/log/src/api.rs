@@ -202,7 +202,13 @@ pub struct ReadLimits {
 #[derive(Clone)]
 pub enum ReadPart {
     Memory(Bytes),
-    File { file: Arc<dyn DiskFile>, position: u64, bytes: usize },
+    File {
+        file: Arc<dyn DiskFile>,
+        position: u64,
+        bytes: usize,
+        /// How much of the file, from its beginning, will not change any more as long as the file is held. May be beyond its end.
+        settled: u64,
+    },
 }
 
 /// Whole batches of one partition, the first of which holds (or follows) the offset asked for.

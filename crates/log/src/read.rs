@@ -101,6 +101,7 @@ impl Planner {
                         file: file.handle.clone(),
                         position: entry.position - file.base + FRAME_HEADER_BYTES as u64,
                         bytes: entry.batch_bytes as usize,
+                        settled: state.written - file.base,
                     },
                     None => return,
                 },
@@ -116,7 +117,8 @@ impl Planner {
             for entry in file.intact_index()?.run(&record).starting_at(self.plan.next.0) {
                 let outside = || io::Error::new(io::ErrorKind::InvalidData, "a queue entry points outside of its file");
                 let position = file.batch_at(&entry).ok_or_else(outside)?;
-                let part = ReadPart::File { file: file.log.clone(), position, bytes: entry.batch_bytes as usize };
+                let bytes = entry.batch_bytes as usize;
+                let part = ReadPart::File { file: file.log.clone(), position, bytes, settled: file.frames_bytes };
                 if self.add(&entry, part).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -172,7 +174,7 @@ fn near_parts(parts: &[ReadPart]) -> usize {
     let mut end = 0;
     let mut last: Option<&Arc<dyn DiskFile>> = None;
     for part in parts {
-        let ReadPart::File { file, position, bytes } = part else { break };
+        let ReadPart::File { file, position, bytes, .. } = part else { break };
         let part_end = position + *bytes as u64;
         match last {
             None => begin = *position,
@@ -192,7 +194,7 @@ fn near_parts(parts: &[ReadPart]) -> usize {
 
 /// Reads file ranges that lie near each other with one call.
 fn read_near(parts: &[ReadPart], out: &mut BytesMut) -> io::Result<()> {
-    let (Some(ReadPart::File { file, position: begin, bytes }), Some(ReadPart::File { position, bytes: last_bytes, .. })) =
+    let (Some(ReadPart::File { file, position: begin, bytes, .. }), Some(ReadPart::File { position, bytes: last_bytes, .. })) =
         (parts.first(), parts.last())
     else {
         return Ok(());

@@ -247,7 +247,8 @@ fn plan_file(
         (reach, plan.next) = (next, header.next_offset());
     }
     plan.bytes = (reach - begin) as usize;
-    plan.parts.push(ReadPart::File { file, position: begin, bytes: plan.bytes });
+    let settled = if lookup.sealed { u64::MAX } else { reach };
+    plan.parts.push(ReadPart::File { file, position: begin, bytes: plan.bytes, settled });
     Ok(Some(plan))
 }
 

@@ -1,0 +1,256 @@
+//! Blocks of files that are not in the page cache, read around it and kept in a little memory of our own for a moment.
+//!
+//! A consumer far behind reads through gigabytes that nobody will want again soon. Through the page cache they would push out what
+//! others read often, and the kernel would spend more on finding pages for them than on reading. So whoever sends asks for the
+//! block that holds what comes next, and says what will follow, so that the disk reads on meanwhile. Batches of many partitions lie
+//! between each other in a file: all who read near each other share the block.
+//!
+//! Memory is bounded by [`KEPT_BLOCKS`] and [`READS`]. A sender holds a block only during a call to the socket, never while it
+//! waits for a slow client; if the block is gone by then, it is read again. When nobody reads cold files any more, all is freed.
+
+use bytes::Bytes;
+use duolog_base::{DIRECT_ALIGNMENT, DiskFile};
+use parking_lot::Mutex;
+use std::io;
+use std::sync::{Arc, LazyLock, Weak};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+
+/// Bytes of one read. Positions of blocks in a file are multiples of it.
+pub(crate) const BLOCK_BYTES: u64 = 1 << 20;
+/// Blocks kept for those who come next.
+const KEPT_BLOCKS: usize = 32;
+/// Reads at a time, all connections together; each holds a block more.
+const READS: usize = 16;
+/// Buffers kept to be read into again.
+const SPARE_BUFFERS: usize = 16;
+
+static SHARED: LazyLock<Arc<ColdBlocks>> = LazyLock::new(Arc::default);
+
+pub(crate) struct ColdBlocks {
+    kept: Mutex<Kept>,
+    reads: Arc<Semaphore>,
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+/// Guards the list of blocks; never held during a read.
+#[derive(Default)]
+struct Kept {
+    blocks: Vec<Block>,
+    /// Counts the uses, to know the block that was not used for the longest time.
+    uses: u64,
+    readers: usize,
+}
+
+struct Block {
+    /// Does not hold the file: it may be deleted or used again meanwhile. No other file gets its address as long as this lives.
+    file: Weak<dyn DiskFile>,
+    number: u64,
+    /// Bytes of the block that had settled when it was asked for; later ones are not in it.
+    settled: usize,
+    used: u64,
+    content: Content,
+}
+
+/// Set once it is read. All who want it wait for the one that reads.
+type Content = Arc<OnceCell<Bytes>>;
+
+/// A place in a file, and how much of that file will not change any more.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) position: u64,
+    pub(crate) settled: u64,
+}
+
+impl Place {
+    fn block(&self) -> u64 {
+        self.position / BLOCK_BYTES
+    }
+
+    /// Bytes of the place's block that have settled.
+    fn settled_in_block(&self) -> usize {
+        self.settled.saturating_sub(self.block() * BLOCK_BYTES).min(BLOCK_BYTES) as usize
+    }
+
+    fn in_block(&self) -> usize {
+        (self.position % BLOCK_BYTES) as usize
+    }
+}
+
+impl Default for ColdBlocks {
+    fn default() -> Self {
+        ColdBlocks { kept: Mutex::default(), reads: Arc::new(Semaphore::new(READS)), spare: Arc::default() }
+    }
+}
+
+impl ColdBlocks {
+    /// Those of the whole process.
+    pub(crate) fn shared() -> Arc<ColdBlocks> {
+        SHARED.clone()
+    }
+
+    /// At most `most` bytes at the place, as far as its block reaches, if they are here already.
+    pub(crate) fn ready(&self, place: &Place, most: usize) -> Option<Bytes> {
+        let content = self.kept.lock().find(place, most)?;
+        slice(content.get()?, place, most).ok()
+    }
+
+    /// At most `most` bytes at the place, as far as its block reaches. Waits for the disk.
+    pub(crate) async fn get(&self, place: &Place, most: usize) -> io::Result<Bytes> {
+        let content = self.kept.lock().find_or_add(place, most);
+        let block = content.get_or_try_init(async || {
+            let permit = self.reads.clone().acquire_owned().await.map_err(io::Error::other)?;
+            self.read(place, permit).await
+        });
+        slice(block.await?, place, most)
+    }
+
+    /// Begins to read the block at the place if it is not here and there is not too much to do.
+    pub(crate) fn ahead(self: &Arc<Self>, place: Place) {
+        if place.in_block() >= place.settled_in_block() {
+            return;
+        }
+        let Ok(permit) = self.reads.clone().try_acquire_owned() else { return };
+        let content = {
+            let mut kept = self.kept.lock();
+            if kept.find(&place, 1).is_some() {
+                return;
+            }
+            kept.find_or_add(&place, 1)
+        };
+        let blocks = self.clone();
+        // An error shows again when somebody needs the block. As many of these tasks as there are permits.
+        tokio::spawn(async move {
+            let _ = content.get_or_try_init(|| blocks.read(&place, permit)).await;
+        });
+    }
+
+    async fn read(&self, place: &Place, permit: OwnedSemaphorePermit) -> io::Result<Bytes> {
+        let mut buffer = Buffer::new(self.spare.clone());
+        let (place, settled) = (place.clone(), place.settled_in_block());
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = buffer.read(&*place.file, place.block() * BLOCK_BYTES, settled);
+            // Also counted if nobody waits for it any more, and until somebody takes it.
+            (read.map(|()| Bytes::from_owner(buffer)), permit)
+        });
+        reading.await.map_err(io::Error::other)?.0
+    }
+
+    /// One more reads cold files, until it says [`ColdBlocks::leave`].
+    pub(crate) fn enter(&self) {
+        self.kept.lock().readers += 1;
+    }
+
+    pub(crate) fn leave(&self) {
+        let mut kept = self.kept.lock();
+        kept.readers -= 1;
+        if kept.readers == 0 {
+            kept.blocks = Vec::new();
+            drop(kept);
+            self.spare.lock().clear();
+        }
+    }
+}
+
+impl Kept {
+    /// The block, if it has these bytes or will have them.
+    fn find(&mut self, place: &Place, most: usize) -> Option<Content> {
+        let uses = self.uses + 1;
+        let block = self.blocks.iter_mut().find(|block| block.is_of(place))?;
+        if block.settled < (place.in_block() + most).min(place.settled_in_block()) {
+            return None;
+        }
+        (self.uses, block.used) = (uses, uses);
+        Some(block.content.clone())
+    }
+
+    fn find_or_add(&mut self, place: &Place, most: usize) -> Content {
+        if let Some(content) = self.find(place, most) {
+            return content;
+        }
+        // One that had too little is of no use any more.
+        self.blocks.retain(|block| !block.is_of(place));
+        if self.blocks.len() == KEPT_BLOCKS
+            && let Some(oldest) = (0..KEPT_BLOCKS).min_by_key(|at| self.blocks[*at].used)
+        {
+            self.blocks.swap_remove(oldest);
+        }
+        self.uses += 1;
+        let content = Content::default();
+        self.blocks.push(Block {
+            file: Arc::downgrade(&place.file),
+            number: place.block(),
+            settled: place.settled_in_block(),
+            used: self.uses,
+            content: content.clone(),
+        });
+        content
+    }
+}
+
+impl Block {
+    fn is_of(&self, place: &Place) -> bool {
+        self.number == place.block() && std::ptr::addr_eq(self.file.as_ptr(), Arc::as_ptr(&place.file))
+    }
+}
+
+fn slice(block: &Bytes, place: &Place, most: usize) -> io::Result<Bytes> {
+    let from = place.in_block();
+    let end = (from + most).min(BLOCK_BYTES as usize);
+    match end <= block.len() && from < end {
+        true => Ok(block.slice(from..end)),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// Aligned memory of a block; goes back to the spare ones.
+struct Buffer {
+    memory: Vec<u8>,
+    skip: usize,
+    length: usize,
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Buffer {
+    fn new(spare: Arc<Mutex<Vec<Vec<u8>>>>) -> Buffer {
+        let memory = spare.lock().pop().unwrap_or_else(|| vec![0; (BLOCK_BYTES + DIRECT_ALIGNMENT) as usize]);
+        let skip = memory.as_ptr().align_offset(DIRECT_ALIGNMENT as usize);
+        assert!(skip <= DIRECT_ALIGNMENT as usize, "the memory holds an aligned block");
+        Buffer { memory, skip, length: 0, spare }
+    }
+
+    /// Reads so many bytes, or as many as the file has.
+    fn read(&mut self, file: &dyn DiskFile, position: u64, bytes: usize) -> io::Result<()> {
+        let aligned = bytes.next_multiple_of(DIRECT_ALIGNMENT as usize);
+        let read = file.read_direct_at(&mut self.memory[self.skip..self.skip + aligned], position)?;
+        self.length = read.min(bytes);
+        Ok(())
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory[self.skip..self.skip + self.length]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut spare = self.spare.lock();
+        if spare.len() < SPARE_BUFFERS {
+            spare.push(std::mem::take(&mut self.memory));
+        }
+    }
+}
+
+#[cfg(test)]
+impl ColdBlocks {
+    pub(crate) fn kept(&self) -> usize {
+        self.kept.lock().blocks.len()
+    }
+
+    /// Blocks in memory, kept or not, without the spare buffers.
+    pub(crate) fn in_memory(&self) -> usize {
+        Arc::strong_count(&self.spare) - 1
+    }
+}
