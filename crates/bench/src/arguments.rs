@@ -126,6 +126,9 @@ pub(crate) struct EndToEnd {
     /// Seconds of the same load before, not counted.
     #[arg(long, default_value_t = 2.0)]
     pub(crate) warm_up: f64,
+    /// Another topic of one partition, read from its beginning at full speed while latencies are counted.
+    #[arg(long)]
+    pub(crate) beside: Option<String>,
 }
 
 #[derive(Debug, Args)]

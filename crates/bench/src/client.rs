@@ -15,10 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Messages that wait in the producer at full speed; more would only add memory.
-const QUEUED_AT_FULL_SPEED: u64 = 100_000;
+const QUEUED_AT_FULL_SPEED: u64 = 500_000;
 /// Messages that may wait when a rate is asked: enough that a broker that cannot keep up does not slow the schedule.
 const QUEUED_AT_A_RATE: u64 = 2_000_000;
-const QUEUED_KIB: u64 = 2_000_000;
+/// The same in KiB.
+const QUEUED_KIB_AT_FULL_SPEED: u64 = 128 << 10;
+const QUEUED_KIB_AT_A_RATE: u64 = 2_000_000;
 /// How long to pause when the producer's queue is full.
 const FULL_PAUSE: Duration = Duration::from_micros(500);
 const DRAIN_POLL: Duration = Duration::from_millis(1);
@@ -80,9 +82,12 @@ impl Sender {
         config.set("batch.size", tuning.batch_bytes.to_string());
         config.set("batch.num.messages", tuning.batch_messages.to_string());
         config.set("enable.idempotence", tuning.idempotence.to_string());
-        let queued = if detail == Detail::Failures { QUEUED_AT_FULL_SPEED } else { QUEUED_AT_A_RATE };
-        config.set("queue.buffering.max.messages", queued.to_string());
-        config.set("queue.buffering.max.kbytes", QUEUED_KIB.to_string());
+        let (messages, kib) = match detail {
+            Detail::Failures => (QUEUED_AT_FULL_SPEED, QUEUED_KIB_AT_FULL_SPEED),
+            Detail::Latencies => (QUEUED_AT_A_RATE, QUEUED_KIB_AT_A_RATE),
+        };
+        config.set("queue.buffering.max.messages", messages.to_string());
+        config.set("queue.buffering.max.kbytes", kib.to_string());
         config.set("delivery.report.only.error", (detail == Detail::Failures).to_string());
         let epoch = Instant::now();
         let outcomes = Outcomes { epoch, failed: AtomicU64::new(0), latencies: Mutex::new(Latencies::new()) };

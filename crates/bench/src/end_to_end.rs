@@ -1,6 +1,6 @@
 //! How long a message takes from the time it was due to the consumer, at a modest rate. Producer and consumer share a clock.
 
-use crate::arguments::{Broker, EndToEnd};
+use crate::arguments::{Broker, EndToEnd, Target};
 use crate::client::{Detail, From, Sender, consumer};
 use crate::failure::Failure;
 use crate::latency::Latencies;
@@ -11,10 +11,14 @@ use crate::produce::partition;
 use crate::report::{Report, Traffic};
 use rdkafka::Message;
 use rdkafka::consumer::BaseConsumer;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long the last messages may take to arrive.
 const LIMIT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(100);
 /// The first bytes of a value: its due time in nanoseconds since the start.
 const STAMP_BYTES: usize = 8;
 
@@ -23,10 +27,46 @@ pub(crate) fn run(broker: &Broker, load: &EndToEnd) -> Result<Report, Failure> {
     let sender = Sender::new(broker, &load.target.topic, &load.tuning, Detail::Latencies)?;
     let consumer = consumer(broker, &load.target, From::End)?;
     phase(&sender, &consumer, load, origin, load.warm_up.max(0.1))?;
+    let beside = load.beside.as_ref().map(|topic| Beside::start(broker, topic)).transpose()?;
     let meter = Meter::start(broker.pid)?;
     let (count, latencies) = phase(&sender, &consumer, load, origin, load.seconds)?;
     let traffic = Traffic { messages: count, failed: 0, size: load.target.size };
-    meter.stop("end-to-end", traffic, latencies.summary())
+    let report = meter.stop("end-to-end", traffic, latencies.summary())?;
+    Ok(match beside {
+        Some(beside) => report.beside(beside.stop()),
+        None => report,
+    })
+}
+
+/// A consumer that reads another topic all the while.
+struct Beside {
+    stop: Arc<AtomicBool>,
+    /// Gives the bytes it has read.
+    reader: JoinHandle<u64>,
+}
+
+impl Beside {
+    fn start(broker: &Broker, topic: &str) -> Result<Beside, Failure> {
+        let target = Target { topic: topic.to_owned(), partitions: 1, size: 0 };
+        let consumer = consumer(broker, &target, From::Beginning)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let reader = std::thread::spawn(move || {
+            let mut bytes = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                if let Some(Ok(message)) = consumer.poll(POLL) {
+                    bytes += message.payload_len() as u64;
+                }
+            }
+            bytes
+        });
+        Ok(Beside { stop, reader })
+    }
+
+    fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.reader.join().expect("the reader does not panic")
+    }
 }
 
 /// Sends for so long and waits until everything has arrived.
@@ -67,7 +107,7 @@ fn read(consumer: &BaseConsumer, origin: Instant, count: u64, limit: Duration) -
     let mut latencies = Latencies::new();
     let mut got = 0;
     while got < count {
-        if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+        if let Some(message) = consumer.poll(POLL) {
             let message = message?;
             let stamp = message.payload().and_then(|value| value.first_chunk::<STAMP_BYTES>());
             let due = Duration::from_nanos(stamp.map_or(0, |bytes| u64::from_be_bytes(*bytes)));

@@ -35,6 +35,8 @@ pub(crate) struct Report {
     latency: Option<Latency>,
     broker: Option<Usage>,
     generator_cpu_seconds: f64,
+    /// What was read of another topic meanwhile.
+    beside_megabytes_per_second: Option<f64>,
 }
 
 impl Report {
@@ -57,7 +59,13 @@ impl Report {
             latency,
             broker,
             generator_cpu_seconds,
+            beside_megabytes_per_second: None,
         }
+    }
+
+    /// Adds how many bytes of another topic were read in the same time.
+    pub(crate) fn beside(self, bytes: u64) -> Report {
+        Report { beside_megabytes_per_second: Some(bytes as f64 / 1e6 / self.seconds), ..self }
     }
 }
 
@@ -80,6 +88,9 @@ impl fmt::Display for Report {
             let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
             let (now, peak) = (mib(usage.rss_bytes), mib(usage.peak_rss_bytes));
             writeln!(f, ", {now:.0} MiB resident (peak {peak:.0}), {} open files", usage.open_files)?;
+        }
+        if let Some(rate) = self.beside_megabytes_per_second {
+            writeln!(f, "  read beside: {rate:.1} MB/s")?;
         }
         writeln!(f, "  generator: {:.2} CPU-s", self.generator_cpu_seconds)
     }

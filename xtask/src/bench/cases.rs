@@ -17,12 +17,16 @@ pub(super) struct Scale {
     messages: u64,
     /// What the active file holds when a loaded server is killed.
     file_bytes: u64,
+    /// Messages of 1 KiB that are read from the disk beside a hot topic.
+    cold_messages: u64,
 }
 
 impl Scale {
-    pub(super) const FULL: Scale = Scale { seconds: 10, warm_up: 5, messages: 1_500_000, file_bytes: 1 << 30 };
+    pub(super) const FULL: Scale =
+        Scale { seconds: 10, warm_up: 5, messages: 1_500_000, file_bytes: 1 << 30, cold_messages: 20_000_000 };
     /// Shows that everything runs; the numbers mean little.
-    pub(super) const QUICK: Scale = Scale { seconds: 2, warm_up: 1, messages: 100_000, file_bytes: 1 << 26 };
+    pub(super) const QUICK: Scale =
+        Scale { seconds: 2, warm_up: 1, messages: 100_000, file_bytes: 1 << 26, cold_messages: 300_000 };
 }
 
 /// What differs from our server's defaults, as `key=value` for `--set`.
@@ -33,6 +37,8 @@ pub(super) type Settings = &'static [&'static str];
 pub(super) enum Plan {
     /// The loads of `before` one after the other, then the one that counts.
     Load { before: Vec<String>, load: String },
+    /// The same, with the page cache emptied in between.
+    ColdLoad { before: Vec<String>, load: String },
     /// The time from the start of a new server to its first answer.
     Start,
     /// The same after these loads and `kill -9`, until these partitions have a leader again.
@@ -83,6 +89,7 @@ pub(super) fn all(scale: &Scale) -> Vec<Case> {
     paced(&mut cases, scale);
     round_robin(&mut cases, scale);
     end_to_end(&mut cases, scale);
+    cold_read(&mut cases, scale);
     footprint(&mut cases, scale);
     start(&mut cases, scale);
     cases
@@ -264,6 +271,35 @@ fn end_to_end(cases: &mut Vec<Case>, scale: &Scale) {
     };
     cases.push(case("end-to-end-acks-1", "acks=1, no sync on either side", ASYNC, create(1), 1, 1.0));
     cases.push(case("end-to-end-sync", "acks=all, sync on both sides", SYNC, create_synced(1), -1, 2.0));
+}
+
+/// A hot topic alone, and beside a consumer that reads 20 GB which only the disk has.
+fn cold_read(cases: &mut Vec<Case>, scale: &Scale) {
+    let Scale { seconds, warm_up, cold_messages, .. } = scale;
+    let load = format!("end-to-end --topic bench --rate 2000 --linger-ms 0 --seconds {seconds} --warm-up {warm_up}");
+    let metrics = &[Metric::P50, Metric::P99, Metric::P999, Metric::Beside];
+    cases.push(Case {
+        name: "hot".to_owned(),
+        about: "end to end at 2,000 msg/s of 1 KiB, linger 0, acks=all: the hot topic alone".to_owned(),
+        settings: DEFAULTS,
+        peer: true,
+        plan: Plan::Load { before: vec![create(1)], load: load.clone() },
+        metrics,
+        goals: vec![],
+    });
+    let fill = format!("produce --topic cold --messages {cold_messages} --seconds 600");
+    cases.push(Case {
+        name: "hot-beside-cold".to_owned(),
+        about: format!("the same while a consumer reads {} MB at full speed that only the disk has", cold_messages / 1000),
+        settings: DEFAULTS,
+        peer: true,
+        plan: Plan::ColdLoad {
+            before: vec![create(1), "create --topic cold".to_owned(), fill],
+            load: format!("{load} --beside cold"),
+        },
+        metrics,
+        goals: vec![],
+    });
 }
 
 fn footprint(cases: &mut Vec<Case>, scale: &Scale) {

@@ -21,6 +21,8 @@ A name that ends in * stands for all cases that begin so."
     Report { error: serde_json::Error, text: String },
     #[error("{path}: {error}")]
     File { path: PathBuf, error: std::io::Error },
+    #[error("emptying the page cache: {failure}")]
+    PageCache { failure: crate::command::Failure },
     #[error("{path} has no line {line:?}")]
     Mark { path: PathBuf, line: &'static str },
 }

@@ -15,6 +15,7 @@ pub(super) struct Figures {
     pub(super) latency: Option<Latency>,
     pub(super) broker: Option<Usage>,
     pub(super) generator_cpu_seconds: f64,
+    pub(super) beside_megabytes_per_second: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
@@ -46,6 +47,7 @@ pub(super) enum Metric {
     Rss,
     OpenFiles,
     Seconds,
+    Beside,
 }
 
 impl Metric {
@@ -59,6 +61,7 @@ impl Metric {
             Metric::Rss => figures.broker.map(|usage| usage.peak_rss_bytes as f64 / 1_048_576.0),
             Metric::OpenFiles => figures.broker.map(|usage| usage.open_files as f64),
             Metric::Seconds => Some(figures.seconds),
+            Metric::Beside => figures.beside_megabytes_per_second,
         }
     }
 
@@ -73,12 +76,13 @@ impl Metric {
             Metric::Rss => "peak RSS, MiB",
             Metric::OpenFiles => "open files",
             Metric::Seconds => "seconds",
+            Metric::Beside => "read beside, MB/s",
         }
     }
 
     /// Whether a smaller number is the better one.
     pub(super) fn less_is_better(self) -> bool {
-        self != Metric::Rate
+        !matches!(self, Metric::Rate | Metric::Beside)
     }
 }
 
@@ -103,6 +107,9 @@ impl fmt::Display for Figures {
             }
             let (rss, peak, files) = (mib(usage.rss_bytes), mib(usage.peak_rss_bytes), usage.open_files);
             write!(f, ", RSS {rss:.0} (peak {peak:.0}) MiB, {files} files")?;
+        }
+        if let Some(rate) = self.beside_megabytes_per_second {
+            write!(f, ", {rate:.1} MB/s read beside")?;
         }
         write!(f, ", generator {:.2} CPU-s, {:.3} s", self.generator_cpu_seconds, self.seconds)
     }

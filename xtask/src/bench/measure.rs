@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::figures::Figures;
 use super::server::{Server, Subject};
 use super::tool;
+use crate::command;
 use crate::interop::places::Places;
 use std::path::Path;
 
@@ -36,6 +37,11 @@ fn on(places: &Places, tool: &Path, server: &mut Server, plan: &Plan) -> Result<
             prepare(places, tool, server, before)?;
             tool::load(places, tool, server, load)
         }
+        Plan::ColdLoad { before, load } => {
+            prepare(places, tool, server, before)?;
+            empty_page_cache()?;
+            tool::load(places, tool, server, load)
+        }
         Plan::Start => Ok(Figures { seconds: started.as_secs_f64(), ..tool::load(places, tool, server, LOOK)? }),
         Plan::Restart { before, topic, partitions } => {
             prepare(places, tool, server, before)?;
@@ -48,4 +54,11 @@ fn on(places: &Places, tool: &Path, server: &mut Server, plan: &Plan) -> Result<
 
 fn prepare(places: &Places, tool: &Path, server: &mut Server, before: &[String]) -> Result<(), Failure> {
     before.iter().try_for_each(|load| tool::load(places, tool, server, load).map(|_| ()))
+}
+
+/// Writes out what is dirty and lets the kernel forget what it knows of files. Only the superuser may.
+fn empty_page_cache() -> Result<(), Failure> {
+    const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
+    command::run("sync", &[]).map_err(|failure| Failure::PageCache { failure })?;
+    std::fs::write(DROP_CACHES, "1").map_err(|error| Failure::file(Path::new(DROP_CACHES), error))
 }
