@@ -280,6 +280,13 @@ pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<VerifyReport> {
             }
         }
     }
+    for base in &bases {
+        let path = if tidied.contains_key(base) { tidied_path(dir, *base) } else { log_path(dir, *base) };
+        let mut file = FrameFile::new(disk.open(&path, OpenMode::Read)?, *base, None)?;
+        if file.header()?.is_none_or(|header| header.base != *base) {
+            verifier.problem(&path, Some(Position(*base)), None, "file header is damaged");
+        }
+    }
     for base in bases_of(disk.as_ref(), dir, |name| if let FileName::Tidied(base) = name { Some(base) } else { None })? {
         let path = tidied_path(dir, base);
         match tidied.get(&base) {

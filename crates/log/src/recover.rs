@@ -205,8 +205,10 @@ impl Recovery<'_> {
     fn load_state(&mut self) -> Result<(), OpenError> {
         let Some(sealed) = self.state_from.take() else { return Ok(()) };
         let path = queues_path(self.dir, sealed.base);
-        let corrupt = OpenError::Corrupt { path, position: Position(sealed.end), problem: "the state section does not decode" };
-        let partitions = state::decode(sealed.index().state()).ok_or(corrupt)?;
+        let corrupt = OpenError::Corrupt { path, position: Position(sealed.end), problem: "the state section is lost" };
+        // A file that was rebuilt may have lost its state.
+        let decoded = state::decode(sealed.index().state());
+        let partitions = decoded.filter(|known| known.len() as u32 == sealed.index().header.partitions).ok_or(corrupt)?;
         self.partitions = partitions.into_iter().map(|(number, partition)| (PartitionNumber(number), partition)).collect();
         self.trusted = true;
         Ok(())

@@ -341,13 +341,21 @@ impl<'a> IndexView<'a> {
     /// Splits `bytes` and verifies all but the entries.
     pub fn check(bytes: &'a [u8], kind: IndexKind) -> Result<IndexView<'a>, IndexProblem> {
         let view = Self::split(bytes, kind)?;
-        if checksum(view.directory) != view.header.directory_crc || !view.directory_is_sound() {
+        if !view.directory_is_intact() {
             return Err(IndexProblem::Directory);
         }
-        if checksum(view.state) != view.header.state_crc {
+        if !view.state_is_intact() {
             return Err(IndexProblem::State);
         }
         Ok(view)
+    }
+
+    pub fn directory_is_intact(&self) -> bool {
+        checksum(self.directory) == self.header.directory_crc && self.directory_is_sound()
+    }
+
+    pub fn state_is_intact(&self) -> bool {
+        checksum(self.state) == self.header.state_crc
     }
 
     /// Runs lie one after the other, partitions ascend: what searches rely on.

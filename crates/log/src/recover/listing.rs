@@ -9,6 +9,7 @@ use crate::format::FORMAT_VERSION;
 use crate::format::index::IndexProblem;
 use crate::recycle::Condemned;
 use crate::sealed::{Sealed, SealedProblem};
+use crate::tidy::rebuild_tidied;
 use duolog_base::{Disk, Position};
 use std::collections::BTreeMap;
 use std::io;
@@ -98,7 +99,12 @@ fn open_tidied(disk: &dyn Disk, dir: &Path, names: &[FileName], logs: &[u64]) ->
                 tracing::warn!(path = %path.display(), problem = problem.describe(), "the files it was made of are used instead");
             }
             Err(SealedProblem::Index(problem)) => {
-                return Err(OpenError::Corrupt { path, position: Position(base), problem: problem.describe() });
+                let corrupt = OpenError::Corrupt { path: path.clone(), position: Position(base), problem: problem.describe() };
+                tracing::warn!(path = %path.display(), problem = problem.describe(), "a tidied file is written anew from its frames");
+                let rebuilt = rebuild_tidied(disk, dir, base).map_err(|error| OpenError::Io { path, error })?;
+                let file = rebuilt.ok_or(corrupt)?;
+                covered = file.end;
+                tidied.insert(base, Arc::new(file));
             }
         }
     }

@@ -11,6 +11,7 @@ mod choose;
 mod compact;
 mod job;
 mod output;
+mod rebuild;
 mod source;
 mod sweep;
 
@@ -27,6 +28,7 @@ use compact::SweepStep;
 use duolog_base::{PartitionNumber, TimestampMs};
 use hashbrown::{HashMap, HashSet};
 use job::{Budget, Job, JobProblem, Published};
+pub(crate) use rebuild::rebuild_tidied;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -85,6 +87,9 @@ impl Log {
     /// Goes on tidying as far as the budget of one step allows.
     pub(crate) fn tidy_step(&self, now: TimestampMs) -> Result<(), LogFailure> {
         let mut tidier = self.tidier.lock();
+        if tidier.job.is_none() {
+            self.repair_tidied(&mut tidier)?;
+        }
         let mut budget = Budget { bytes: self.options.tidy.step_bytes };
         while !budget.is_spent() && !self.is_closed()? {
             let mut job = match tidier.job.take() {
@@ -112,6 +117,40 @@ impl Log {
                     }
                 }
                 Err(problem) => return self.give_up(&mut tidier, job, problem),
+            }
+        }
+        Ok(())
+    }
+
+    /// Rebuilds tidied files whose entries readers have found damaged.
+    fn repair_tidied(&self, tidier: &mut Tidier) -> Result<(), LogFailure> {
+        let mut house = self.house.lock();
+        if self.is_closed()? {
+            return Ok(());
+        }
+        let files = self.sealed.load_full();
+        let damaged = files.iter().enumerate().filter(|(_, file)| file.is_tidied() && file.is_damaged());
+        for (at, file) in damaged {
+            if house.beyond_repair.contains(&file.base) {
+                continue;
+            }
+            let path = tidied_path(&self.dir, file.base);
+            match rebuild_tidied(self.disk.as_ref(), &self.dir, file.base) {
+                Ok(Some(rebuilt)) => {
+                    tracing::warn!(path = %path.display(), "a damaged index was rebuilt");
+                    let mut files = self.sealed.load().as_ref().clone();
+                    files[at] = Arc::new(rebuilt);
+                    self.sealed.store(Arc::new(files));
+                    tidier.refused.retain(|base| *base != file.base);
+                }
+                Ok(None) => {
+                    tracing::error!(path = %path.display(), "a damaged index cannot be rebuilt: more of the file is damaged");
+                    house.beyond_repair.push(file.base);
+                }
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    tracing::warn!(path = %path.display(), "no space to rebuild an index");
+                }
+                Err(error) => return Err(self.fail("rebuild", &path, error)),
             }
         }
         Ok(())

@@ -50,6 +50,12 @@ impl Output {
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
 
+    /// Frames as they are.
+    pub fn push_bytes(&mut self, frames: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(frames);
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.file.write_at(&[IoSlice::new(&self.buffer)], self.buffer_at)?;
         self.buffer_at += self.buffer.len() as u64;

@@ -187,6 +187,56 @@ fn a_damaged_file_is_never_written_anew() {
     assert!(!names(&disk, "tidied").is_empty(), "the others are tidied");
 }
 
+/// Flips a bit in each region of a tidied file: it is found by the verification, and overcome by an opening or by the housekeeping
+/// if the frames are sound.
+#[test]
+fn damage_of_a_tidied_file_is_found_and_overcome_if_its_frames_are_sound() {
+    let disk = SimDisk::new(1);
+    let log = open_with(&disk, &eager());
+    fill(&log, 100);
+    tidy(&log, &disk);
+    let expected = all(&log);
+    log.close().unwrap();
+    drop(log);
+    let path = dir().join(format!("{}.tidied", names(&disk, "tidied")[1]));
+    let sound = disk.read_file(&path).unwrap();
+    let index_at = sound.windows(8).rposition(|bytes| bytes == b"DUOLOGti").unwrap();
+    let directory_end = index_at + 64 + 4 * 48;
+    let end = sound.len();
+    let regions = [
+        ("directory", index_at + 80, true),
+        ("entries", directory_end + 9, true),
+        ("state", end - 40, true),
+        ("end", end - 10, true),
+        ("index header", index_at + 20, false),
+    ];
+    for (region, byte, overcome) in regions {
+        disk.write_file(&path, &sound);
+        disk.flip(&path, byte as u64, 3).unwrap();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        assert!(verify(shared.clone(), dir()).unwrap().problem_count > 0, "{region}");
+        disk.reboot(1);
+        let opened = open(&shared, dir(), eager()).map(|(log, _)| log);
+        if !overcome {
+            assert!(matches!(opened, Err(duolog_log::OpenError::Corrupt { .. })), "{region}");
+            continue;
+        }
+        let log = opened.unwrap_or_else(|error| panic!("{region}: {error}"));
+        // Entries are looked at when they are first used.
+        let served = |number| plan(&log, number, 0, 1 << 20).is_ok();
+        let damaged = (0..PARTITIONS).filter(|number| !served(*number)).count();
+        assert_eq!(damaged > 0, region == "entries", "{region}");
+        log.house_step(NOW).unwrap();
+        assert!(all(&log) == expected, "{region}");
+        log.close().unwrap();
+        assert_eq!(verify(shared, dir()).unwrap().problems, [], "{region}");
+    }
+    disk.write_file(&path, &sound);
+    disk.flip(&path, 20, 0).unwrap();
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    assert!(verify(shared, dir()).unwrap().problem_count > 0, "file header");
+}
+
 #[test]
 fn a_step_does_as_much_as_its_budget_allows() {
     let disk = SimDisk::new(1);
