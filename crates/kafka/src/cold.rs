@@ -5,12 +5,17 @@
 //! block that holds what comes next, and says what will follow, so that the disk reads on meanwhile. Batches of many partitions lie
 //! between each other in a file: all who read near each other share the block.
 //!
+//! What is read again soon after all is worth a place in the page cache: such blocks are read through it, and whoever comes next
+//! finds them there.
+//!
 //! Memory is bounded by [`KEPT_BLOCKS`] and [`READS`]. A sender holds a block only during a call to the socket, never while it
 //! waits for a slow client; if the block is gone by then, it is read again. When nobody reads cold files any more, all is freed.
 
 use bytes::Bytes;
 use duolog_base::{DIRECT_ALIGNMENT, DiskFile};
+use hashbrown::HashSet;
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, LazyLock, Weak};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
@@ -21,6 +26,9 @@ pub(crate) const BLOCK_BYTES: u64 = 1 << 20;
 const KEPT_BLOCKS: usize = 32;
 /// Reads at a time, all connections together; each holds a block more.
 const READS: usize = 16;
+/// Blocks that are remembered to have been read: one that is read again while it is among them goes through the page cache. More
+/// bytes than a consumer reads that is behind a little, fewer than a scan of old data.
+const REMEMBERED_BLOCKS: usize = 8192;
 /// Buffers kept to be read into again.
 const SPARE_BUFFERS: usize = 16;
 
@@ -36,6 +44,7 @@ pub(crate) struct ColdBlocks {
 #[derive(Default)]
 struct Kept {
     blocks: Vec<Block>,
+    remembered: Remembered,
     /// Counts the uses, to know the block that was not used for the longest time.
     uses: u64,
     readers: usize,
@@ -48,11 +57,40 @@ struct Block {
     /// Bytes of the block that had settled when it was asked for; later ones are not in it.
     settled: usize,
     used: u64,
-    content: Content,
+    content: Arc<Content>,
 }
 
-/// Set once it is read. All who want it wait for the one that reads.
-type Content = Arc<OnceCell<Bytes>>;
+struct Content {
+    /// Set once it is read. All who want it wait for the one that reads.
+    bytes: OnceCell<Bytes>,
+    /// Whether it was read before, not long ago.
+    again: bool,
+}
+
+/// Blocks that were read, by the address of their file, in the order in which they were read first. A new file at the address of an
+/// old one is taken for it, which harms nobody.
+#[derive(Default)]
+struct Remembered {
+    blocks: HashSet<(usize, u64)>,
+    order: VecDeque<(usize, u64)>,
+}
+
+impl Remembered {
+    /// Remembers a block; whether it was among those remembered.
+    fn again(&mut self, place: &Place) -> bool {
+        let key = (Arc::as_ptr(&place.file).addr(), place.block());
+        if !self.blocks.insert(key) {
+            return true;
+        }
+        self.order.push_back(key);
+        if self.order.len() > REMEMBERED_BLOCKS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.blocks.remove(&oldest);
+        }
+        false
+    }
+}
 
 /// A place in a file, and how much of that file will not change any more.
 #[derive(Clone)]
@@ -92,15 +130,15 @@ impl ColdBlocks {
     /// At most `most` bytes at the place, as far as its block reaches, if they are here already.
     pub(crate) fn ready(&self, place: &Place, most: usize) -> Option<Bytes> {
         let content = self.kept.lock().find(place, most)?;
-        slice(content.get()?, place, most).ok()
+        slice(content.bytes.get()?, place, most).ok()
     }
 
     /// At most `most` bytes at the place, as far as its block reaches. Waits for the disk.
     pub(crate) async fn get(&self, place: &Place, most: usize) -> io::Result<Bytes> {
         let content = self.kept.lock().find_or_add(place, most);
-        let block = content.get_or_try_init(async || {
+        let block = content.bytes.get_or_try_init(async || {
             let permit = self.reads.clone().acquire_owned().await.map_err(io::Error::other)?;
-            self.read(place, permit).await
+            self.read(place, content.again, permit).await
         });
         slice(block.await?, place, most)
     }
@@ -121,15 +159,15 @@ impl ColdBlocks {
         let blocks = self.clone();
         // An error shows again when somebody needs the block. As many of these tasks as there are permits.
         tokio::spawn(async move {
-            let _ = content.get_or_try_init(|| blocks.read(&place, permit)).await;
+            let _ = content.bytes.get_or_try_init(|| blocks.read(&place, content.again, permit)).await;
         });
     }
 
-    async fn read(&self, place: &Place, permit: OwnedSemaphorePermit) -> io::Result<Bytes> {
+    async fn read(&self, place: &Place, cached: bool, permit: OwnedSemaphorePermit) -> io::Result<Bytes> {
         let mut buffer = Buffer::new(self.spare.clone());
         let (place, settled) = (place.clone(), place.settled_in_block());
         let reading = tokio::task::spawn_blocking(move || {
-            let read = buffer.read(&*place.file, place.block() * BLOCK_BYTES, settled);
+            let read = buffer.read(&*place.file, place.block() * BLOCK_BYTES, settled, cached);
             // Also counted if nobody waits for it any more, and until somebody takes it.
             (read.map(|()| Bytes::from_owner(buffer)), permit)
         });
@@ -154,7 +192,7 @@ impl ColdBlocks {
 
 impl Kept {
     /// The block, if it has these bytes or will have them.
-    fn find(&mut self, place: &Place, most: usize) -> Option<Content> {
+    fn find(&mut self, place: &Place, most: usize) -> Option<Arc<Content>> {
         let uses = self.uses + 1;
         let block = self.blocks.iter_mut().find(|block| block.is_of(place))?;
         if block.settled < (place.in_block() + most).min(place.settled_in_block()) {
@@ -164,7 +202,7 @@ impl Kept {
         Some(block.content.clone())
     }
 
-    fn find_or_add(&mut self, place: &Place, most: usize) -> Content {
+    fn find_or_add(&mut self, place: &Place, most: usize) -> Arc<Content> {
         if let Some(content) = self.find(place, most) {
             return content;
         }
@@ -176,7 +214,8 @@ impl Kept {
             self.blocks.swap_remove(oldest);
         }
         self.uses += 1;
-        let content = Content::default();
+        let again = self.remembered.again(place);
+        let content = Arc::new(Content { bytes: OnceCell::new(), again });
         self.blocks.push(Block {
             file: Arc::downgrade(&place.file),
             number: place.block(),
@@ -219,10 +258,11 @@ impl Buffer {
         Buffer { memory, skip, length: 0, spare }
     }
 
-    /// Reads so many bytes, or as many as the file has.
-    fn read(&mut self, file: &dyn DiskFile, position: u64, bytes: usize) -> io::Result<()> {
+    /// Reads so many bytes, or as many as the file has, into the page cache or around it.
+    fn read(&mut self, file: &dyn DiskFile, position: u64, bytes: usize, cached: bool) -> io::Result<()> {
         let aligned = bytes.next_multiple_of(DIRECT_ALIGNMENT as usize);
-        let read = file.read_direct_at(&mut self.memory[self.skip..self.skip + aligned], position)?;
+        let memory = &mut self.memory[self.skip..self.skip + aligned];
+        let read = if cached { file.read_at(memory, position)? } else { file.read_direct_at(memory, position)? };
         self.length = read.min(bytes);
         Ok(())
     }

@@ -241,7 +241,7 @@ async fn what_is_written_behind_a_block_is_not_taken_from_it() {
     assert!(sent(&mut output, vec![first]).await.unwrap() == bytes[..half]);
     cold.bytes.lock().copy_from_slice(&bytes);
     assert!(sent(&mut output, vec![part(&file, half - 10..BLOCK)]).await.unwrap() == bytes[half - 10..]);
-    assert_eq!(cold.reads(), (2, 0));
+    assert_eq!(cold.reads(), (1, 1));
 }
 
 #[tokio::test]
@@ -264,4 +264,31 @@ async fn a_range_beyond_the_end_of_its_file_is_an_error() {
     let beyond = ReadPart::File { file, position: 0, bytes: 2 * BLOCK, settled: 2 * BLOCK_BYTES };
     let error = sent(&mut output(&blocks), vec![beyond]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[tokio::test]
+async fn what_is_read_again_soon_goes_through_the_page_cache() {
+    let bytes = content(3 * BLOCK);
+    let cold = ColdFile::new(bytes.clone());
+    let file: Arc<dyn DiskFile> = cold.clone();
+    let blocks = Arc::new(ColdBlocks::default());
+    for reads in [(3, 0), (3, 3)] {
+        assert!(sent(&mut output(&blocks), vec![part(&file, 0..3 * BLOCK)]).await.unwrap() == bytes);
+        assert_eq!((blocks.kept(), cold.reads()), (0, reads));
+    }
+}
+
+#[tokio::test]
+async fn a_scan_of_old_data_never_enters_the_page_cache_however_often() {
+    // Longer than what is remembered; a look at each block is enough.
+    let cold = ColdFile::new(Vec::new());
+    let file: Arc<dyn DiskFile> = cold.clone();
+    let blocks = ColdBlocks::default();
+    for _ in 0..2 {
+        for block in 0..10_000 {
+            let place = Place { file: file.clone(), position: block * BLOCK_BYTES, settled: u64::MAX };
+            assert!(blocks.get(&place, 1).await.is_err(), "the file is empty");
+        }
+    }
+    assert_eq!(cold.reads(), (20_000, 0));
 }
