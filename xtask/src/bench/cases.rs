@@ -254,7 +254,9 @@ fn round_robin(cases: &mut Vec<Case>, scale: &Scale) {
 
 /// 500 messages a second without linger, from due to received.
 fn end_to_end(cases: &mut Vec<Case>, scale: &Scale) {
-    let Scale { seconds, warm_up, .. } = scale;
+    let seconds = scale.seconds;
+    // At this rate a JVM takes longer to compile what it runs.
+    let warm_up = 3 * scale.warm_up;
     let load = |acks: i32| {
         format!(
             "end-to-end --topic bench --size 1024 --rate 500 --linger-ms 0 --acks {acks} --seconds {seconds} --warm-up {warm_up}"
@@ -275,7 +277,8 @@ fn end_to_end(cases: &mut Vec<Case>, scale: &Scale) {
 
 /// A hot topic alone, and beside a consumer that reads 20 GB which only the disk has.
 fn cold_read(cases: &mut Vec<Case>, scale: &Scale) {
-    let Scale { seconds, warm_up, cold_messages, .. } = scale;
+    let Scale { seconds, cold_messages, .. } = scale;
+    let warm_up = 3 * scale.warm_up;
     let load = format!("end-to-end --topic bench --rate 2000 --linger-ms 0 --seconds {seconds} --warm-up {warm_up}");
     let metrics = &[Metric::P50, Metric::P99, Metric::P999, Metric::Beside];
     cases.push(Case {
