@@ -171,7 +171,7 @@ impl DedicatedLog {
 
 impl State {
     /// Why nothing at all can be appended now.
-    fn refusal(&self, origin: AppendOrigin, bytes: usize, batches: usize, options: &LogOptions) -> Option<AppendError> {
+    pub fn refusal(&self, origin: AppendOrigin, bytes: usize, batches: usize, options: &LogOptions) -> Option<AppendError> {
         if self.is_stopped() {
             return Some(AppendError::Stopped);
         }

@@ -90,6 +90,7 @@ impl DedicatedLog {
             return Ok(());
         }
         (house.checkpointed_at, house.checkpointed_durable) = (Some(now), durable);
+        self.counters.checkpoints.add(1);
         self.write_recovery_points()
     }
 
@@ -124,6 +125,7 @@ impl DedicatedLog {
             result => result.map_err(|error| self.fail("free", dir, error))?,
         }
         for segment in dead {
+            self.counters.files_freed.add(1);
             remove_segment(disk, dir, segment.base).map_err(|error| self.fail("free", dir, error))?;
         }
         Ok(())

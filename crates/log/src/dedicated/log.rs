@@ -15,6 +15,7 @@ use super::recover::{Recovered, recover};
 use super::segments::OpenSegments;
 use super::sync::{Dirty, Syncer};
 use super::writer::Writer;
+use crate::statistics::Counters;
 use crate::tail_cache::TailCache;
 use crate::waiters::Waiters;
 use crate::{AppendOrigin, LogFailure, LogObserver, LogOptions, OpenError, RecoveryReport, SyncOutcome};
@@ -47,6 +48,7 @@ pub struct DedicatedLog {
     pub(super) house: Mutex<House>,
     pub(super) checkpoints: Mutex<Checkpoints>,
     pub(super) segments: OpenSegments,
+    pub(super) counters: Counters,
     /// A copy of the state's durable position for readers without the lock.
     pub(super) durable: AtomicU64,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
@@ -131,6 +133,7 @@ impl DedicatedLog {
         let report = recovered.report.clone();
         let log = Arc::new(DedicatedLog::new(disk, dir, options, observer, recovered));
         let failed = |failure: LogFailure| OpenError::Io { path: failure.path, error: copy_of(&failure.error) };
+        log.counters.recovered_frames.add(report.scanned_frames);
         log.check_space().map_err(failed)?;
         Ok((log, report))
     }
@@ -176,6 +179,7 @@ impl DedicatedLog {
             house: Mutex::new(House::default()),
             checkpoints: Mutex::new(from.checkpoints),
             segments: OpenSegments::default(),
+            counters: Counters::default(),
             durable: AtomicU64::new(0),
             threads: Mutex::new(Vec::new()),
             disk,

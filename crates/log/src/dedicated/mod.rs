@@ -31,6 +31,7 @@ mod recover;
 mod retention;
 mod seal;
 mod segments;
+mod statistics;
 mod sync;
 mod threads;
 mod transactions;

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Partitions of an orderly stop above which their files are synced together.
-const FEW_PARTITIONS: usize = 4;
+const FEW_PARTITIONS: usize = 2;
 
 /// What is to be written for a partition.
 struct Job {
@@ -103,6 +103,7 @@ impl DedicatedLog {
     }
 
     fn publish_sealed(&self, job: &Job) -> Result<(), LogFailure> {
+        self.counters.seals.add(job.segments.len() as u64);
         {
             let mut state = self.state.lock();
             let Some(known) = state.partitions.get_mut(&job.number) else { return Ok(()) };

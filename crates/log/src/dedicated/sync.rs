@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 /// Files and directories above which the whole file system is synced instead of each of them.
-pub(super) const SYNC_ALL_ABOVE: usize = 32;
+pub(super) const SYNC_ALL_ABOVE: usize = 16;
 
 /// Buffers that live from sync to sync.
 #[derive(Default)]
@@ -73,6 +73,7 @@ impl DedicatedLog {
         };
         self.sync_dirty(&dirty)?;
         self.write_starts(&dirty)?;
+        self.counters.syncs.add(1);
         self.publish_durable(syncer, target, dirty);
         Ok(SyncOutcome::Progressed)
     }

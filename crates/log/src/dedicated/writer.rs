@@ -172,6 +172,8 @@ impl DedicatedLog {
             payload_bytes += bytes;
             // A partition that was dropped meanwhile needs no bytes any more.
             let Some(segment) = self.segment_file(files, *partition, *base)? else { continue };
+            self.counters.writes.add(1);
+            self.counters.written_bytes.add(bytes as u64);
             write_run(segment.file.as_ref(), batches, bytes, *at, scratch)
                 .map_err(|error| self.fail("write", &self.segment_path(*partition, *base), error))?;
             let (partition, base, end) = (*partition, *base, at + bytes as u64);
@@ -191,6 +193,7 @@ impl DedicatedLog {
         let path = SegmentFile::Log.path(&dir, base);
         let file = self.disk.open(&path, OpenMode::CreateNew).map_err(|error| self.fail("begin", &path, error))?;
         files.insert(partition, OpenSegment { base, file });
+        self.counters.rolls.add(u64::from(base > 0));
         self.state.lock().dirty.add_directory(partition, dir);
         Ok(())
     }

@@ -175,6 +175,8 @@ fn segments_roll_are_sealed_and_read_through_their_indexes() {
         assert_eq!(read_all_by(&log, 1, max_bytes), expected, "before sealing, plans of {max_bytes} bytes");
     }
     log.house_step(NOW).unwrap();
+    let did = log.statistics();
+    assert_eq!((did.writes, did.syncs, did.seals, did.rolls), (100, 100, did.rolls, did.seals));
     let names = files(&dir.join("orders-1"));
     let count = |extension: &str| names.iter().filter(|name| name.ends_with(extension)).count();
     let logs = count(".log");
