@@ -9,11 +9,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::Services;
+use crate::api::ProduceReply;
 use crate::budget::Room;
+use crate::connection::Shared;
 use crate::sessions::FetchSessions;
 
 /// Room for an ordinary response, in bytes.
 const RESPONSE_BYTES: usize = 256;
+
+/// What the requests of one connection have in common.
+pub(crate) struct Context {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) peer: Peer,
+}
 
 /// What is known of the connection a request came on.
 #[derive(Debug)]
@@ -27,9 +35,7 @@ pub(crate) struct Peer {
 
 /// One request: its header's fields and the whole frame.
 pub(crate) struct Call {
-    pub(crate) services: Arc<Services>,
-    pub(crate) peer: Arc<Peer>,
-    pub(crate) sessions: Arc<FetchSessions>,
+    pub(crate) context: Arc<Context>,
     pub(crate) api_key: i16,
     pub(crate) version: i16,
     pub(crate) correlation: i32,
@@ -48,8 +54,10 @@ pub(crate) type ReplyFuture = Pin<Box<dyn Future<Output = Result<Reply, CallErro
 pub(crate) enum Handled {
     /// The next request of the connection starts only after this one has finished.
     InOrder(ReplyFuture),
+    /// What must happen in order has happened, and this is the reply.
+    Done(Result<Reply, CallError>),
     /// What must happen in order has happened; the reply may take its time while later requests start.
-    Deferred(ReplyFuture),
+    Deferred(ProduceReply),
 }
 
 /// What goes back to the client.
@@ -79,6 +87,18 @@ pub(crate) enum CallError {
 }
 
 impl Call {
+    pub(crate) fn services(&self) -> &Services {
+        &self.context.shared.services
+    }
+
+    pub(crate) fn sessions(&self) -> &Arc<FetchSessions> {
+        &self.context.shared.sessions
+    }
+
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.context.peer
+    }
+
     /// What the client calls itself. Read from the frame when asked for: few requests need it.
     pub(crate) fn client_id(&self) -> Result<Option<&str>, DecodeError> {
         Ok(frame::decode_request_header(&self.frame)?.0.client_id)
@@ -98,7 +118,7 @@ impl Call {
 
     /// Starts the response: an encoder that holds room for the size, and the response header.
     pub(crate) fn response(&self) -> Encoder {
-        ResponseStart { api_key: self.api_key, version: self.version, correlation: self.correlation }.encoder()
+        self.response_start().encoder()
     }
 
     /// What is needed to start the response, for handlers that give the frame away first.
@@ -117,7 +137,12 @@ pub(crate) struct ResponseStart {
 
 impl ResponseStart {
     pub(crate) fn encoder(self) -> Encoder {
-        let mut encoder = Encoder::with_capacity(RESPONSE_BYTES);
+        self.encoder_with(0)
+    }
+
+    /// An encoder with room for a body of so many bytes.
+    pub(crate) fn encoder_with(self, bytes: usize) -> Encoder {
+        let mut encoder = Encoder::with_capacity(RESPONSE_BYTES + bytes);
         frame::begin_frame(&mut encoder);
         frame::encode_response_header(&mut encoder, self.api_key, self.version, self.correlation)
             .expect("a response header has no field that a version could lack");

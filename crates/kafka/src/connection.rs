@@ -1,6 +1,6 @@
 //! One client's connection: reads frames, starts requests in the order they came, answers in the same order.
 //!
-//! One task does all of it. A request whose handler is [`Handled::Deferred`] lets the next one start at once (Produce,
+//! One task does all of it. A request whose handler is [`Handled::Deferred`](crate::call::Handled) lets the next one start at once (Produce,
 //! once its batches have their offsets); any other lets the next one start when it is done. Replies that are ready
 //! together are sent together. A request that cannot be understood closes the connection, which is all it harms, and so
 //! does one that comes too slowly.
@@ -8,7 +8,7 @@
 use crate::Services;
 use crate::api;
 use crate::budget::{Budget, Room};
-use crate::call::{Call, CallError, Handled, Peer, Reply};
+use crate::call::{Call, CallError, Context, Peer, Reply};
 use crate::frames::{FrameError, FrameReader, Next};
 use crate::limits::ConnectionLimits;
 use crate::output::Output;
@@ -59,7 +59,7 @@ pub(crate) struct Shared {
 pub(crate) struct Connection {
     shared: Arc<Shared>,
     stream: TcpStream,
-    peer: Arc<Peer>,
+    context: Arc<Context>,
     reader: FrameReader,
     /// What the frame at the front has been given.
     charge: Charge,
@@ -98,9 +98,9 @@ impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, peer: Peer) -> Connection {
         let reader = FrameReader::new(shared.limits.frame_bytes);
         Connection {
+            context: Arc::new(Context { shared: shared.clone(), peer }),
             shared,
             stream,
-            peer: Arc::new(peer),
             reader,
             charge: Charge::default(),
             lacking: None,
@@ -124,7 +124,8 @@ impl Connection {
                 return Ok(());
             }
             let reading = self.may_start() && self.lacking.is_none();
-            if let Some(limit) = self.upload_limit(reading)
+            let limits = [self.upload_limit(reading), self.pending.deadline()];
+            if let Some(limit) = limits.into_iter().flatten().min()
                 && limit < timer.deadline().into_std()
             {
                 timer.as_mut().reset(limit.into());
@@ -191,11 +192,21 @@ impl Connection {
         }
     }
 
-    fn timer_fired(&self) -> Result<Instant, ConnectionError> {
-        if self.deadline.is_some() {
-            return Err(ConnectionError::Stopped);
-        }
-        let (now, limits) = (Instant::now(), &self.shared.limits);
+    /// Does what is due, and answers when there will be something again.
+    fn timer_fired(&mut self) -> Result<Instant, ConnectionError> {
+        let now = Instant::now();
+        self.pending.expire(now);
+        let limit = match self.deadline {
+            Some(deadline) if deadline <= now => return Err(ConnectionError::Stopped),
+            Some(deadline) => deadline,
+            None => self.client_limit(now)?,
+        };
+        Ok(self.pending.deadline().map_or(limit, |deadline| deadline.min(limit)))
+    }
+
+    /// When the client must have sent something; an error if that has passed.
+    fn client_limit(&self, now: Instant) -> Result<Instant, ConnectionError> {
+        let limits = &self.shared.limits;
         let upload_limit = self.upload.as_ref().map(|upload| upload.since + limits.upload_period);
         if let Some(upload) = &self.upload
             && upload_limit <= Some(now)
@@ -263,11 +274,7 @@ impl Connection {
             return Err(ConnectionError::UnsupportedVersion { name: api.name, version: call.version });
         }
         self.shared.services.broker.metrics().request(api.key);
-        let (reply, in_order) = match (api.handle)(call) {
-            Handled::InOrder(reply) => (reply, true),
-            Handled::Deferred(reply) => (reply, false),
-        };
-        self.pending.push(reply, in_order, bytes, charge.allowance);
+        self.pending.push((api.handle)(call), bytes, charge.allowance);
         Ok(())
     }
 
@@ -275,9 +282,7 @@ impl Connection {
         let (header, decoder) = frame::decode_request_header(&frame)?;
         let body = frame.len() - decoder.remaining();
         Ok(Call {
-            services: self.shared.services.clone(),
-            peer: self.peer.clone(),
-            sessions: self.shared.sessions.clone(),
+            context: self.context.clone(),
             api_key: header.request_api_key,
             version: header.request_api_version,
             correlation: header.correlation_id,

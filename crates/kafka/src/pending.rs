@@ -1,9 +1,11 @@
 //! The replies of one connection that are not sent yet, in the order of their requests.
 
-use crate::call::{CallError, Reply, ReplyFuture};
+use crate::api::ProduceReply;
+use crate::call::{CallError, Handled, Reply, ReplyFuture};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 /// Replies in the order of their requests.
 #[derive(Default)]
@@ -13,6 +15,8 @@ pub(crate) struct PendingReplies {
     in_order: bool,
     bytes: usize,
     allowance: usize,
+    /// See [`PendingReplies::deadline`].
+    deadline: Option<Instant>,
 }
 
 struct PendingReply {
@@ -23,16 +27,20 @@ struct PendingReply {
 
 enum Slot {
     Waiting(ReplyFuture),
+    Appended(ProduceReply),
     Ready(Result<Reply, CallError>),
 }
 
 impl PendingReply {
     /// Drives the handler; true once its reply is there.
     fn poll(&mut self, context: &mut Context<'_>) -> bool {
-        if let Slot::Waiting(reply) = &mut self.slot {
-            let Poll::Ready(reply) = reply.as_mut().poll(context) else { return false };
-            self.slot = Slot::Ready(reply);
-        }
+        let polled = match &mut self.slot {
+            Slot::Waiting(reply) => reply.as_mut().poll(context),
+            Slot::Appended(reply) => reply.poll(context),
+            Slot::Ready(_) => return true,
+        };
+        let Poll::Ready(reply) = polled else { return false };
+        self.slot = Slot::Ready(reply);
         true
     }
 }
@@ -61,13 +69,43 @@ impl PendingReplies {
         self.allowance
     }
 
+    /// When some append may have taken too long: not later than the first of them has.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// Adds the reply to a request of so many bytes, of which `allowance` are charged to the connection.
-    pub(crate) fn push(&mut self, reply: ReplyFuture, in_order: bool, bytes: usize, allowance: usize) {
+    pub(crate) fn push(&mut self, handled: Handled, bytes: usize, allowance: usize) {
         assert!(!self.in_order, "nothing starts behind a request that must finish first");
         self.bytes += bytes;
         self.allowance += allowance;
-        self.in_order = in_order;
-        self.entries.push_back(PendingReply { slot: Slot::Waiting(reply), bytes, allowance });
+        let slot = match handled {
+            Handled::InOrder(reply) => {
+                self.in_order = true;
+                Slot::Waiting(reply)
+            }
+            Handled::Done(reply) => Slot::Ready(reply),
+            Handled::Deferred(reply) => {
+                self.deadline = earlier(self.deadline, reply.deadline());
+                Slot::Appended(reply)
+            }
+        };
+        self.entries.push_back(PendingReply { slot, bytes, allowance });
+    }
+
+    /// Answers the appends that have taken too long by now.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        if self.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        self.deadline = None;
+        for entry in &mut self.entries {
+            let Slot::Appended(reply) = &mut entry.slot else { continue };
+            match reply.deadline() {
+                deadline if deadline <= now => entry.slot = Slot::Ready(reply.time_out()),
+                deadline => self.deadline = earlier(self.deadline, deadline),
+            }
+        }
     }
 
     /// Resolves when the reply whose turn it is is ready, or when the next request may start.
@@ -99,7 +137,7 @@ impl PendingReplies {
     pub(crate) fn pop_ready(&mut self) -> Option<Result<Reply, CallError>> {
         let entry = self.entries.pop_front()?;
         match entry.slot {
-            Slot::Waiting(_) => {
+            Slot::Waiting(_) | Slot::Appended(_) => {
                 self.entries.push_front(entry);
                 None
             }
@@ -110,6 +148,10 @@ impl PendingReplies {
             }
         }
     }
+}
+
+fn earlier(known: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(known.map_or(other, |known| known.min(other)))
 }
 
 #[cfg(test)]
@@ -125,7 +167,7 @@ mod tests {
             if looks == 2 { Poll::Ready(Ok(Reply::Silence)) } else { Poll::Pending }
         });
         let mut pending = PendingReplies::default();
-        pending.push(Box::pin(second_time), true, 10, 4);
+        pending.push(Handled::InOrder(Box::pin(second_time)), 10, 4);
         let mut context = Context::from_waker(Waker::noop());
         assert!(pending.pop_ready().is_none());
         let progressed = pending.poll(&mut context).is_ready() || pending.poll(&mut context).is_ready();

@@ -3,15 +3,17 @@
 //! The first part is synchronous, so that the order of the calls is the order of the offsets.
 
 use super::Broker;
-use super::validate;
+use super::validate::{self, Checked};
 use crate::config::FlushMode;
-use crate::metadata::TopicImage;
+use crate::metadata::{PartitionImage, TopicImage};
 use bytes::BytesMut;
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, TimestampMs};
 use duolog_log::{AppendBatch, AppendError, AppendOrigin, Appended, LogPosition};
 use smallvec::SmallVec;
+use std::future::poll_fn;
 use std::ops::Range;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 
 /// What the producer wants to be told.
@@ -46,8 +48,8 @@ impl Origin {
 
 /// One record batch for a partition: exactly what lies in `range` of the request's buffer.
 #[derive(Clone, Debug)]
-pub struct ProduceBatch {
-    pub topic: Arc<TopicImage>,
+pub struct ProduceBatch<'a> {
+    pub topic: &'a TopicImage,
     pub partition: PartitionIndex,
     pub range: Range<usize>,
 }
@@ -115,15 +117,23 @@ pub struct PendingAppend {
 impl PendingAppend {
     /// One answer for each partition, in the order given. Waits as long as it takes: callers set the limit.
     pub async fn done(mut self) -> Vec<Result<Produced, ProduceError>> {
-        for stored in self.stored {
-            if stored.await.is_err() {
-                self.results.iter_mut().filter(|result| result.is_ok()).for_each(|result| *result = Err(ProduceError::Stopped));
-            }
-        }
+        poll_fn(|context| self.poll_done(context)).await;
         self.results
     }
 
-    /// The answers known by now: a refusal is final, an offset is not stored yet.
+    /// Ready when the results are final.
+    pub fn poll_done(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while let Some(stored) = self.stored.last_mut() {
+            let outcome = ready!(Pin::new(stored).poll(context));
+            self.stored.pop();
+            if outcome.is_err() {
+                self.results.iter_mut().filter(|result| result.is_ok()).for_each(|result| *result = Err(ProduceError::Stopped));
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// The answers known by now: a refusal is final, an offset may not be stored yet.
     pub fn results(&self) -> &[Result<Produced, ProduceError>] {
         &self.results
     }
@@ -141,19 +151,29 @@ impl Broker {
     /// Checks the batches, gives them their offsets and queues them for one write. Does not wait.
     pub fn append(&self, mut buffer: BytesMut, batches: &[ProduceBatch], acks: Acks, origin: Origin) -> PendingAppend {
         let now = self.clock.now();
-        self.metrics.appends.add(1);
         let mut results = Vec::with_capacity(batches.len());
         let mut accepted = Vec::with_capacity(batches.len());
         let mut wait = Wait::Nothing;
+        let (mut bytes, mut records) = (0, 0);
         for batch in batches {
-            match self.prepare(&mut buffer, batch, acks, origin, now) {
-                Ok((append, log_append_time)) => {
+            match prepare(&mut buffer, batch, acks, origin, now) {
+                Ok((partition, checked)) => {
                     wait = wait.max(wait_for(acks, batch.topic.config.flush));
-                    accepted.push(append);
+                    bytes += checked.range.len() as u64;
+                    records += checked.records as u64;
+                    let Checked { range, log_append_time, .. } = checked;
+                    let (partition, leader_epoch) = (partition.number, partition.leader_epoch);
+                    accepted.push(AppendBatch { partition, range, leader_epoch, tag_filter: 0 });
                     results.push(Ok(Produced { base_offset: Offset(-1), log_append_time, log_start: Offset(-1) }));
                 }
                 Err(error) => results.push(Err(error)),
             }
+        }
+        self.metrics.appends.add(1);
+        if origin == Origin::Client {
+            self.metrics.bytes_in.add(bytes);
+            self.metrics.records_in.add(records);
+            self.metrics.batches_in.add(accepted.len() as u64);
         }
         let stored = match accepted.is_empty() {
             true => SmallVec::new(),
@@ -168,37 +188,6 @@ impl Broker {
         PendingAppend { results, stored }
     }
 
-    fn prepare(
-        &self,
-        buffer: &mut BytesMut,
-        batch: &ProduceBatch,
-        acks: Acks,
-        origin: Origin,
-        now: TimestampMs,
-    ) -> Result<(AppendBatch, Option<TimestampMs>), ProduceError> {
-        let partition = batch.topic.partition(batch.partition).ok_or(ProduceError::UnknownPartition)?;
-        if batch.topic.internal && origin == Origin::Client {
-            return Err(ProduceError::InternalTopic { topic: batch.topic.name.clone() });
-        }
-        let (in_sync, least) = (partition.in_sync.len(), batch.topic.config.min_insync_replicas);
-        if acks == Acks::All && (in_sync as i64) < i64::from(least) {
-            return Err(ProduceError::NotEnoughReplicas { in_sync, least });
-        }
-        let checked = validate::check(buffer, batch.range.clone(), &batch.topic, origin, now)?;
-        if origin == Origin::Client {
-            self.metrics.bytes_in.add(checked.range.len() as u64);
-            self.metrics.records_in.add(checked.records as u64);
-            self.metrics.batches_in.add(1);
-        }
-        let append = AppendBatch {
-            partition: partition.number,
-            range: checked.range,
-            leader_epoch: partition.leader_epoch,
-            tag_filter: 0,
-        };
-        Ok((append, checked.log_append_time))
-    }
-
     fn wait(&self, wait: Wait, ends: &[LogPosition]) -> SmallVec<[oneshot::Receiver<()>; 1]> {
         match wait {
             Wait::Nothing => SmallVec::new(),
@@ -206,6 +195,26 @@ impl Broker {
             Wait::Durable => ends.iter().map(|end| self.log.wait_durable(*end)).collect(),
         }
     }
+}
+
+/// Checks one batch, and finds its partition.
+fn prepare<'a>(
+    buffer: &mut BytesMut,
+    batch: &ProduceBatch<'a>,
+    acks: Acks,
+    origin: Origin,
+    now: TimestampMs,
+) -> Result<(&'a PartitionImage, Checked), ProduceError> {
+    let partition = batch.topic.partition(batch.partition).ok_or(ProduceError::UnknownPartition)?;
+    if batch.topic.internal && origin == Origin::Client {
+        return Err(ProduceError::InternalTopic { topic: batch.topic.name.clone() });
+    }
+    let (in_sync, least) = (partition.in_sync.len(), batch.topic.config.min_insync_replicas);
+    if acks == Acks::All && (in_sync as i64) < i64::from(least) {
+        return Err(ProduceError::NotEnoughReplicas { in_sync, least });
+    }
+    let checked = validate::check(buffer, batch.range.clone(), batch.topic, origin, now)?;
+    Ok((partition, checked))
 }
 
 fn wait_for(acks: Acks, flush: FlushMode) -> Wait {

@@ -129,7 +129,6 @@ async fn append_all(broker: &Broker, topics: &[&Arc<TopicImage>], round: i32) ->
             let (timestamp, value) = (TimestampMs(1_700_000_000_000), value(round, partition));
             batch.push(NewRecord { timestamp, value: Some(&value), ..NewRecord::default() }).unwrap();
             batch.build(&mut buffer).unwrap();
-            let topic = Arc::clone(topic);
             request.push(ProduceBatch { topic, partition: PartitionIndex(partition), range: start..buffer.len() });
         }
     }
@@ -375,7 +374,7 @@ async fn append_keyed(broker: &Broker, topic: &Arc<TopicImage>, round: u8) {
     let (timestamp, value) = (TimestampMs(1_700_000_000_000), vec![round; 100_000]);
     batch.push(NewRecord { timestamp, key: Some(b"key"), value: Some(&value), ..NewRecord::default() }).unwrap();
     batch.build(&mut buffer).unwrap();
-    let request = [ProduceBatch { topic: topic.clone(), partition: PartitionIndex(0), range: 0..buffer.len() }];
+    let request = [ProduceBatch { topic, partition: PartitionIndex(0), range: 0..buffer.len() }];
     assert!(broker.append(buffer, &request, Acks::All, Origin::Client).done().await[0].is_ok());
 }
 

@@ -75,7 +75,8 @@ impl InternalLog for BrokerLog {
     }
 
     fn append(&self, partition: PartitionIndex, batch: BytesMut) -> Result<AppendFuture, InternalLogError> {
-        let batches = [ProduceBatch { topic: self.image()?, partition, range: 0..batch.len() }];
+        let topic = self.image()?;
+        let batches = [ProduceBatch { topic: &topic, partition, range: 0..batch.len() }];
         let pending = self.broker.append(batch, &batches, Acks::All, Origin::Coordinator);
         if let Some(Err(error)) = pending.results().first() {
             return Err(InternalLogError::Append(error.to_string()));

@@ -45,8 +45,8 @@ pub(super) fn dial_address(peer: &Peer) -> (String, i32) {
 
 /// The nodes of the cluster. There is this one; others will have their listeners in the metadata.
 pub(super) fn nodes(call: &Call, image: &MetadataImage) -> Vec<NodeAddress> {
-    let (host, port) = dial_address(&call.peer);
-    let here = call.services.broker.node();
+    let (host, port) = dial_address(call.peer());
+    let here = call.services().broker.node();
     let rack = image.nodes.get(&here).and_then(|node| node.rack.clone());
     vec![NodeAddress { id: here.0, host, port, rack }]
 }
@@ -108,7 +108,7 @@ pub(super) async fn alter<'a>(call: &Call, alterations: Vec<Alteration<'a>>, val
         }
     }
     let (places, changes): (Vec<usize>, Vec<ConfigChange>) = wanted.into_iter().unzip();
-    let results = call.services.broker.metadata().alter_configs(changes, validate_only).await;
+    let results = call.services().broker.metadata().alter_configs(changes, validate_only).await;
     for (place, result) in places.into_iter().zip(results) {
         if let Err(refusal) = result {
             outcomes[place].code = error::alter_config(&refusal);

@@ -38,6 +38,8 @@ mod p72_push_telemetry;
 mod p74_list_config_resources;
 mod p75_describe_topic_partitions;
 
+pub(crate) use p00_produce::ProduceReply;
+
 use crate::call::{Call, Handled};
 
 /// The one request that is answered at any version.

@@ -10,7 +10,7 @@
 
 use super::Api;
 use crate::budget::Room;
-use crate::call::{Call, CallError, Handled, Reply, ReplyFuture, ResponseStart};
+use crate::call::{Call, CallError, Handled, Reply, ResponseStart};
 use crate::error;
 use duolog_base::{PartitionIndex, TopicId};
 use duolog_core::broker::{Acks, Origin, PendingAppend, ProduceBatch, ProduceError, Produced};
@@ -18,88 +18,98 @@ use duolog_core::metadata::{MetadataImage, TopicImage};
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::produce_request::{ProduceRequest, TopicProduceData};
 use duolog_wire::kafka::messages::produce_response::{PartitionProduceResponse, ProduceResponse, TopicProduceResponse};
-use std::future::ready;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
 
 pub(super) const API: Api = Api { key: 0, name: "Produce", min: 3, max: 13, handle };
 
 /// From this version on topics are named by id.
 const BY_ID_FROM: i16 = 13;
+/// Room for a partition in the response, and for a topic without its name, in bytes.
+const PARTITION_RESPONSE_BYTES: usize = 40;
+const TOPIC_RESPONSE_BYTES: usize = 32;
 
 fn handle(call: Call) -> Handled {
-    Handled::Deferred(match start(call) {
-        Ok(reply) => reply,
-        Err(error) => Box::pin(ready(Err(error))),
-    })
+    start(call).unwrap_or_else(|error| Handled::Done(Err(error)))
 }
 
-/// The topics of a request in its order, with the partitions asked for.
+/// A topic of a request, with the partitions asked for.
 struct Topic {
-    name: String,
+    name: Name,
     id: TopicId,
-    partitions: Vec<Partition>,
-}
-
-struct Partition {
-    index: i32,
-    /// The refusal, if the batch did not get as far as the broker.
+    /// The refusal, if the batches did not get as far as the broker.
     refused: Option<ErrorCode>,
+    partitions: Vec<i32>,
 }
 
-fn start(mut call: Call) -> Result<ReplyFuture, CallError> {
-    let mut decoder = call.decoder();
-    let request = ProduceRequest::decode(&mut decoder, call.version)?;
+/// What the response calls a topic.
+enum Name {
+    Known(Arc<TopicImage>),
+    Unknown(String),
+}
+
+impl Name {
+    fn as_str(&self) -> &str {
+        match self {
+            Name::Known(topic) => &topic.name,
+            Name::Unknown(name) => name,
+        }
+    }
+}
+
+fn start(mut call: Call) -> Result<Handled, CallError> {
+    let request = ProduceRequest::decode(&mut call.decoder(), call.version)?;
     let acks = match request.acks {
         0 => Some(Acks::None),
         1 => Some(Acks::Leader),
         -1 => Some(Acks::All),
         _ => None,
     };
-    let image = call.services.broker.image();
-    let mut batches = Vec::with_capacity(request.topic_data.len());
+    let image = call.services().broker.image();
+    let mut batches = Vec::with_capacity(request.topic_data.iter().map(|data| data.partition_data.len()).sum());
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for data in &request.topic_data {
         topics.push(collect(&call, &image, data, acks.is_some(), &mut batches));
     }
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let buffer = std::mem::take(&mut call.frame);
-    let pending = call.services.broker.append(buffer, &batches, acks.unwrap_or(Acks::None), Origin::Client);
+    let append = call.services().broker.append(buffer, &batches, acks.unwrap_or(Acks::None), Origin::Client);
     if acks == Some(Acks::None) {
-        return Ok(Box::pin(ready(silence(&topics, &pending))));
+        return Ok(Handled::Done(silence(&topics, &append)));
     }
-    Ok(Box::pin(answer(call.response_start(), topics, pending, timeout, call.room)))
+    let deadline = Instant::now() + timeout;
+    Ok(Handled::Deferred(ProduceReply { start: call.response_start(), topics, append, deadline, _room: call.room }))
 }
 
 /// Notes the topic's partitions, and its batches for the broker.
-fn collect(
+fn collect<'a>(
     call: &Call,
-    image: &MetadataImage,
+    image: &'a MetadataImage,
     data: &TopicProduceData<'_>,
     acks_valid: bool,
-    batches: &mut Vec<ProduceBatch>,
+    batches: &mut Vec<ProduceBatch<'a>>,
 ) -> Topic {
     let (found, unknown) = match call.version >= BY_ID_FROM {
         true => (image.topic_by_id(data.topic_id), ErrorCode::UnknownTopicId),
         false => (image.topic(data.name), ErrorCode::UnknownTopicOrPartition),
     };
-    let mut partitions = Vec::with_capacity(data.partition_data.len());
-    for partition in &data.partition_data {
-        let bytes = partition.records.and_then(|records| records.bytes()).unwrap_or_default();
-        let refused = match (found, acks_valid) {
-            (_, false) => Some(ErrorCode::InvalidRequiredAcks),
-            (None, true) => Some(unknown),
-            (Some(topic), true) => {
+    let refused = match (found, acks_valid) {
+        (_, false) => Some(ErrorCode::InvalidRequiredAcks),
+        (None, true) => Some(unknown),
+        (Some(topic), true) => {
+            batches.extend(data.partition_data.iter().map(|partition| {
+                let bytes = partition.records.and_then(|records| records.bytes()).unwrap_or_default();
                 let range = range_within(&call.frame, bytes);
-                batches.push(ProduceBatch { topic: topic.clone(), partition: PartitionIndex(partition.index), range });
-                None
-            }
-        };
-        partitions.push(Partition { index: partition.index, refused });
-    }
-    let name = found.map_or(data.name, |topic: &Arc<TopicImage>| &topic.name).to_owned();
-    Topic { name, id: data.topic_id, partitions }
+                ProduceBatch { topic, partition: PartitionIndex(partition.index), range }
+            }));
+            None
+        }
+    };
+    let name = found.map_or_else(|| Name::Unknown(data.name.to_owned()), |topic| Name::Known(topic.clone()));
+    let partitions = data.partition_data.iter().map(|partition| partition.index).collect();
+    Topic { name, id: data.topic_id, refused, partitions }
 }
 
 /// Where `part`, which was decoded from `frame`, lies in it.
@@ -113,97 +123,86 @@ fn range_within(frame: &[u8], part: &[u8]) -> Range<usize> {
 }
 
 /// Acks=0: nothing is said, unless something was refused.
-fn silence(topics: &[Topic], pending: &PendingAppend) -> Result<Reply, CallError> {
-    let refused = topics.iter().flat_map(|topic| &topic.partitions).any(|partition| partition.refused.is_some());
-    match refused || pending.results().iter().any(Result::is_err) {
+fn silence(topics: &[Topic], append: &PendingAppend) -> Result<Reply, CallError> {
+    let refused = topics.iter().any(|topic| topic.refused.is_some() && !topic.partitions.is_empty());
+    match refused || append.results().iter().any(Result::is_err) {
         true => Err(CallError::Refused("a batch sent with acks=0 was refused")),
         false => Ok(Reply::Silence),
     }
 }
 
-/// Answers when the batches are stored; their room is taken until then.
-async fn answer(
+/// The answer to come when the batches are stored, or have taken too long.
+pub(crate) struct ProduceReply {
     start: ResponseStart,
     topics: Vec<Topic>,
-    pending: PendingAppend,
-    timeout: Duration,
+    append: PendingAppend,
+    deadline: Instant,
+    /// Taken until the answer is there.
     _room: Room,
-) -> Result<Reply, CallError> {
-    // What was accepted stays appended, so a timeout only says that it is not known to be stored.
-    let count = pending.results().len();
-    let refused: Vec<(usize, ProduceError)> = refusals(pending.results());
-    let results: Vec<Result<Produced, Failure>> = match tokio::time::timeout(timeout, pending.done()).await {
-        Ok(results) => results.into_iter().map(|result| result.map_err(Failure::Refused)).collect(),
-        Err(_) => {
-            let mut results: Vec<_> = (0..count).map(|_| Err(Failure::TimedOut)).collect();
-            refused.into_iter().for_each(|(at, error)| results[at] = Err(Failure::Refused(error)));
-            results
-        }
-    };
-    respond(start, &topics, &results)
 }
 
-/// Which batches were refused, and why. As a rule none.
-fn refusals(results: &[Result<Produced, ProduceError>]) -> Vec<(usize, ProduceError)> {
-    let failed = results.iter().enumerate().filter_map(|(at, result)| Some((at, result.as_ref().err()?.clone())));
-    failed.collect()
-}
+impl ProduceReply {
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Reply, CallError>> {
+        ready!(self.append.poll_done(context));
+        Poll::Ready(self.respond(true))
+    }
 
-enum Failure {
-    Refused(ProduceError),
-    TimedOut,
-}
+    /// When the client wants an answer in any case.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
 
-fn respond(start: ResponseStart, topics: &[Topic], results: &[Result<Produced, Failure>]) -> Result<Reply, CallError> {
-    let all_went_well = results.iter().all(Result::is_ok);
-    let messages: Vec<Option<String>> = match all_went_well {
-        true => Vec::new(),
-        false => results.iter().map(|result| message(result.as_ref().err()?)).collect(),
-    };
-    let mut answers = results.iter().enumerate();
-    let mut responses = Vec::with_capacity(topics.len());
-    for topic in topics {
-        let partition_responses = topic
-            .partitions
-            .iter()
-            .map(|partition| match partition.refused {
-                Some(code) => failed(partition.index, code, None),
+    /// The answer when time is over. What was accepted stays appended, so it only says that it is not known to be stored.
+    pub(crate) fn time_out(&mut self) -> Result<Reply, CallError> {
+        let stored = self.append.poll_done(&mut Context::from_waker(Waker::noop())).is_ready();
+        self.respond(stored)
+    }
+
+    fn respond(&self, stored: bool) -> Result<Reply, CallError> {
+        let results = self.append.results();
+        // As a rule none.
+        let messages: Vec<(usize, String)> =
+            results.iter().enumerate().filter_map(|(at, result)| Some((at, result.as_ref().err()?.to_string()))).collect();
+        let mut messages = messages.iter().peekable();
+        let mut answers = results.iter().enumerate();
+        let mut responses = Vec::with_capacity(self.topics.len());
+        let mut bytes = 0;
+        for topic in &self.topics {
+            let answer = |index: &i32| match topic.refused {
+                Some(code) => failed(*index, code, None),
                 None => {
                     let (at, result) = answers.next().expect("the broker answers every batch");
-                    let message = messages.get(at).and_then(Option::as_deref);
-                    partition_response(partition.index, result, message)
+                    let message = messages.next_if(|(of, _)| *of == at).map(|(_, message)| message.as_str());
+                    partition_response(*index, result, message, stored)
                 }
-            })
-            .collect();
-        responses.push(TopicProduceResponse { name: &topic.name, topic_id: topic.id, partition_responses });
-    }
-    let mut encoder = start.encoder();
-    ProduceResponse { responses, ..Default::default() }.encode(&mut encoder, start.version)?;
-    Ok(Reply::plain(encoder))
-}
-
-fn message(failure: &Failure) -> Option<String> {
-    match failure {
-        Failure::Refused(error) => Some(error.to_string()),
-        Failure::TimedOut => None,
+            };
+            let partition_responses: Vec<_> = topic.partitions.iter().map(answer).collect();
+            let name = topic.name.as_str();
+            bytes += TOPIC_RESPONSE_BYTES + name.len() + PARTITION_RESPONSE_BYTES * partition_responses.len();
+            responses.push(TopicProduceResponse { name, topic_id: topic.id, partition_responses });
+        }
+        let mut encoder = self.start.encoder_with(bytes);
+        ProduceResponse { responses, ..Default::default() }.encode(&mut encoder, self.start.version)?;
+        Ok(Reply::plain(encoder))
     }
 }
 
 fn partition_response<'a>(
     index: i32,
-    result: &Result<Produced, Failure>,
+    result: &Result<Produced, ProduceError>,
     message: Option<&'a str>,
+    stored: bool,
 ) -> PartitionProduceResponse<'a> {
     match result {
-        Ok(produced) => PartitionProduceResponse {
+        Ok(produced) if stored => PartitionProduceResponse {
             index,
             base_offset: produced.base_offset.0,
             log_append_time_ms: produced.log_append_time.map_or(-1, |time| time.0),
             log_start_offset: produced.log_start.0,
             ..Default::default()
         },
-        Err(Failure::Refused(error)) => failed(index, error::produce(error), message),
-        Err(Failure::TimedOut) => failed(index, ErrorCode::RequestTimedOut, None),
+        Ok(_) => failed(index, ErrorCode::RequestTimedOut, None),
+        Err(error) => failed(index, error::produce(error), message),
     }
 }
 

@@ -48,7 +48,7 @@ struct Limits {
 
 async fn fetch(call: Call) -> Result<Reply, CallError> {
     let start = call.response_start();
-    let broker = call.services.broker.clone();
+    let broker = call.services().broker.clone();
     let (mut guard, limits, committed) = {
         let mut decoder = call.decoder();
         let request = FetchRequest::decode(&mut decoder, call.version)?;
@@ -56,7 +56,7 @@ async fn fetch(call: Call) -> Result<Reply, CallError> {
             return refuse(start, ErrorCode::InvalidRequest);
         }
         let by_id = call.version >= BY_ID_FROM;
-        match call.sessions.begin(&request, by_id, broker.clock().monotonic_ms()) {
+        match call.sessions().begin(&request, by_id, broker.clock().monotonic_ms()) {
             Ok(guard) => (guard, limits(&request, &broker), request.isolation_level == READ_COMMITTED),
             Err(code) => return refuse(start, code),
         }

@@ -32,7 +32,7 @@ fn handle(call: Call) -> Handled {
 
 async fn list_offsets(call: Call) -> Result<Reply, CallError> {
     let request = ListOffsetsRequest::decode(&mut call.decoder(), call.version)?;
-    let image = call.services.broker.image();
+    let image = call.services().broker.image();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -74,7 +74,7 @@ async fn find(
         (timestamp @ 0.., _) => OffsetLookup::AtTime(TimestampMs(timestamp)),
         _ => return Err(ErrorCode::UnsupportedVersion),
     };
-    match call.services.broker.find_offset(topic, index, lookup).await {
+    match call.services().broker.find_offset(topic, index, lookup).await {
         Ok(found) => Ok(found.unwrap_or(NOTHING)),
         Err(failure) => {
             tracing::warn!(topic = topic.name, partition = index.0, %failure, "looking up an offset failed");

@@ -38,7 +38,7 @@ enum Answer<'a> {
 async fn metadata(call: Call) -> Result<Reply, CallError> {
     let request = MetadataRequest::decode(&mut call.decoder(), call.version)?;
     let answers = answers(&call, &request).await?;
-    let image = call.services.broker.image();
+    let image = call.services().broker.image();
     let operations = match request.include_topic_authorized_operations {
         true => ALL_TOPIC_OPERATIONS,
         false => NOT_ASKED,
@@ -67,7 +67,7 @@ async fn metadata(call: Call) -> Result<Reply, CallError> {
 }
 
 async fn answers<'a>(call: &Call, request: &MetadataRequest<'a>) -> Result<Vec<Answer<'a>>, CallError> {
-    let image = call.services.broker.image();
+    let image = call.services().broker.image();
     let Some(asked) = &request.topics else { return Ok(all(&image)) };
     if call.version == 0 && asked.is_empty() {
         return Ok(all(&image));
@@ -111,7 +111,7 @@ async fn by_name<'a>(call: &Call, image: &MetadataImage, names: Vec<&'a str>, cr
     let wanted: Vec<&str> = names.iter().copied().filter(unknown).take(MAX_CREATED).collect();
     let mut created = HashMap::new();
     if create && !wanted.is_empty() {
-        let results = call.services.broker.metadata().ensure_topics(&wanted).await;
+        let results = call.services().broker.metadata().ensure_topics(&wanted).await;
         created.extend(wanted.into_iter().zip(results));
     }
     let missing = |name, code| Answer::Missing { name: Some(name), id: TopicId::NONE, code };

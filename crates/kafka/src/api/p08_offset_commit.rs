@@ -34,7 +34,7 @@ fn handle(call: Call) -> Handled {
 
 async fn answer(call: Call) -> Result<Reply, CallError> {
     let request = OffsetCommitRequest::decode(&mut call.decoder(), call.version)?;
-    let image = call.services.broker.image();
+    let image = call.services().broker.image();
     let found: Vec<Option<&Arc<TopicImage>>> = request.topics.iter().map(|topic| find(&image, topic, call.version)).collect();
     let topics: Vec<CommitTopic> =
         request.topics.iter().zip(&found).filter_map(|(topic, found)| commits(topic, *found)).collect();
@@ -50,7 +50,7 @@ async fn answer(call: Call) -> Result<Reply, CallError> {
             knows_group_not_found: call.version >= KNOWS_NOT_FOUND,
             topics,
         };
-        call.services.groups.commit(commit).await
+        call.services().groups.commit(commit).await
     };
     let mut next = outcomes(outcome);
     let topics = request.topics.iter().zip(found).map(|(topic, found)| answered(topic, found, &mut next, call.version));

@@ -39,7 +39,7 @@ async fn answer(call: Call) -> Result<Reply, CallError> {
     let request = OffsetFetchRequest::decode(&mut call.decoder(), call.version)?;
     let mut encoder = call.response();
     if call.version >= BATCHED {
-        let image = call.services.broker.image();
+        let image = call.services().broker.image();
         let mut found = Vec::with_capacity(request.groups.len());
         for group in &request.groups {
             found.push(Found::fetch(&call, &image, group).await);
@@ -51,7 +51,7 @@ async fn answer(call: Call) -> Result<Reply, CallError> {
             .topics
             .as_ref()
             .map(|topics| topics.iter().map(|topic| wanted(topic.name, &topic.partition_indexes)).collect());
-        let found = call.services.groups.fetch(FetchRequest { group_id: request.group_id.to_owned(), topics }).await;
+        let found = call.services().groups.fetch(FetchRequest { group_id: request.group_id.to_owned(), topics }).await;
         single(&request, &found, call.version).encode(&mut encoder, call.version)?;
     }
     Ok(Reply::plain(encoder))
@@ -125,7 +125,7 @@ impl Found {
             named.collect()
         });
         let request = FetchRequest { group_id: group.group_id.to_owned(), topics };
-        Found { topics: call.services.groups.fetch(request).await }
+        Found { topics: call.services().groups.fetch(request).await }
     }
 
     fn response<'a>(

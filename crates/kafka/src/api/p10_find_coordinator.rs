@@ -29,12 +29,12 @@ fn handle(call: Call) -> Handled {
 
 async fn answer(call: Call) -> Result<Reply, CallError> {
     let request = FindCoordinatorRequest::decode(&mut call.decoder(), call.version)?;
-    let (host, port) = dial_address(&call.peer);
+    let (host, port) = dial_address(call.peer());
     let keys = if call.version >= BATCHED { request.coordinator_keys } else { vec![request.key] };
     let mut coordinators = Vec::with_capacity(keys.len());
     for key in keys {
         coordinators.push(match find(&call, request.key_type, key).await {
-            Ok(()) => Coordinator { key, node_id: call.services.broker.node().0, host: &host, port, ..Default::default() },
+            Ok(()) => Coordinator { key, node_id: call.services().broker.node().0, host: &host, port, ..Default::default() },
             Err((code, message)) => {
                 Coordinator { key, node_id: NONE, host: "", port: NONE, error_code: code as i16, error_message: Some(message) }
             }
@@ -54,7 +54,7 @@ async fn find(call: &Call, key_type: i8, key: &str) -> Result<(), (ErrorCode, &'
     if key_type != GROUP_KEY {
         return Err((ErrorCode::InvalidRequest, "only groups have a coordinator here: transactions are not served yet"));
     }
-    match call.services.groups.partition_of(key).await {
+    match call.services().groups.partition_of(key).await {
         Ok(_) => Ok(()),
         Err(failure) => {
             tracing::warn!(group = key, %failure, "no coordinator");

@@ -36,7 +36,7 @@ async fn answer(mut call: Call) -> Result<Reply, CallError> {
             member_id: request.member_id.to_owned(),
             instance_id: request.group_instance_id.map(str::to_owned),
             client_id: call.client_id()?.unwrap_or_default().to_owned(),
-            client_host: format!("/{}", call.peer.remote.ip()),
+            client_host: format!("/{}", call.peer().remote.ip()),
             session_timeout_ms: request.session_timeout_ms,
             rebalance_timeout_ms: if has_timeout { request.rebalance_timeout_ms } else { request.session_timeout_ms },
             protocol_type: request.protocol_type.to_owned(),
@@ -51,7 +51,7 @@ async fn answer(mut call: Call) -> Result<Reply, CallError> {
         }
     };
     call.release();
-    let joined = call.services.groups.join(request).await;
+    let joined = call.services().groups.join(request).await;
     let mut encoder = call.response();
     response(&joined, call.version).encode(&mut encoder, call.version)?;
     Ok(Reply::plain(encoder))

@@ -29,7 +29,7 @@ async fn answer(call: Call) -> Result<Reply, CallError> {
             instance_id: request.group_instance_id.map(str::to_owned),
         }
     };
-    let code = match call.services.groups.heartbeat(request).await.as_ref().map_err(error::group) {
+    let code = match call.services().groups.heartbeat(request).await.as_ref().map_err(error::group) {
         Ok(()) | Err(ErrorCode::CoordinatorLoadInProgress) => ErrorCode::None,
         Err(code) => code,
     };

@@ -26,7 +26,7 @@ async fn answer(call: Call) -> Result<Reply, CallError> {
         let request = LeaveGroupRequest::decode(&mut call.decoder(), call.version)?;
         LeaveRequest { group_id: request.group_id.to_owned(), members: departures(&request, call.version) }
     };
-    let outcome = call.services.groups.leave(request).await;
+    let outcome = call.services().groups.leave(request).await;
     let mut encoder = call.response();
     response(&outcome, call.version).encode(&mut encoder, call.version)?;
     Ok(Reply::plain(encoder))

@@ -42,7 +42,7 @@ async fn answer(mut call: Call) -> Result<Reply, CallError> {
     let answer = if call.version >= NAMES_PROTOCOL && !names_protocol {
         Err(GroupError::InconsistentProtocol)
     } else {
-        call.services.groups.sync(request).await
+        call.services().groups.sync(request).await
     };
     let mut encoder = call.response();
     response(&answer).encode(&mut encoder, call.version)?;

@@ -32,7 +32,7 @@ async fn answer(call: Call) -> Result<Reply, CallError> {
     let operations = if request.include_authorized_operations { ALL_OPERATIONS } else { NO_OPERATIONS };
     let mut described = Vec::with_capacity(request.groups.len());
     for group_id in &request.groups {
-        described.push(call.services.groups.describe(group_id).await);
+        described.push(call.services().groups.describe(group_id).await);
     }
     let groups = request.groups.iter().zip(&described).map(|(id, found)| group(id, found, operations, call.version));
     let response = DescribeGroupsResponse { groups: groups.collect(), ..Default::default() };

@@ -23,7 +23,7 @@ async fn answer(call: Call) -> Result<Reply, CallError> {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         ListFilter { states: owned(&request.states_filter), types: owned(&request.types_filter) }
     };
-    let listed = call.services.groups.list(filter).await;
+    let listed = call.services().groups.list(filter).await;
     let mut encoder = call.response();
     response(&listed).encode(&mut encoder, call.version)?;
     Ok(Reply::plain(encoder))

@@ -42,7 +42,7 @@ fn answer(call: &Call) -> Result<Reply, CallError> {
         return respond(start, ApiVersionsResponse { error_code: ErrorCode::UnsupportedVersion as i16, ..listed() });
     }
     let request = ApiVersionsRequest::decode(&mut call.decoder(), call.version)?;
-    let image = call.services.broker.image();
+    let image = call.services().broker.image();
     let code = check(&request, call, &image);
     if code != ErrorCode::None {
         return respond(call.response_start(), ApiVersionsResponse { error_code: code as i16, ..Default::default() });
@@ -71,7 +71,7 @@ fn check(request: &ApiVersionsRequest<'_>, call: &Call, image: &MetadataImage) -
     }
     if call.version >= ADDRESSED_FROM {
         let other_cluster = request.cluster_id.is_some_and(|cluster| cluster != image.cluster_id);
-        let other_node = request.node_id >= 0 && request.node_id != call.services.broker.node().0;
+        let other_node = request.node_id >= 0 && request.node_id != call.services().broker.node().0;
         if other_cluster || other_node {
             return ErrorCode::RebootstrapRequired;
         }

@@ -42,10 +42,10 @@ async fn create_topics(call: Call) -> Result<Reply, CallError> {
             Err(problem) => results.push(Some(Err(problem.into()))),
         }
     }
-    let metadata = call.services.broker.metadata();
+    let metadata = call.services().broker.metadata();
     let mut decided = metadata.create_topics(wanted, request.validate_only).await.into_iter();
     results.iter_mut().filter(|result| result.is_none()).for_each(|result| *result = decided.next());
-    let image = call.services.broker.image();
+    let image = call.services().broker.image();
     let outcome = |result: Result<Arc<TopicImage>, CreateTopicError>| match result {
         Ok(topic) => {
             let configs = describe_topic(&topic.overrides, &image.config);

@@ -29,7 +29,7 @@ async fn delete_topics(call: Call) -> Result<Reply, CallError> {
     let asked: Vec<DeleteTopicState<'_>> = request.topics.iter().cloned().chain(names).collect();
     let (good, bad): (Vec<_>, Vec<_>) = asked.into_iter().partition(|topic| reference(topic).is_some());
     let references = good.iter().filter_map(reference).collect();
-    let results = call.services.broker.metadata().delete_topics(references).await;
+    let results = call.services().broker.metadata().delete_topics(references).await;
     let texts: Vec<String> =
         results.iter().map(|result| result.as_ref().err().map(ToString::to_string).unwrap_or_default()).collect();
     let mut responses: Vec<_> = bad.iter().map(refused).collect();

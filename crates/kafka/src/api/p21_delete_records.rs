@@ -55,7 +55,7 @@ async fn delete_records(call: Call) -> Result<Reply, CallError> {
 }
 
 async fn delete(call: &Call, topic: &str, asked: &DeleteRecordsPartition) -> Result<Offset, ErrorCode> {
-    let broker = &call.services.broker;
+    let broker = &call.services().broker;
     let image = broker.image();
     let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if topic.internal {

@@ -29,7 +29,7 @@ async fn init_producer_id(call: Call) -> Result<Reply, CallError> {
     let response = match request.transactional_id {
         Some("") => refused(ErrorCode::InvalidRequest),
         Some(_) => refused(ErrorCode::TransactionalIdAuthorizationFailed),
-        None => match call.services.broker.next_producer_id().await {
+        None => match call.services().broker.next_producer_id().await {
             Ok(id) => InitProducerIdResponse { producer_id: id.0, producer_epoch: 0, ..Default::default() },
             // Clients ask again.
             Err(_) => refused(ErrorCode::CoordinatorLoadInProgress),

@@ -31,7 +31,7 @@ fn handle(call: Call) -> Handled {
 
 fn answer(call: &Call) -> Result<Reply, CallError> {
     let request = OffsetForLeaderEpochRequest::decode(&mut call.decoder(), call.version)?;
-    let image = call.services.broker.image();
+    let image = call.services().broker.image();
     let topics = request
         .topics
         .iter()
@@ -59,7 +59,7 @@ fn find(
     if epoch > partition.leader_epoch {
         return Ok(None);
     }
-    call.services.broker.epoch_end(topic, index, epoch).map_err(|failure| error::lookup(&failure))
+    call.services().broker.epoch_end(topic, index, epoch).map_err(|failure| error::lookup(&failure))
 }
 
 fn partition_answer(asked: &OffsetForLeaderPartition, found: Result<Option<EpochEnd>, ErrorCode>) -> EpochEndOffset {

@@ -27,7 +27,7 @@ type Described = Result<Vec<ConfigEntry>, (ErrorCode, String)>;
 
 async fn describe_configs(call: Call) -> Result<Reply, CallError> {
     let request = DescribeConfigsRequest::decode(&mut call.decoder(), call.version)?;
-    let image = call.services.broker.image();
+    let image = call.services().broker.image();
     let described: Vec<Described> = request.resources.iter().map(|resource| describe(&image, resource)).collect();
     let results = request.resources.iter().zip(&described).map(|(resource, described)| result(&request, resource, described));
     let response = DescribeConfigsResponse { results: results.collect(), ..Default::default() };

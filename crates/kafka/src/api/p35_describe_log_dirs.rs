@@ -29,8 +29,8 @@ fn handle(call: Call) -> Handled {
 
 async fn describe_log_dirs(call: Call) -> Result<Reply, CallError> {
     let request = DescribeLogDirsRequest::decode(&mut call.decoder(), call.version)?;
-    let image = call.services.broker.image();
-    let broker = &call.services.broker;
+    let image = call.services().broker.image();
+    let broker = &call.services().broker;
     let mut topics = vec![Vec::new(); broker.directories().len()];
     for (topic, indexes) in asked(&image, &request) {
         for (directory, partitions) in by_directory(broker, topic, indexes) {

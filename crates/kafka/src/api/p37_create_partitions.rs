@@ -24,7 +24,7 @@ fn handle(call: Call) -> Handled {
 async fn create_partitions(call: Call) -> Result<Reply, CallError> {
     let request = CreatePartitionsRequest::decode(&mut call.decoder(), call.version)?;
     let wanted = request.topics.iter().map(new_partitions).collect();
-    let results = call.services.broker.metadata().create_partitions(wanted, request.validate_only).await;
+    let results = call.services().broker.metadata().create_partitions(wanted, request.validate_only).await;
     let outcomes: Vec<_> = results
         .iter()
         .map(|result| match result {

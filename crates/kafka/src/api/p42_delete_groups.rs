@@ -21,7 +21,7 @@ async fn answer(call: Call) -> Result<Reply, CallError> {
     let request = DeleteGroupsRequest::decode(&mut call.decoder(), call.version)?;
     let mut results = Vec::with_capacity(request.groups_names.len());
     for group_id in &request.groups_names {
-        let outcome = call.services.groups.delete(group_id).await;
+        let outcome = call.services().groups.delete(group_id).await;
         let code = outcome.map_or_else(|failure| error::group(&failure), |()| ErrorCode::None);
         results.push(DeletableGroupResult { group_id, error_code: code as i16, ..Default::default() });
     }

@@ -20,7 +20,7 @@ fn handle(call: Call) -> Handled {
 
 async fn elect_leaders(call: Call) -> Result<Reply, CallError> {
     let request = ElectLeadersRequest::decode(&mut call.decoder(), call.version)?;
-    let image = call.services.broker.image();
+    let image = call.services().broker.image();
     let topics = request.topic_partitions.iter().flatten().map(|asked| {
         let topic = image.topic(asked.topic);
         let partition = |index: &i32| match topic.and_then(|topic| topic.partition(PartitionIndex(*index))) {

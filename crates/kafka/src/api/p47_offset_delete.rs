@@ -24,13 +24,13 @@ fn handle(call: Call) -> Handled {
 
 async fn answer(call: Call) -> Result<Reply, CallError> {
     let request = OffsetDeleteRequest::decode(&mut call.decoder(), call.version)?;
-    let image = call.services.broker.image();
+    let image = call.services().broker.image();
     let (known, unknown): (Vec<_>, Vec<_>) = request.topics.iter().partition(|topic| image.topic(topic.name).is_some());
     let topics = known.iter().map(|topic| DeleteOffsetsTopic {
         name: topic.name.to_owned(),
         partitions: topic.partitions.iter().map(|partition| PartitionIndex(partition.partition_index)).collect(),
     });
-    let outcome = call.services.groups.delete_offsets(request.group_id, topics.collect()).await;
+    let outcome = call.services().groups.delete_offsets(request.group_id, topics.collect()).await;
     let mut encoder = call.response();
     response(&outcome, &unknown).encode(&mut encoder, call.version)?;
     Ok(Reply::plain(encoder))

@@ -28,7 +28,7 @@ fn handle(call: Call) -> Handled {
 
 async fn describe_quorum(call: Call) -> Result<Reply, CallError> {
     let request = DescribeQuorumRequest::decode(&mut call.decoder(), call.version)?;
-    let broker = &call.services.broker;
+    let broker = &call.services().broker;
     let quorum = broker.metadata().quorum();
     let now = broker.clock().now().0;
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -45,7 +45,7 @@ async fn describe_quorum(call: Call) -> Result<Reply, CallError> {
         });
         topics.push(TopicData { topic_name: topic.topic_name, partitions: partitions.collect() });
     }
-    let (host, port) = dial_address(&call.peer);
+    let (host, port) = dial_address(call.peer());
     let listener = Listener { name: LISTENER, host: &host, port: port as u16 };
     let nodes = match call.version >= 2 {
         true => vec![Node { node_id: broker.node().0, listeners: vec![listener] }],

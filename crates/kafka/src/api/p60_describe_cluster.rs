@@ -24,7 +24,7 @@ fn handle(call: Call) -> Handled {
 
 async fn describe_cluster(call: Call) -> Result<Reply, CallError> {
     let request = DescribeClusterRequest::decode(&mut call.decoder(), call.version)?;
-    let image = call.services.broker.image();
+    let image = call.services().broker.image();
     let nodes = nodes(&call, &image);
     let brokers = nodes.iter().map(|node| DescribeClusterBroker {
         broker_id: node.id,

@@ -24,7 +24,7 @@ fn handle(call: Call) -> Handled {
 
 fn answer(call: &Call) -> Result<Reply, CallError> {
     let request = DescribeProducersRequest::decode(&mut call.decoder(), call.version)?;
-    let image = call.services.broker.image();
+    let image = call.services().broker.image();
     let topics = request
         .topics
         .iter()
@@ -40,7 +40,7 @@ fn answer(call: &Call) -> Result<Reply, CallError> {
 
 fn partition(call: &Call, image: &MetadataImage, topic: &str, partition_index: i32) -> PartitionResponse<'static> {
     let index = PartitionIndex(partition_index);
-    let producers = image.topic(topic).and_then(|topic| call.services.broker.producers(topic, index));
+    let producers = image.topic(topic).and_then(|topic| call.services().broker.producers(topic, index));
     let Some(producers) = producers else {
         let error_code = ErrorCode::UnknownTopicOrPartition as i16;
         return PartitionResponse { partition_index, error_code, ..Default::default() };

@@ -23,7 +23,7 @@ fn handle(call: Call) -> Handled {
 
 async fn list_config_resources(call: Call) -> Result<Reply, CallError> {
     let request = ListConfigResourcesRequest::decode(&mut call.decoder(), call.version)?;
-    let image = call.services.broker.image();
+    let image = call.services().broker.image();
     let kinds = match (call.version, request.resource_types.is_empty()) {
         (0, _) => vec![CLIENT_METRICS],
         (_, true) => KINDS.to_vec(),

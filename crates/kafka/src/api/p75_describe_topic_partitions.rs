@@ -27,7 +27,7 @@ fn handle(call: Call) -> Handled {
 
 async fn describe_topic_partitions(call: Call) -> Result<Reply, CallError> {
     let request = DescribeTopicPartitionsRequest::decode(&mut call.decoder(), call.version)?;
-    let image = call.services.broker.image();
+    let image = call.services().broker.image();
     let response = describe(&image, &request);
     let mut encoder = call.response();
     response.encode(&mut encoder, call.version)?;
