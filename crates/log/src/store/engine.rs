@@ -28,7 +28,7 @@ impl Engine<'_> {
     pub fn refusal(self, origin: AppendOrigin) -> Option<AppendError> {
         match self {
             Engine::Shared(log) => log.refusal(origin),
-            Engine::Dedicated(_) => None,
+            Engine::Dedicated(log) => log.refusal(origin),
         }
     }
 

@@ -71,7 +71,7 @@ impl Store {
 
     /// What all logs together have done.
     pub fn statistics(&self) -> LogStatistics {
-        let all = self.directories.iter().map(|directory| directory.shared.statistics());
+        let all = self.directories.iter().map(|directory| directory.shared.statistics().plus(directory.dedicated.statistics()));
         all.fold(LogStatistics::default(), LogStatistics::plus)
     }
 
