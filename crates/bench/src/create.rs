@@ -55,18 +55,17 @@ fn accept(results: Vec<TopicResult>) -> Result<(), Failure> {
 fn wait_until_usable(broker: &Broker, load: &Create) -> Result<(), Failure> {
     let connection = |error| Failure::Connection { address: broker.bootstrap.clone(), error };
     let mut ends = Ends::new(&broker.bootstrap, &load.topic, load.partitions, LIMIT).map_err(connection)?;
-    let wanted = load.partitions.unsigned_abs() as usize;
     let start = Instant::now();
     let mut pause = SHORTEST_PAUSE;
-    loop {
-        let found = ends.ask().map_err(connection)?;
-        if found == wanted {
-            return Ok(());
+    while ends.missing() > 0 {
+        if ends.ask().map_err(connection)? {
+            continue;
         }
         if start.elapsed() > LIMIT {
-            return Err(Failure::NotUsable { topic: load.topic.clone(), found, wanted, seconds: LIMIT.as_secs() });
+            return Err(Failure::NotUsable { topic: load.topic.clone(), missing: ends.missing(), seconds: LIMIT.as_secs() });
         }
         std::thread::sleep(pause);
         pause = (pause * 5 / 4).min(LONGEST_PAUSE);
     }
+    Ok(())
 }

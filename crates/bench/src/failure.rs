@@ -8,8 +8,8 @@ pub(crate) enum Failure {
     Client(#[from] KafkaError),
     #[error("creating {topic}: {error}")]
     Create { topic: String, error: RDKafkaErrorCode },
-    #[error("{topic} has {found} partitions that can be used after {seconds} s, not {wanted}")]
-    NotUsable { topic: String, found: usize, wanted: usize, seconds: u64 },
+    #[error("{missing} partitions of {topic} cannot be used after {seconds} s")]
+    NotUsable { topic: String, missing: usize, seconds: u64 },
     #[error("{address}: {error}")]
     Connection { address: String, error: std::io::Error },
     #[error("reading what process {pid} uses: {error}")]
