@@ -226,12 +226,15 @@ impl Recovery<'_> {
                 return Err(OpenError::NewerFormat { path, found: header.version, supported: FORMAT_VERSION });
             }
             Some(header) if header.base == base => self.generation = self.generation.max(header.generation),
-            _ if self.was_durable(index, &mut frames, base)? => {
+            _ if self.was_durable(index, &mut frames, base)? || self.has_checkpoint(base)? => {
                 tracing::error!(base, "the header of a commit log file is damaged; its frames are not");
             }
             _ => return Ok(FileEnd::LogEnd(base)),
         }
-        if let Some(end) = self.load_checkpoint(base, frames.limit())? {
+        if let Some(end) = self.load_checkpoint(base)? {
+            if end > frames.limit() {
+                tracing::error!(base, end, found = frames.limit(), "a commit log file is shorter than its checkpoint says");
+            }
             position = end;
             self.report.clean_shutdown = true;
         }

@@ -12,11 +12,12 @@ use hashbrown::HashMap;
 use std::io;
 
 impl Recovery<'_> {
-    /// Loads what the checkpoint of the file at `base` has to say; answers the position it reflects, if there is one.
-    pub(super) fn load_checkpoint(&mut self, base: u64, limit: u64) -> Result<Option<u64>, OpenError> {
+    /// Loads what the checkpoint of the file at `base` has to say; answers the position it reflects, if there is one. A file may be
+    /// shorter than that if it was damaged: what it has lost is known, and found missing by whoever reads it.
+    pub(super) fn load_checkpoint(&mut self, base: u64) -> Result<Option<u64>, OpenError> {
         let mut links = Vec::new();
         let mut end = base;
-        while let Some((bytes, next)) = self.read_link(end, limit)? {
+        while let Some((bytes, next)) = self.read_link(end)? {
             links.push((end, bytes));
             end = next;
         }
@@ -34,8 +35,13 @@ impl Recovery<'_> {
         Ok(Some(end))
     }
 
+    /// Whether a checkpoint says that the file at `base` was written to and durable.
+    pub(super) fn has_checkpoint(&self, base: u64) -> Result<bool, OpenError> {
+        Ok(self.read_link(base)?.is_some())
+    }
+
     /// The link whose entries begin at `from`, and the position it reflects; `None` if it is not there or not usable.
-    fn read_link(&self, from: u64, limit: u64) -> Result<Option<(FileBytes, u64)>, OpenError> {
+    fn read_link(&self, from: u64) -> Result<Option<(FileBytes, u64)>, OpenError> {
         let path = checkpoint_path(self.dir, from);
         let io_error = |error| OpenError::Io { path: path.clone(), error };
         let file = match self.disk.open(&path, OpenMode::Read) {
@@ -49,7 +55,8 @@ impl Recovery<'_> {
             }
             Ok(view) if view.header.base == from && view.header.end > from => {
                 // One that reaches further belongs to the next file, one of an older generation to a file that is gone.
-                let fits = view.header.end <= limit && view.header.generation >= self.generation;
+                let next_base = self.bases.iter().copied().find(|base| *base > from);
+                let fits = next_base.is_none_or(|next| view.header.end <= next) && view.header.generation >= self.generation;
                 let sound = fits && view.entries_are_intact() && state::decode(view.state()).is_some();
                 sound.then_some(view.header.end)
             }

@@ -140,7 +140,9 @@ impl Recovery<'_> {
     pub(super) fn skip_hole(&mut self, frames: &mut FrameFile, position: u64) -> Result<Option<u64>, OpenError> {
         let base = self.bases.iter().rev().copied().find(|base| *base <= position).unwrap_or(0);
         let next = frames.search(position + 1, u64::MAX, self.generation).map_err(|error| self.io_error(base, error))?;
-        let end = next.map_or(frames.limit(), |header| header.position);
+        // A file that was cut short has lost what reached to the next one.
+        let next_base = self.bases.iter().copied().find(|base| *base > position);
+        let end = next.map_or(next_base.unwrap_or(frames.limit()), |header| header.position);
         tracing::error!(position, bytes = end - position, "the commit log is damaged");
         if self.damage.holes.len() == MAX_HOLES {
             let problem = "damaged in too many places";
@@ -161,8 +163,13 @@ impl Recovery<'_> {
     }
 }
 
-/// Base and last offset of the batch in a hole that is exactly one frame with a damaged header.
+/// Base and last offset of the batch in a hole that is exactly one frame with a damaged header. An intact header is that of a frame
+/// which belongs elsewhere, and so does its batch.
 fn lost_batch(frames: &mut FrameFile, position: u64, end: u64) -> std::io::Result<Option<(i64, i64)>> {
+    let header = frames.bytes(position, FRAME_HEADER_BYTES)?;
+    if header.and_then(|bytes| bytes.first_chunk()).is_some_and(|bytes| FrameHeader::decode(bytes).is_ok()) {
+        return Ok(None);
+    }
     let payload_at = position + FRAME_HEADER_BYTES as u64;
     let Some(bytes) = frames.bytes(payload_at, (end - payload_at) as usize)? else { return Ok(None) };
     let Ok(header) = BatchHeader::parse(bytes) else { return Ok(None) };
