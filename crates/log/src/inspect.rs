@@ -131,7 +131,10 @@ impl Frames {
                 continue;
             };
             if position >= file.limit() {
-                continue;
+                match self.missing_end(position) {
+                    Some(item) => return Ok(Some(item)),
+                    None => continue,
+                }
             }
             let (item, next) = match file.frame_at(position, self.generation)? {
                 Found::Frame(header) => {
@@ -204,10 +207,22 @@ impl Frames {
         let end = match next {
             // Frames that were written before this position was durable are what a crash left of a torn tail.
             Some((next, durable)) if durable > position || !last_file => next,
-            None if !last_file => file.limit(),
+            None if !last_file => self.next_base().unwrap_or(file.limit()),
             _ => return Ok(None),
         };
         Ok(Some((Item::Hole { file: self.path(), position: Position(position), bytes: end - position }, end)))
+    }
+
+    /// Where the next file begins, if this one must reach to it: a tidied file is shorter than the positions it stands for.
+    fn next_base(&self) -> Option<u64> {
+        let tidied = self.tidied.contains_key(&self.bases[self.begun - 1]);
+        self.bases.get(self.begun).copied().filter(|_| !tidied)
+    }
+
+    /// What a file lacks that the next one says was there.
+    fn missing_end(&self, position: u64) -> Option<Item> {
+        let bytes = self.next_base()?.checked_sub(position).filter(|bytes| *bytes > 0)?;
+        Some(Item::Hole { file: self.path(), position: Position(position), bytes })
     }
 
     fn path(&self) -> PathBuf {
