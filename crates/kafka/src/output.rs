@@ -120,7 +120,7 @@ impl Output {
                 self.memory(bytes);
                 length
             }
-            ReadPart::File { file, position, bytes, settled } => {
+            ReadPart::File { file, position, bytes, settled, .. } => {
                 if bytes > 0 {
                     let place = Place { file, position, settled };
                     self.segments.push_back(Segment::File(FileRange { place, bytes, cold: false }));

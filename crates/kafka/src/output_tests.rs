@@ -94,7 +94,7 @@ async fn connected() -> (TcpStream, TcpStream) {
 
 fn part(file: &Arc<dyn DiskFile>, range: Range<usize>) -> ReadPart {
     let settled = file.length().unwrap();
-    ReadPart::File { file: file.clone(), position: range.start as u64, bytes: range.len(), settled }
+    ReadPart::File { file: file.clone(), position: range.start as u64, bytes: range.len(), settled, frame: None }
 }
 
 /// What a client receives of these parts.
@@ -237,7 +237,7 @@ async fn what_is_written_behind_a_block_is_not_taken_from_it() {
     let file: Arc<dyn DiskFile> = cold.clone();
     let blocks = Arc::new(ColdBlocks::default());
     let mut output = output(&blocks);
-    let first = ReadPart::File { file: file.clone(), position: 0, bytes: half, settled: half as u64 };
+    let first = ReadPart::File { file: file.clone(), position: 0, bytes: half, settled: half as u64, frame: None };
     assert!(sent(&mut output, vec![first]).await.unwrap() == bytes[..half]);
     cold.bytes.lock().copy_from_slice(&bytes);
     assert!(sent(&mut output, vec![part(&file, half - 10..BLOCK)]).await.unwrap() == bytes[half - 10..]);
@@ -261,7 +261,7 @@ async fn a_range_beyond_the_end_of_its_file_is_an_error() {
     let cold = ColdFile::new(content(BLOCK + 100));
     let file: Arc<dyn DiskFile> = cold.clone();
     let blocks = Arc::new(ColdBlocks::default());
-    let beyond = ReadPart::File { file, position: 0, bytes: 2 * BLOCK, settled: 2 * BLOCK_BYTES };
+    let beyond = ReadPart::File { file, position: 0, bytes: 2 * BLOCK, settled: 2 * BLOCK_BYTES, frame: None };
     let error = sent(&mut output(&blocks), vec![beyond]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }

@@ -1,6 +1,6 @@
 //! The values that go in and out of the log: options, requests, answers, errors. No behaviour; called by everybody.
 
-use crate::TidyOptions;
+use crate::{StoredFrame, TidyOptions};
 use bytes::Bytes;
 use duolog_base::{DiskFile, LeaderEpoch, Offset, PartitionNumber, Position, ProducerEpoch, ProducerId, TimestampMs};
 use std::ops::Range;
@@ -208,6 +208,8 @@ pub enum ReadPart {
         bytes: usize,
         /// How much of the file, from its beginning, will not change any more as long as the file is held. May be beyond its end.
         settled: u64,
+        /// The frame the range is the batch of, which [`ReadPlan::check`] looks at; `None` where batches have no frames.
+        frame: Option<StoredFrame>,
     },
 }
 

@@ -8,9 +8,9 @@ use crate::format::index::QueueEntry;
 use crate::log::{Log, State};
 use crate::partition::Partition;
 use crate::sealed::{SealedFiles, runs_from};
-use crate::{LogEnds, ReadError, ReadLimits, ReadPart, ReadPlan};
+use crate::{LogEnds, ReadError, ReadLimits, ReadPart, ReadPlan, StoredFrame};
 use bytes::{Bytes, BytesMut};
-use duolog_base::{DiskFile, LeaderEpoch, Offset, PartitionNumber};
+use duolog_base::{DiskFile, LeaderEpoch, Offset, PartitionNumber, Position};
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl Log {
                 let in_sealed = next < known.first_unsealed().unwrap_or(known.next_offset());
                 let sealed = self.sealed.load_full();
                 if !in_sealed || searched.as_ref().is_some_and(|before| Arc::ptr_eq(before, &sealed)) {
-                    planner.take_unsealed(&state, known);
+                    planner.take_unsealed(&state, partition, known);
                     return Ok(planner.plan);
                 }
                 sealed
@@ -91,8 +91,8 @@ struct Planner {
 }
 
 impl Planner {
-    fn take_unsealed(&mut self, state: &State, partition: &Partition) {
-        for entry in partition.unsealed_from(self.plan.next.0) {
+    fn take_unsealed(&mut self, state: &State, partition: PartitionNumber, known: &Partition) {
+        for entry in known.unsealed_from(self.plan.next.0) {
             let part = match state.tail.find(entry.position) {
                 Some(batch) => ReadPart::Memory(batch.clone()),
                 None if entry.end_position() > state.written => return,
@@ -102,6 +102,7 @@ impl Planner {
                         position: entry.position - file.base + FRAME_HEADER_BYTES as u64,
                         bytes: entry.batch_bytes as usize,
                         settled: state.written - file.base,
+                        frame: Some(stored_frame(partition, entry)),
                     },
                     None => return,
                 },
@@ -117,8 +118,9 @@ impl Planner {
             for entry in file.intact_index()?.run(&record).starting_at(self.plan.next.0) {
                 let outside = || io::Error::new(io::ErrorKind::InvalidData, "a queue entry points outside of its file");
                 let position = file.batch_at(&entry).ok_or_else(outside)?;
-                let bytes = entry.batch_bytes as usize;
-                let part = ReadPart::File { file: file.log.clone(), position, bytes, settled: file.frames_bytes };
+                let (bytes, frame) = (entry.batch_bytes as usize, Some(stored_frame(partition, &entry)));
+                let settled = file.frames_bytes;
+                let part = ReadPart::File { file: file.log.clone(), position, bytes, settled, frame };
                 if self.add(&entry, part).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -142,8 +144,12 @@ impl Planner {
     }
 }
 
+fn stored_frame(partition: PartitionNumber, entry: &QueueEntry) -> StoredFrame {
+    StoredFrame { partition, base_offset: Offset(entry.base_offset), position: Position(entry.position) }
+}
+
 impl ReadPlan {
-    /// Copies the whole plan into memory, reading the files. May wait for the disk.
+    /// Copies the whole plan into memory, reading the files and holding what they hold to its checksums. May wait for the disk.
     pub fn materialize(&self) -> Result<Bytes, ReadError> {
         if let [ReadPart::Memory(batch)] = self.parts.as_slice() {
             return Ok(batch.clone());
@@ -192,23 +198,22 @@ fn near_parts(parts: &[ReadPart]) -> usize {
     count
 }
 
-/// Reads file ranges that lie near each other with one call.
+/// Reads file ranges that lie near each other with one call, from the frame in front of the first on.
 fn read_near(parts: &[ReadPart], out: &mut BytesMut) -> io::Result<()> {
-    let (Some(ReadPart::File { file, position: begin, bytes, .. }), Some(ReadPart::File { position, bytes: last_bytes, .. })) =
+    let (Some(ReadPart::File { file, position: begin, frame, .. }), Some(ReadPart::File { position, bytes, .. })) =
         (parts.first(), parts.last())
     else {
         return Ok(());
     };
-    if parts.len() == 1 {
-        let start = out.len();
-        out.resize(start + bytes, 0);
-        return file.read_exact_at(&mut out[start..], *begin);
-    }
-    let mut range = vec![0; (position + *last_bytes as u64 - begin) as usize];
-    file.read_exact_at(&mut range, *begin)?;
+    let begin = begin - frame.map_or(0, |_| FRAME_HEADER_BYTES as u64);
+    let mut range = vec![0; (position + *bytes as u64 - begin) as usize];
+    file.read_exact_at(&mut range, begin)?;
     for part in parts {
-        if let ReadPart::File { position, bytes, .. } = part {
+        if let ReadPart::File { position, bytes, frame, .. } = part {
             let at = (position - begin) as usize;
+            if let Some(frame) = frame {
+                frame.check(&range[at - FRAME_HEADER_BYTES..at + bytes], *bytes)?;
+            }
             out.extend_from_slice(&range[at..at + bytes]);
         }
     }

@@ -248,7 +248,7 @@ fn plan_file(
     }
     plan.bytes = (reach - begin) as usize;
     let settled = if lookup.sealed { u64::MAX } else { reach };
-    plan.parts.push(ReadPart::File { file, position: begin, bytes: plan.bytes, settled });
+    plan.parts.push(ReadPart::File { file, position: begin, bytes: plan.bytes, settled, frame: None });
     Ok(Some(plan))
 }
 
