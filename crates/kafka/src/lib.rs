@@ -8,6 +8,7 @@ mod addresses;
 mod api;
 mod budget;
 mod call;
+mod check;
 mod cold;
 mod connection;
 mod error;

@@ -11,6 +11,7 @@
 
 use super::Api;
 use crate::call::{Call, CallError, Handled, Message, Reply, ResponseStart};
+use crate::check::check;
 use crate::error;
 use crate::session::{Entry, Look, Session};
 use crate::sessions::SessionGuard;
@@ -63,7 +64,8 @@ async fn fetch(call: Call) -> Result<Reply, CallError> {
     };
     // A session may be long: the frame is not needed while it waits.
     drop(call);
-    let found = wait_and_read(&broker, guard.session_mut(), &limits).await;
+    let mut found = wait_and_read(&broker, guard.session_mut(), &limits).await;
+    check_files(guard.session_mut(), &mut found).await;
     respond(start, &broker, &mut guard, found, committed)
 }
 
@@ -188,6 +190,18 @@ fn look(entry: &Entry, outcome: &Outcome) -> Look {
         Outcome::Read { plan, .. } if plan.bytes > 0 => Look::Served,
         Outcome::Read { ends, .. } if entry.from >= ends.high_watermark && entry.told == Some(told(ends)) => Look::Idle,
         Outcome::Read { .. } | Outcome::Diverging { .. } | Outcome::Failed { .. } => Look::Unserved,
+    }
+}
+
+/// What cannot be read, or is not what was stored, is told as an error while there is still time for one.
+async fn check_files(session: &Session, found: &mut [Found]) {
+    for Found { entry, outcome } in found {
+        let Outcome::Read { plan, .. } = outcome else { continue };
+        if let Err(error) = check(plan).await {
+            let entry = session.entry(*entry);
+            tracing::error!(topic = session.topic(entry).name, partition = entry.partition, %error, "reading failed");
+            *outcome = Outcome::Failed { code: ErrorCode::KafkaStorageError, leader: None };
+        }
     }
 }
 
