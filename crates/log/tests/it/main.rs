@@ -5,6 +5,7 @@ mod scenario;
 
 mod basics;
 mod compaction;
+mod corruption;
 mod crash;
 mod damage;
 mod dedicated;
