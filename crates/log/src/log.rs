@@ -301,9 +301,8 @@ impl Log {
                 tracing::error!("a thread of the log has panicked");
             }
         }
-        // A step of the tidying that is under way sees that the log stops.
-        drop(self.tidier.lock());
         flushed?;
+        self.stop_tidying()?;
         self.write_checkpoint()
     }
 

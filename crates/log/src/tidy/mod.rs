@@ -156,6 +156,13 @@ impl Log {
         Ok(())
     }
 
+    /// Ends what is under way, because the log is closed.
+    pub(crate) fn stop_tidying(&self) -> Result<(), LogFailure> {
+        let Some(job) = self.tidier.lock().job.take() else { return Ok(()) };
+        let path = tidied_path(&self.dir, job.base);
+        job.abandon(self).map_err(|error| self.fail("remove", &path, error))
+    }
+
     fn give_up(&self, tidier: &mut Tidier, job: Job, problem: JobProblem) -> Result<(), LogFailure> {
         let path = tidied_path(&self.dir, job.base);
         match problem {

@@ -63,10 +63,11 @@ impl Output {
         Ok(())
     }
 
-    /// Makes what was pushed so far durable, so that the end does not come with a burst.
+    /// Makes what was pushed so far durable, so that the end does not come with a burst, and leaves the page cache to others.
     pub fn sync(&mut self) -> io::Result<()> {
         self.flush()?;
-        self.file.sync_data()
+        self.file.sync_data()?;
+        self.file.evict().map(|_| ())
     }
 
     /// Completes the file with its index and gives it its name, durably.
@@ -78,6 +79,7 @@ impl Output {
         slices.push(IoSlice::new(&end));
         self.file.write_at(&slices, index_at)?;
         self.file.sync_data()?;
+        self.file.evict()?;
         disk.rename(&self.unfinished, &self.finished)?;
         disk.sync_dir(dir)
     }

@@ -30,6 +30,14 @@ struct Scanned {
     frames_bytes: u64,
 }
 
+/// What stands in two places.
+struct Known<'a> {
+    /// Partitions with their ends.
+    ends: Vec<(u32, i64)>,
+    /// The state section, empty if it is lost.
+    section: &'a [u8],
+}
+
 /// Writes the file anew; `None` if that would lose something.
 pub(crate) fn rebuild_tidied(disk: &dyn Disk, dir: &Path, base: u64) -> io::Result<Option<Sealed>> {
     let file = disk.open(&tidied_path(dir, base), OpenMode::Read)?;
@@ -38,7 +46,7 @@ pub(crate) fn rebuild_tidied(disk: &dyn Disk, dir: &Path, base: u64) -> io::Resu
     let mut index = vec![0; index_bytes as usize];
     file.read_exact_at(&mut index, scanned.frames_bytes)?;
     let Ok(view) = IndexView::split(&index, IndexKind::Tidied) else { return Ok(None) };
-    let Some((ends, section)) = known_partitions(&view) else { return Ok(None) };
+    let Some(Known { ends, section }) = known_partitions(&view) else { return Ok(None) };
     let mut builder = IndexBuilder::default();
     for (partition, end_offset) in ends {
         builder.begin(partition, end_offset);
@@ -84,15 +92,16 @@ fn scan(file: &Arc<dyn DiskFile>, base: u64) -> io::Result<Option<Scanned>> {
     }
 }
 
-/// The partitions with their ends, and the state section if it is sound.
-fn known_partitions<'a>(view: &IndexView<'a>) -> Option<(Vec<(u32, i64)>, &'a [u8])> {
+/// `None` if both places are damaged.
+fn known_partitions<'a>(view: &IndexView<'a>) -> Option<Known<'a>> {
     let section = if view.state_is_intact() { view.state() } else { &[] };
     let states = state::decode(section)?;
-    match (states.is_empty(), view.directory_is_intact()) {
-        (false, _) => Some((states.iter().map(|(number, known)| (*number, known.next_offset())).collect(), section)),
-        (true, true) => Some((view.records().map(|record| (record.partition, record.end_offset)).collect(), section)),
-        (true, false) => None,
-    }
+    let ends = match (states.is_empty(), view.directory_is_intact()) {
+        (false, _) => states.iter().map(|(number, known)| (*number, known.next_offset())).collect(),
+        (true, true) => view.records().map(|record| (record.partition, record.end_offset)).collect(),
+        (true, false) => return None,
+    };
+    Some(Known { ends, section })
 }
 
 fn copy_frames(file: &dyn DiskFile, frames_bytes: u64, output: &mut Output) -> io::Result<()> {

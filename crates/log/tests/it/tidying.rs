@@ -2,7 +2,7 @@
 
 use crate::model::{Model, PARTITIONS, start};
 use crate::scenario::*;
-use duolog_base::{Disk, Offset, PartitionNumber, TimestampMs};
+use duolog_base::{Disk, Offset, PartitionNumber, RealDisk, TimestampMs};
 use duolog_log::inspect::{Item, frames, verify};
 use duolog_log::{Log, LogOptions};
 use duolog_sim::{Operation, Random, SimDisk};
@@ -185,6 +185,31 @@ fn a_damaged_file_is_never_written_anew() {
     tidy(&log, &disk);
     assert_eq!(disk.read_file(&file).unwrap(), damaged);
     assert!(!names(&disk, "tidied").is_empty(), "the others are tidied");
+}
+
+#[test]
+fn the_operating_systems_disk_does_the_same() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("shared");
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let options = LogOptions { recycled_files: 1, reserve_bytes: 0, ..eager() };
+    let start = || {
+        let (log, _) = open(&disk, &dir, options.clone()).unwrap();
+        (0..PARTITIONS).for_each(|number| log.open_partition(PartitionNumber(number)));
+        log
+    };
+    let log = start();
+    fill(&log, 100);
+    let expected = all(&log);
+    (0..40).for_each(|_| log.house_step(NOW).unwrap());
+    assert!(log.statistics().files_tidied > 4);
+    assert_eq!(all(&log), expected);
+    fill(&log, 20);
+    let expected = all(&log);
+    log.close().unwrap();
+    drop(log);
+    assert_eq!(all(&start()), expected);
+    assert_eq!(verify(disk.clone(), &dir).unwrap().problems, []);
 }
 
 /// Flips a bit in each region of a tidied file: it is found by the verification, and overcome by an opening or by the housekeeping
