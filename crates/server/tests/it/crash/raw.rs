@@ -7,6 +7,8 @@ use crate::server::PATIENCE;
 use duolog_base::{ProducerEpoch, ProducerId};
 use duolog_wire::kafka::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use duolog_wire::kafka::messages::delete_records_response::DeleteRecordsResponse;
+use duolog_wire::kafka::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
+use duolog_wire::kafka::messages::fetch_response::FetchResponse;
 use duolog_wire::kafka::messages::init_producer_id_request::InitProducerIdRequest;
 use duolog_wire::kafka::messages::init_producer_id_response::InitProducerIdResponse;
 use duolog_wire::kafka::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
@@ -21,6 +23,8 @@ pub(super) const ACKS_ALL: i16 = -1;
 pub(super) const ACKS_LEADER: i16 = 1;
 /// The last version that names topics by name.
 const PRODUCE_VERSION: i16 = 11;
+/// The last version that names topics by name.
+const FETCH_VERSION: i16 = 12;
 const INIT_PRODUCER_ID_VERSION: i16 = 4;
 const DELETE_RECORDS_VERSION: i16 = 2;
 const SERVER_TIMEOUT_MS: i32 = 30_000;
@@ -71,6 +75,23 @@ impl Pipe {
         let response = InitProducerIdResponse::decode(&mut Decoder::new(&frame[body..]), version).unwrap();
         assert_eq!(response.error_code, 0);
         Ok((ProducerId(response.producer_id), ProducerEpoch(response.producer_epoch)))
+    }
+
+    /// Error of a partition read from an offset on, and how many bytes of records came.
+    pub(super) fn fetch(&mut self, topic: &str, partition: i32, offset: i64) -> io::Result<(ErrorCode, usize)> {
+        let partitions =
+            vec![FetchPartition { partition, fetch_offset: offset, partition_max_bytes: i32::MAX, ..Default::default() }];
+        let topics = vec![FetchTopic { topic, partitions, ..Default::default() }];
+        let request = FetchRequest { topics, ..Default::default() };
+        self.send(FetchRequest::API_KEY, FETCH_VERSION, |e| request.encode(e, FETCH_VERSION))?;
+        let (frame, body) = self.receive(FetchRequest::API_KEY, FETCH_VERSION)?;
+        let response = FetchResponse::decode(&mut Decoder::new(&frame[body..]), FETCH_VERSION).unwrap();
+        let answer = &response.responses[0].partitions[0];
+        let bytes = match &answer.records {
+            Some(Records::Borrowed(records)) => records.len(),
+            _ => 0,
+        };
+        Ok((ErrorCode::from_code(answer.error_code).unwrap(), bytes))
     }
 
     /// Deletes what lies before `offset`; the partition's new start.
