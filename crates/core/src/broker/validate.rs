@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use duolog_base::TimestampMs;
 use duolog_wire::record::{
     BatchBuilder, BatchError, BatchHeader, Compression, DecodedBatch, DecompressLimits, NewRecord, ProducerBatchError,
-    decode_batch, set_log_append_time, verify_crc,
+    decode_batch, set_log_append_time,
 };
 use std::ops::Range;
 
@@ -44,7 +44,7 @@ pub(super) fn check(
     if bytes.len() > limit {
         return Err(ProduceError::TooLarge { bytes: bytes.len(), limit });
     }
-    verify_crc(bytes).map_err(batch_error)?;
+    header.verify_crc(bytes).map_err(batch_error)?;
     if origin == Origin::Client {
         header.validate_from_producer().map_err(producer_error)?;
     }
@@ -177,6 +177,7 @@ fn producer_error(error: ProducerBatchError) -> ProduceError {
 mod tests {
     use super::*;
     use duolog_base::{ProducerEpoch, ProducerId, TopicId};
+    use duolog_wire::record::verify_crc;
     use std::sync::Arc;
 
     const NOW: TimestampMs = TimestampMs(1_000_000_000);

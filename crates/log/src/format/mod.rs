@@ -31,13 +31,12 @@ pub fn checksum(bytes: &[u8]) -> u32 {
 }
 
 /// Copies `value` into `bytes` at `at`. For buffers whose size is a constant of the format.
-fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
-    bytes[at..at + value.len()].copy_from_slice(value);
+fn put<const N: usize>(bytes: &mut [u8], at: usize, value: &[u8; N]) {
+    // As an array of known size, so that it is a store and no call.
+    *bytes[at..].first_chunk_mut().expect("the format's buffers have room for their fields") = *value;
 }
 
 /// The `N` bytes at `at`. For buffers whose size is a constant of the format.
 fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let mut value = [0; N];
-    value.copy_from_slice(&bytes[at..at + N]);
-    value
+    *bytes[at..].first_chunk().expect("the format's buffers hold their fields")
 }

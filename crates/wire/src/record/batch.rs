@@ -242,6 +242,14 @@ impl BatchHeader {
         Ok(())
     }
 
+    /// Compares the stored CRC with that of the bytes from which this header was parsed.
+    pub fn verify_crc(&self, batch: &[u8]) -> Result<(), BatchError> {
+        match checksum(&batch[..self.total_bytes()]) {
+            computed if computed == self.crc => Ok(()),
+            computed => Err(BatchError::Crc { stored: self.crc, computed }),
+        }
+    }
+
     /// The rules for a batch in a client's produce request, beyond its structure: offsets from 0 without gaps, at least one
     /// record, no control batch, producer id, epoch and sequence all there or none.
     pub fn validate_from_producer(&self) -> Result<(), ProducerBatchError> {
@@ -322,12 +330,7 @@ pub fn advance_sequence(sequence: i32, count: i32) -> i32 {
 
 /// Compares the stored CRC with that of the bytes, for the batch at the beginning of `batch`.
 pub fn verify_crc(batch: &[u8]) -> Result<(), BatchError> {
-    let header = BatchHeader::parse(batch)?;
-    let computed = checksum(&batch[..header.total_bytes()]);
-    if computed == header.crc {
-        return Ok(());
-    }
-    Err(BatchError::Crc { stored: header.crc, computed })
+    BatchHeader::parse(batch)?.verify_crc(batch)
 }
 
 /// Gives the batch at the beginning of `batch` its place in the partition. Not covered by the CRC.
@@ -407,11 +410,10 @@ impl Iterator for Batches<'_> {
 
 /// The fixed-size field at `at`; offsets and sizes are constants within the header.
 fn field<const N: usize>(bytes: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
-    let mut value = [0; N];
-    value.copy_from_slice(&bytes[at..at + N]);
-    value
+    // As an array of known size, so that it is a load and no call.
+    *bytes[at..].first_chunk().expect("a field lies within the header")
 }
 
-fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
-    bytes[at..at + value.len()].copy_from_slice(value);
+fn put<const N: usize>(bytes: &mut [u8], at: usize, value: &[u8; N]) {
+    *bytes[at..].first_chunk_mut().expect("a field lies within the header") = *value;
 }
