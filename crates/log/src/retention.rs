@@ -1,6 +1,6 @@
 //! Retention: which batches of a partition are live, and how far a policy wants the log start raised.
 //!
-//! A sealed file's run of a partition is given up as a whole, as Kafka gives up segments; unsealed batches one by one.
+//! A sealed file's run of a partition is given up as a whole, as Kafka gives up segments; unsealed and tidied batches one by one.
 //! Raising the log start is the caller's act; freeing files is the housekeeping's.
 
 use crate::RetentionPolicy;
@@ -36,29 +36,41 @@ impl Log {
         // Timestamps below zero mean "none": such batches do not age.
         let oldest = policy.max_age_ms.map_or(0, |age| now.0.saturating_sub(age)).max(0);
         let mut target = ends.start.0;
-        let mut walk = Walk::new(self, partition, target);
-        'walk: loop {
-            let units = match walk.next() {
-                Ok(Stretch::Sealed(runs)) => runs
-                    .iter()
-                    .map(|(file, record)| Unit {
-                        end_offset: record.end_offset,
-                        max_timestamp: record.max_timestamp,
-                        bytes: live_bytes(file, record, ends.start.0),
-                    })
-                    .collect(),
-                Ok(Stretch::Unsealed(entries)) => entries.iter().map(unit_of).collect(),
-                Ok(Stretch::End) | Err(_) => break,
-            };
-            let units: Vec<Unit> = units;
-            for unit in units {
-                let too_old = (0..oldest).contains(&unit.max_timestamp);
-                let too_much = unit.bytes <= excess && excess > 0;
-                if !(too_old || too_much) || unit.end_offset > ends.durable.0 {
-                    break 'walk;
-                }
+        let mut give_up = |unit: &Unit| {
+            let too_old = (0..oldest).contains(&unit.max_timestamp);
+            let too_much = unit.bytes <= excess && excess > 0;
+            let given_up = (too_old || too_much) && unit.end_offset <= ends.durable.0;
+            if given_up {
                 excess = excess.saturating_sub(unit.bytes);
                 target = unit.end_offset;
+            }
+            given_up
+        };
+        let mut walk = Walk::new(self, partition, ends.start.0);
+        'walk: loop {
+            match walk.next() {
+                Ok(Stretch::Sealed(runs)) => {
+                    for (file, record) in &runs {
+                        let bytes = live_bytes(file, record, ends.start.0);
+                        let unit = Unit { end_offset: record.end_offset, max_timestamp: record.max_timestamp, bytes };
+                        if give_up(&unit) {
+                            continue;
+                        }
+                        // What tidying has put together is as much as a file, and given up batch by batch.
+                        if file.is_tidied()
+                            && let Ok(entries) = run_entries(file, record, ends.start.0)
+                        {
+                            entries.map(|entry| unit_of(&entry)).take_while(|unit| give_up(unit)).for_each(drop);
+                        }
+                        break 'walk;
+                    }
+                }
+                Ok(Stretch::Unsealed(entries)) => {
+                    if !entries.iter().all(|entry| give_up(&unit_of(entry))) {
+                        break;
+                    }
+                }
+                Ok(Stretch::End) | Err(_) => break,
             }
         }
         (target > ends.start.0).then_some(Offset(target))

@@ -50,7 +50,7 @@ impl Listing {
             match name {
                 FileName::Log(base) if superseded(base) => remove(log_path(dir, base))?,
                 FileName::Queues(base) if logs.binary_search(&base).is_err() => remove(queues_path(dir, base))?,
-                FileName::Tidied(base) if !tidied.contains_key(&base) => remove(tidied_path(dir, base))?,
+                FileName::Tidied(base) if superseded(base) && !tidied.contains_key(&base) => remove(tidied_path(dir, base))?,
                 FileName::Checkpoint(from) => listing.checkpoints.push(from),
                 FileName::Spare(base) if listing.spares.len() < keep_spares => {
                     listing.spares.push(Condemned::found(disk, spare_path(dir, base)).map_err(io_error)?);
@@ -95,16 +95,18 @@ fn open_tidied(disk: &dyn Disk, dir: &Path, names: &[FileName], logs: &[u64]) ->
             Err(SealedProblem::Index(IndexProblem::NewerVersion(found))) => {
                 return Err(OpenError::NewerFormat { path, found, supported: FORMAT_VERSION });
             }
-            Err(SealedProblem::Index(problem)) if logs.binary_search(&base).is_ok() => {
-                tracing::warn!(path = %path.display(), problem = problem.describe(), "the files it was made of are used instead");
-            }
             Err(SealedProblem::Index(problem)) => {
-                let corrupt = OpenError::Corrupt { path: path.clone(), position: Position(base), problem: problem.describe() };
                 tracing::warn!(path = %path.display(), problem = problem.describe(), "a tidied file is written anew from its frames");
-                let rebuilt = rebuild_tidied(disk, dir, base).map_err(|error| OpenError::Io { path, error })?;
-                let file = rebuilt.ok_or(corrupt)?;
-                covered = file.end;
-                tidied.insert(base, Arc::new(file));
+                let io_error = |error| OpenError::Io { path: path.clone(), error };
+                if let Some(file) = rebuild_tidied(disk, dir, base).map_err(io_error)? {
+                    covered = file.end;
+                    tidied.insert(base, Arc::new(file));
+                } else if logs.binary_search(&base).is_ok() {
+                    tracing::warn!(path = %path.display(), "the files it was made of are used instead");
+                    disk.rename(&path, &path.with_extension("tidied.damaged")).map_err(io_error)?;
+                } else {
+                    return Err(OpenError::Corrupt { path, position: Position(base), problem: problem.describe() });
+                }
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::model::{Model, PARTITIONS, start};
 use crate::scenario::*;
 use duolog_base::{Disk, Offset, PartitionNumber, RealDisk, TimestampMs};
 use duolog_log::inspect::{Item, frames, verify};
-use duolog_log::{Log, LogOptions};
+use duolog_log::{Log, LogOptions, RetentionPolicy};
 use duolog_sim::{Operation, Random, SimDisk};
 use std::path::Path;
 use std::sync::Arc;
@@ -154,6 +154,24 @@ fn times_are_found_in_tidied_files() {
     assert_eq!(times.iter().map(|time| find(&log, *time)).collect::<Vec<_>>(), before);
     assert_eq!(log.find_max_timestamp(PartitionNumber(2), Offset(i64::MAX)).unwrap(), newest);
     assert!(log.partition_bytes(PartitionNumber(2)) > 0);
+}
+
+#[test]
+fn retention_gives_up_tidied_batches_one_by_one() {
+    let disk = SimDisk::new(1);
+    let log = open_with(&disk, &eager());
+    fill(&log, 100);
+    tidy(&log, &disk);
+    // Partition 0 has a batch of two records every four seconds.
+    for batches in 1..15 {
+        let now = TimestampMs(NOW.0 - 1_000_000 + 4000 * batches + 60_000 - 3999);
+        let policy = RetentionPolicy { max_age_ms: Some(60_000), max_bytes: None };
+        assert_eq!(log.retention_target(PartitionNumber(0), policy, now), Some(Offset(2 * batches)));
+    }
+    let bytes = log.partition_bytes(PartitionNumber(0));
+    let one = bytes / 25;
+    let policy = RetentionPolicy { max_age_ms: None, max_bytes: Some(bytes - 3 * one) };
+    assert_eq!(log.retention_target(PartitionNumber(0), policy, NOW), Some(Offset(6)));
 }
 
 #[test]
