@@ -23,7 +23,7 @@ pub use lock::LockError;
 pub use lookup::{DeleteRecordsError, FoundOffset, LookupError, OffsetLookup};
 pub use metrics::{BrokerMetrics, Counter};
 pub use open::{BrokerOpenError, BrokerOptions};
-pub use partitions::Misplaced;
+pub use partitions::{MetadataBehind, Misplaced};
 pub use producer_ids::ProducerIdError;
 pub use read::{FetchError, Fetched, PartitionEnds};
 pub use watch::Watch;

@@ -1,7 +1,7 @@
 //! Starting and stopping the broker, and the work it does by the clock.
 
 use super::directories::{DataDirectories, DirectoryError};
-use super::partitions::{Misplaced, PartitionOpener};
+use super::partitions::{METADATA_DIR, MetadataBehind, Misplaced, PartitionOpener, ReconcileError};
 use super::watch::Observer;
 use super::{Broker, BrokerMetrics};
 use crate::config::BrokerConfig;
@@ -49,10 +49,21 @@ pub enum BrokerOpenError {
     Metadata(#[from] MetadataOpenError),
     #[error(transparent)]
     Misplaced(#[from] Misplaced),
+    #[error(transparent)]
+    MetadataBehind(#[from] MetadataBehind),
     #[error("starting the log's threads: {0}")]
     Threads(io::Error),
     #[error("opening the log was cancelled")]
     Cancelled,
+}
+
+impl From<ReconcileError> for BrokerOpenError {
+    fn from(error: ReconcileError) -> Self {
+        match error {
+            ReconcileError::Misplaced(misplaced) => misplaced.into(),
+            ReconcileError::MetadataBehind(behind) => behind.into(),
+        }
+    }
 }
 
 impl Broker {
@@ -67,7 +78,7 @@ impl Broker {
         let node = NodeId(config.node_id);
         let opener = Arc::new(PartitionOpener { node, log: log.clone(), directories: directories.clone() });
         let metadata = Metadata::open(MetadataOptions {
-            dir: directories[0].path.join("meta"),
+            dir: directories[0].path.join(METADATA_DIR),
             directories: directories.clone(),
             node,
             disk,
@@ -78,9 +89,9 @@ impl Broker {
         .await?;
         let dropped = match opener.reconcile(&metadata.image()) {
             Ok(dropped) => dropped,
-            Err(misplaced) => {
+            Err(error) => {
                 metadata.close().await;
-                return Err(misplaced.into());
+                return Err(error.into());
             }
         };
         log.start_threads().map_err(BrokerOpenError::Threads)?;

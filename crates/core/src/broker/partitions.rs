@@ -10,6 +10,9 @@ use hashbrown::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// Where the first data directory holds the metadata.
+pub(super) const METADATA_DIR: &str = "meta";
+
 /// Applies changes of the image to the logs.
 pub(super) struct PartitionOpener {
     pub(super) node: NodeId,
@@ -27,6 +30,28 @@ pub struct Misplaced {
     pub partition: PartitionNumber,
     pub found: PathBuf,
     pub expected: PathBuf,
+}
+
+/// The metadata does not know of a partition that a log holds: the end of it is lost, since no number is given out before it is on disk.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "data directory {found} holds batches of partition {partition}, but the metadata in {metadata} has given out numbers below {next} \
+     only: it is older than the data, which is left untouched; bring back the metadata that belongs to it"
+)]
+pub struct MetadataBehind {
+    pub partition: PartitionNumber,
+    pub found: PathBuf,
+    pub metadata: PathBuf,
+    pub next: u32,
+}
+
+/// Why the logs cannot be brought in line with the metadata.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ReconcileError {
+    #[error(transparent)]
+    Misplaced(#[from] Misplaced),
+    #[error(transparent)]
+    MetadataBehind(#[from] MetadataBehind),
 }
 
 impl ImageListener for PartitionOpener {
@@ -94,8 +119,8 @@ impl PartitionOpener {
     }
 
     /// Brings the logs in line with the image: what a crash between the two left over. Returns what was dropped. If batches are
-    /// found where they do not belong, nothing is touched.
-    pub(super) fn reconcile(&self, image: &MetadataImage) -> Result<usize, Misplaced> {
+    /// found where they do not belong, or the metadata is older than they are, nothing is touched.
+    pub(super) fn reconcile(&self, image: &MetadataImage) -> Result<usize, ReconcileError> {
         let mut expected = HashMap::new();
         for partition in image.topics.values().flat_map(|topic| &topic.partitions) {
             if let Some(place) = self.place(partition) {
@@ -105,9 +130,10 @@ impl PartitionOpener {
         let mut orphans = Vec::new();
         for (partition, found) in self.log.partitions() {
             match expected.get(&partition) {
+                None if partition.0 >= image.next_partition_number => return Err(self.behind(partition, found, image).into()),
                 None => orphans.push((partition, found)),
                 Some(place) if *place == found => {}
-                Some(place) => return Err(self.misplaced(partition, found, *place)),
+                Some(place) => return Err(self.misplaced(partition, found, *place).into()),
             }
         }
         for (partition, place) in &orphans {
@@ -119,6 +145,15 @@ impl PartitionOpener {
     fn misplaced(&self, partition: PartitionNumber, found: Place, expected: Place) -> Misplaced {
         let path = |place: Place| self.directories[place.directory].path.clone();
         Misplaced { partition, found: path(found), expected: path(expected) }
+    }
+
+    fn behind(&self, partition: PartitionNumber, found: Place, image: &MetadataImage) -> MetadataBehind {
+        MetadataBehind {
+            partition,
+            found: self.directories[found.directory].path.clone(),
+            metadata: self.directories[0].path.join(METADATA_DIR),
+            next: image.next_partition_number,
+        }
     }
 }
 

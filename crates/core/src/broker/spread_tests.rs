@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use duolog_base::{Disk, DiskFile, OpenMode, SystemClock, TimestampMs};
 use duolog_sim::SimDisk;
 use duolog_wire::record::{BatchBuilder, Compression, NewRecord, batches, decode_batch};
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -322,6 +322,45 @@ async fn logs_that_were_moved_between_directories_are_not_taken_for_empty_partit
     let broker = place.open(&disk, &["a", "b"]).await.unwrap();
     let topic = broker.image().topic(TOPIC).unwrap().clone();
     assert!((0..2).all(|partition| records(&broker, &topic, partition) == [value(0, partition)]));
+    broker.close().await;
+}
+
+/// Names and bytes of the files in a directory.
+fn files_in(disk: &SimDisk, dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let read = |name: &String| {
+        let file = disk.open(&dir.join(name), OpenMode::Read).unwrap();
+        let mut bytes = vec![0; file.length().unwrap() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        (dir.join(name), bytes)
+    };
+    disk.list(dir).unwrap().iter().map(read).collect()
+}
+
+/// Makes the files of a directory those that it once had.
+fn put_back(disk: &SimDisk, dir: &Path, files: &[(PathBuf, Vec<u8>)]) {
+    disk.list(dir).unwrap().iter().for_each(|name| disk.remove(&dir.join(name)).unwrap());
+    for (path, bytes) in files {
+        disk.open(path, OpenMode::CreateNew).unwrap().write_at(&[IoSlice::new(bytes)], 0).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metadata_that_is_older_than_the_data_does_not_make_the_data_go() {
+    let (place, disk) = (Place::new(), SimDisk::new(1));
+    place.open(&disk, &["a"]).await.unwrap().close().await;
+    let meta = place.path("a").join("meta");
+    let old = files_in(&disk, &meta);
+    let broker = place.open(&disk, &["a"]).await.unwrap();
+    let topic = create(&broker, TOPIC, 1).await;
+    assert!(append(&broker, &topic, 0).await.iter().all(Result::is_ok));
+    broker.close().await;
+    let new = files_in(&disk, &meta);
+    put_back(&disk, &meta, &old);
+    assert!(matches!(place.refused(&disk, &["a"]).await, BrokerOpenError::MetadataBehind(_)));
+    put_back(&disk, &meta, &new);
+    let broker = place.open(&disk, &["a"]).await.unwrap();
+    let topic = broker.image().topic(TOPIC).unwrap().clone();
+    assert_eq!(records(&broker, &topic, 0), [value(0, 0)]);
     broker.close().await;
 }
 
