@@ -5,6 +5,7 @@
 //! [`crate::metadata`] only. Appending is split in two: [`Broker::append`] does what must happen in the order of
 //! arrival and returns at once, [`PendingAppend::done`] waits for the page cache or the disk.
 
+mod adopt;
 mod append;
 mod directories;
 mod lock;
@@ -17,6 +18,7 @@ mod read;
 mod validate;
 mod watch;
 
+pub use adopt::{Adopted, AdoptError, AdoptedTopic, adopt};
 pub use append::{Acks, Origin, PendingAppend, ProduceBatch, ProduceError, Produced};
 pub use directories::DirectoryError;
 pub use lock::LockError;

@@ -4,6 +4,7 @@ use super::fold::FoldError;
 use super::name::NameProblem;
 use crate::config::ConfigError;
 use duolog_base::{DirectoryId, NodeId, TopicId};
+use duolog_log::dedicated::import::ImportError;
 use std::io;
 use std::path::PathBuf;
 
@@ -63,6 +64,17 @@ pub enum CreateTopicError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+/// Why topics with files of their own were not taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptTopicsError {
+    #[error("a topic with id {id} exists already")]
+    KnownId { id: TopicId },
+    #[error(transparent)]
+    Refused(#[from] CreateTopicError),
+    #[error(transparent)]
+    Files(#[from] ImportError),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

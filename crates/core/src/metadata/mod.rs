@@ -29,7 +29,7 @@ pub use decide::{
     ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, MAX_NEW_PARTITIONS, NewPartitions, NewTopic, TopicReference,
 };
 pub use error::{
-    AllocateProducerIdsError, AlterConfigError, AssignmentProblem, CreatePartitionsError, CreateTopicError, DeleteTopicError,
+    AdoptTopicsError, AllocateProducerIdsError, AlterConfigError, AssignmentProblem, CreatePartitionsError, CreateTopicError, DeleteTopicError,
     MetadataOpenError, Unavailable,
 };
 pub use fold::{FoldError, fold};

@@ -8,17 +8,18 @@ use super::decide::{
     decide_create_topics, decide_delete_topics,
 };
 use super::error::{
-    AllocateProducerIdsError, AlterConfigError, CreatePartitionsError, CreateTopicError, DeleteTopicError, MetadataOpenError,
-    Unavailable,
+    AdoptTopicsError, AllocateProducerIdsError, AlterConfigError, CreatePartitionsError, CreateTopicError, DeleteTopicError,
+    MetadataOpenError, Unavailable,
 };
 use super::image::{MetadataImage, NodeDirectory, NodeImage, TopicImage};
 use super::name::OFFSETS_TOPIC;
 use super::published::Published;
 use super::raft::{LogLimits, RaftLog};
 use super::record::{Change, MetadataRecord};
-use super::topic_id::{IdSource, RandomIds};
+use super::topic_id::{GivenIds, IdSource, RandomIds};
 use crate::config::BrokerConfig;
-use duolog_base::{Clock, DirectoryId, Disk, NodeId};
+use duolog_base::{Clock, DirectoryId, Disk, LeaderEpoch, NodeId, TopicId};
+use duolog_log::dedicated::import::ImportError;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -144,6 +145,30 @@ impl Metadata {
         self.conclude(turn, decision, validate_only).await
     }
 
+    /// Creates topics, each with its id, once `bring` has put the files of all of them in place. It is told the topics as they will be,
+    /// and answers the highest leader epoch in the files of each partition: later ones must be higher. All of them or none.
+    pub async fn adopt_topics(
+        &self,
+        topics: Vec<(TopicId, NewTopic)>,
+        bring: impl FnOnce(&[Arc<TopicImage>]) -> Result<Vec<Vec<LeaderEpoch>>, ImportError>,
+    ) -> Result<Vec<Arc<TopicImage>>, AdoptTopicsError> {
+        let turn = self.turn().await;
+        let (ids, topics): (Vec<_>, Vec<_>) = topics.into_iter().unzip();
+        let image = self.image();
+        if let Some(id) = ids.iter().find(|id| image.topic_by_id(**id).is_some()) {
+            return Err(AdoptTopicsError::KnownId { id: *id });
+        }
+        let decision = decide_create_topics(&image, topics, &GivenIds::new(ids), &self.free_space());
+        let adopted = decision.results.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let epochs = bring(&adopted)?;
+        let mut records = decision.records;
+        for (topic, epochs) in adopted.iter().zip(epochs) {
+            raise_epochs(&mut records, topic.id, &epochs);
+        }
+        self.commit(turn, records).await.map_err(CreateTopicError::from)?;
+        Ok(adopted)
+    }
+
     /// Adds partitions to topics; an answer for each, in order.
     pub async fn create_partitions(
         &self,
@@ -257,6 +282,20 @@ impl Metadata {
             log.propose(Change::new(records)).await
         });
         committed.await.unwrap_or(Err(Unavailable::Stopped))
+    }
+}
+
+/// Lets the partitions of a new topic begin above the epochs that their files have already.
+fn raise_epochs(records: &mut [MetadataRecord], id: TopicId, epochs: &[LeaderEpoch]) {
+    let id = id.to_string();
+    for record in records {
+        if let MetadataRecord::Partitions { topic, partitions, .. } = record
+            && *topic == id
+        {
+            for (partition, epoch) in partitions.iter_mut().zip(epochs) {
+                partition.leader_epoch = epoch.0.saturating_add(1);
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Topic and cluster ids: 128 random bits from an injected source, and their text form.
 
 use duolog_base::TopicId;
+use parking_lot::Mutex;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Kafka keeps the lowest ids for itself (its metadata topic has id 1).
@@ -29,6 +30,21 @@ impl IdSource for RandomIds {
                 return id;
             }
         }
+    }
+}
+
+/// Ids that were given elsewhere, one after the other; then random ones.
+pub(super) struct GivenIds(Mutex<std::vec::IntoIter<TopicId>>);
+
+impl GivenIds {
+    pub(super) fn new(ids: Vec<TopicId>) -> GivenIds {
+        GivenIds(Mutex::new(ids.into_iter()))
+    }
+}
+
+impl IdSource for GivenIds {
+    fn next_id(&self) -> TopicId {
+        self.0.lock().next().unwrap_or_else(|| RandomIds.next_id())
     }
 }
 

@@ -9,7 +9,7 @@ use super::files::{create, read_if_there, replace};
 use super::format::checkpoints::{Offsets, decode_offsets, encode_offsets, encode_partition_metadata};
 use super::inspect;
 use super::names::{LOG_STARTS, PARTITION_METADATA, PartitionName, SegmentFile};
-use duolog_base::{Disk, DiskFile, Offset, OpenMode, TopicId};
+use duolog_base::{Disk, DiskFile, LeaderEpoch, Offset, OpenMode, TopicId};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +34,8 @@ pub struct Imported {
     pub start: Offset,
     /// Next offset after the last batch.
     pub end: Offset,
+    /// The highest of all batches.
+    pub leader_epoch: LeaderEpoch,
     pub segments: usize,
     pub batches: u64,
     pub bytes: u64,
@@ -85,6 +87,7 @@ pub fn import(disk: &dyn Disk, from: &Path, root: &Path, options: ImportOptions)
         topic_id,
         start: Offset(start.max(first)),
         end: Offset(first),
+        leader_epoch: LeaderEpoch(0),
         segments: bases.len(),
         batches: 0,
         bytes: 0,
@@ -92,7 +95,12 @@ pub fn import(disk: &dyn Disk, from: &Path, root: &Path, options: ImportOptions)
     };
     for base in &bases {
         let is_last = Some(base) == bases.last();
-        copy_segment(disk, from, &unfinished, *base, is_last, &mut imported)?;
+        let copied = copy_segment(disk, from, &unfinished, *base, is_last, &mut imported);
+        if copied.is_err() {
+            // What cannot be removed now is cleared by the next attempt.
+            let _ = clear(disk, &unfinished).and_then(|()| disk.remove_dir(&unfinished));
+        }
+        copied?;
     }
     imported.start = imported.start.min(imported.end);
     finish(disk, from, &unfinished, first, &imported).map_err(io(&unfinished))?;
@@ -132,6 +140,7 @@ fn copy_segment(
         match batches.next(imported.end.max(Offset(base))).map_err(failed)? {
             Found::Batch(header, _) => {
                 imported.end = header.next_offset();
+                imported.leader_epoch = imported.leader_epoch.max(header.leader_epoch);
                 imported.batches += 1;
             }
             Found::End => break,

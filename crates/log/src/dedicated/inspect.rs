@@ -13,7 +13,7 @@ use super::format::transactions::{AbortedTransaction, decode_aborted};
 use super::format::{checksum, manifest::ManifestProblem};
 use super::names::{EPOCHS, MANIFEST, PARTITION_METADATA, PartitionName, SegmentFile};
 use bytes::Bytes;
-use duolog_base::{Disk, Offset, OpenMode, TopicId};
+use duolog_base::{Disk, LeaderEpoch, Offset, OpenMode, TimestampMs, TopicId};
 use duolog_wire::record::BatchHeader;
 use std::collections::BTreeMap;
 use std::io;
@@ -62,6 +62,28 @@ fn offsets_of(disk: &dyn Disk, dir: &Path, wanted: SegmentFile) -> io::Result<Ve
     let mut offsets: Vec<i64> = found.map(|(_, offset)| offset).collect();
     offsets.sort_unstable();
     Ok(offsets)
+}
+
+/// The offset index of a segment: offsets, and where the batches that hold them begin. What was only allotted is left out.
+pub fn offset_entries(disk: &dyn Disk, dir: &Path, base: i64) -> io::Result<Vec<(Offset, u64)>> {
+    let bytes = read_if_there(disk, &SegmentFile::OffsetIndex.path(dir, base))?.unwrap_or_default();
+    let index = OffsetIndex::new(base, &bytes);
+    let entries = (0..index.entries()).filter_map(|at| index.get(at)).take_while(|entry| entry.position > 0);
+    Ok(entries.map(|entry| (Offset(entry.offset), entry.position.into())).collect())
+}
+
+/// The time index of a segment: largest timestamps so far, and the offsets that have them. What was only allotted is left out.
+pub fn time_entries(disk: &dyn Disk, dir: &Path, base: i64) -> io::Result<Vec<(TimestampMs, Offset)>> {
+    let bytes = read_if_there(disk, &SegmentFile::TimeIndex.path(dir, base))?.unwrap_or_default();
+    let index = TimeIndex::new(base, &bytes);
+    let entries = (0..index.entries()).filter_map(|at| index.get(at)).take_while(|entry| entry.timestamp > 0);
+    Ok(entries.map(|entry| (TimestampMs(entry.timestamp), Offset(entry.offset))).collect())
+}
+
+/// Leader epochs and the offsets they begin at; `None` if their file is missing or damaged.
+pub fn epochs(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Vec<(LeaderEpoch, Offset)>>> {
+    let known = read_if_there(disk, &dir.join(EPOCHS))?.and_then(|bytes| decode_epochs(&bytes));
+    Ok(known.map(|epochs| epochs.iter().map(|known| (LeaderEpoch(known.epoch), Offset(known.start))).collect()))
 }
 
 /// The aborted transactions of a segment; none if it has no index of them, or a damaged one.

@@ -1,7 +1,9 @@
 //! Why a command ends with exit code 1.
 
+use super::log::ImportProblem;
 use crate::client::ClientError;
 use crate::serve::ServeError;
+use duolog_core::broker::AdoptError;
 use duolog_core::metadata::MetadataOpenError;
 use std::io;
 use std::path::PathBuf;
@@ -20,6 +22,10 @@ pub(crate) enum Failure {
     Log { path: PathBuf, error: io::Error },
     #[error("{path}: {error}")]
     Metadata { path: PathBuf, error: Box<MetadataOpenError> },
+    #[error(transparent)]
+    Import(#[from] ImportProblem),
+    #[error(transparent)]
+    Adopt(#[from] AdoptError),
     #[error("starting the runtime: {0}")]
     Runtime(io::Error),
     #[error("topic {topic} does not exist")]

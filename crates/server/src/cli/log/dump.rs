@@ -1,21 +1,23 @@
 //! `duolog log dump`: walks over the frames and prints those that are wanted.
 
 use super::names::Names;
-use super::{Failure, OutputArguments, SHARED, json, log_error, output, text};
+use super::{Failure, OutputArguments, SHARED, json, log_error, output, partitions, text};
+use crate::output::Output;
 use clap::{Args, ValueEnum};
 use duolog_base::{PartitionNumber, RealDisk};
+use duolog_log::dedicated::PartitionName;
 use duolog_log::inspect::{self, Frame, Item, Kind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(Args)]
 pub(in crate::cli) struct Dump {
-    /// The data directory
+    /// A data directory, the directory of a partition (of Kafka's, too), or a directory of such
     #[arg(default_value = "./duolog-data")]
     directory: PathBuf,
     /// How deep to look
     #[arg(short, long, value_enum, default_value = "batches")]
-    show: Depth,
+    pub(super) show: Depth,
     /// Only this topic (repeatable)
     #[arg(short, long, value_name = "NAME")]
     topic: Vec<String>,
@@ -60,6 +62,11 @@ impl Dump {
         unknown.map_or(Ok(()), |topic| Err(Failure::NoTopic { topic: topic.clone() }))
     }
 
+    fn wants_partition(&self, name: &PartitionName) -> bool {
+        let topic = self.topic.is_empty() || self.topic.contains(&name.topic);
+        topic && self.number.is_empty() && (self.partition.is_empty() || self.partition.contains(&name.index.0))
+    }
+
     fn wants(&self, frame: &Frame, names: &Names) -> bool {
         let Some(partition) = partition(frame) else { return self.topic.is_empty() && self.number.is_empty() };
         if self.topic.is_empty() {
@@ -72,28 +79,42 @@ impl Dump {
 }
 
 pub(super) fn run(arguments: &Dump) -> Result<(), Failure> {
+    let directories = partitions::find(&arguments.directory)?;
+    let mut out = output(arguments.output);
+    let mut left = arguments.count.unwrap_or(u64::MAX);
+    if directories.is_empty() || partitions::is_data_directory(&arguments.directory) {
+        frames(arguments, &mut out, &mut left)?;
+    }
+    for partition in directories.iter().filter(|partition| arguments.wants_partition(&partition.name)) {
+        if left > 0 {
+            partitions::dump(&mut out, arguments, partition, &mut left)?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// What is in the commit log.
+fn frames(arguments: &Dump, out: &mut Output, left: &mut u64) -> Result<(), Failure> {
     let directory = arguments.directory.join(SHARED);
     let frames = inspect::frames(Arc::new(RealDisk), &directory).map_err(log_error(&directory))?;
     let names = arguments.names()?;
     arguments.check(&names)?;
-    let mut out = output(arguments.output);
-    let mut left = arguments.count.unwrap_or(u64::MAX);
     for item in frames {
         let item = item.map_err(log_error(&directory))?;
         if matches!(&item, Item::Frame(frame) if !arguments.wants(frame, &names)) {
             continue;
         }
-        if left == 0 {
+        if *left == 0 {
             break;
         }
-        left -= 1;
+        *left -= 1;
         if out.is_json() {
             out.json_line(&json::item(&item, arguments.show, &names))?;
         } else {
-            text::print(&mut out, &item, arguments.show, &names)?;
+            text::print(out, &item, arguments.show, &names)?;
         }
     }
-    Ok(out.flush()?)
+    Ok(())
 }
 
 /// Whom the frame belongs to, if not to the log as a whole.

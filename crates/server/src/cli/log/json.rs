@@ -3,7 +3,7 @@
 use super::dump::{Depth, kind, partition};
 use super::names::Names;
 use super::offsets;
-use duolog_log::inspect::{Frame, Item, Kind};
+use duolog_log::inspect::{Item, Kind};
 use duolog_wire::record::{BatchHeader, DecompressLimits, Record, decode_batch};
 use serde_json::{Value, json};
 
@@ -28,15 +28,15 @@ pub(super) fn item(item: &Item, depth: Depth, names: &Names) -> Value {
                 value["index"] = index.into();
             }
             if depth >= Depth::Batches && frame.kind == Kind::Batch {
-                value["batch"] = batch(frame, depth, names.holds_offsets(frame.partition));
+                value["batch"] = batch(&frame.payload, depth, names.holds_offsets(frame.partition));
             }
             value
         }
     }
 }
 
-fn batch(frame: &Frame, depth: Depth, holds_offsets: bool) -> Value {
-    let Ok(header) = BatchHeader::parse(&frame.payload) else { return Value::Null };
+pub(super) fn batch(payload: &[u8], depth: Depth, holds_offsets: bool) -> Value {
+    let Ok(header) = BatchHeader::parse(payload) else { return Value::Null };
     let mut value = json!({
         "records": header.record_count,
         "compression": header.compression().name(),
@@ -47,7 +47,7 @@ fn batch(frame: &Frame, depth: Depth, holds_offsets: bool) -> Value {
         "transactional": header.attributes.is_transactional(),
         "control": header.attributes.is_control(),
     });
-    if let (Depth::Records, Ok(decoded)) = (depth, decode_batch(&frame.payload, DecompressLimits::default())) {
+    if let (Depth::Records, Ok(decoded)) = (depth, decode_batch(payload, DecompressLimits::default())) {
         value["contents"] = decoded.records().filter_map(Result::ok).map(|one| record(&one, holds_offsets)).collect();
     }
     value

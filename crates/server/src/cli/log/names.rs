@@ -2,7 +2,7 @@
 
 use super::Failure;
 use duolog_base::{PartitionNumber, RealDisk};
-use duolog_core::metadata::{OFFSETS_TOPIC, read_image};
+use duolog_core::metadata::{MetadataImage, OFFSETS_TOPIC, read_image};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -16,15 +16,8 @@ const METADATA: &str = "meta";
 pub(super) struct Names(BTreeMap<PartitionNumber, (String, i32)>);
 
 impl Names {
-    /// Reads a copy of the metadata: reading it tidies it, and a server may be using the original.
     pub(super) fn read(data: &Path) -> Result<Names, Failure> {
-        let source = data.join(METADATA);
-        let failed = |error| Failure::Input { path: source.clone(), error };
-        let copy = copied(&source).map_err(failed)?;
-        let image = read_image(Arc::new(RealDisk), copy.clone());
-        let removed = std::fs::remove_dir_all(&copy);
-        let image = image.map_err(|error| Failure::Metadata { path: source.clone(), error: Box::new(error) })?;
-        removed.map_err(|error| Failure::Input { path: copy, error })?;
+        let image = image(data)?;
         let mut names = BTreeMap::new();
         for topic in image.topics.values() {
             for (index, partition) in (0..).zip(&topic.partitions) {
@@ -46,6 +39,23 @@ impl Names {
     pub(super) fn holds_offsets(&self, partition: PartitionNumber) -> bool {
         self.of(partition).is_some_and(|(topic, _)| topic == OFFSETS_TOPIC)
     }
+}
+
+/// Whether the data directory is the one with the metadata.
+pub(super) fn has_metadata(data: &Path) -> bool {
+    data.join(METADATA).is_dir()
+}
+
+/// Reads a copy of the metadata: reading it tidies it, and a server may be using the original.
+pub(super) fn image(data: &Path) -> Result<MetadataImage, Failure> {
+    let source = data.join(METADATA);
+    let failed = |error| Failure::Input { path: source.clone(), error };
+    let copy = copied(&source).map_err(failed)?;
+    let image = read_image(Arc::new(RealDisk), copy.clone());
+    let removed = std::fs::remove_dir_all(&copy);
+    let image = image.map_err(|error| Failure::Metadata { path: source.clone(), error: Box::new(error) })?;
+    removed.map_err(|error| Failure::Input { path: copy, error })?;
+    Ok(image)
 }
 
 /// A copy of a directory's files in a new temporary one.

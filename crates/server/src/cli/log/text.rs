@@ -5,7 +5,7 @@ use super::names::Names;
 use super::offsets;
 use crate::instant;
 use crate::output::Output;
-use duolog_log::inspect::{Frame, Item, Kind};
+use duolog_log::inspect::{Item, Kind};
 use duolog_wire::record::{BatchHeader, DecompressLimits, Record, TimestampType, decode_batch};
 use std::io;
 
@@ -33,23 +33,26 @@ pub(super) fn print(out: &mut Output, item: &Item, depth: Depth, names: &Names) 
             let offsets = format!("offsets {}..={} epoch {}", frame.offset, frame.last_offset, frame.leader_epoch);
             let bytes = frame.payload.len();
             out.line(&format!("{head} {place} {offsets} {bytes} bytes{damaged}"))?;
-            print_batch(out, frame, depth, names.holds_offsets(frame.partition))
+            if !frame.intact {
+                return Ok(());
+            }
+            print_batch(out, &frame.payload, depth, names.holds_offsets(frame.partition))
         }
     }
 }
 
-fn print_batch(out: &mut Output, frame: &Frame, depth: Depth, holds_offsets: bool) -> io::Result<()> {
-    if depth < Depth::Batches || !frame.intact {
+pub(super) fn print_batch(out: &mut Output, payload: &[u8], depth: Depth, holds_offsets: bool) -> io::Result<()> {
+    if depth < Depth::Batches {
         return Ok(());
     }
-    match BatchHeader::parse(&frame.payload) {
+    match BatchHeader::parse(payload) {
         Err(error) => return out.line(&format!("  {error}")),
         Ok(header) => out.line(&format!("  {}", describe(&header)))?,
     }
     if depth < Depth::Records {
         return Ok(());
     }
-    let decoded = match decode_batch(&frame.payload, DecompressLimits::default()) {
+    let decoded = match decode_batch(payload, DecompressLimits::default()) {
         Ok(decoded) => decoded,
         Err(error) => return out.line(&format!("  {error}")),
     };
