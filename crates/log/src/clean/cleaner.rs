@@ -72,6 +72,20 @@ pub struct Cleaner<'a> {
     statistics: CleaningStatistics,
 }
 
+/// What a pass knows at a point of its walk, for whoever walks in several steps.
+#[derive(Default)]
+pub struct CleanerWalk {
+    transactions: Transactions,
+    statistics: CleaningStatistics,
+}
+
+impl CleanerWalk {
+    /// The beginning of a walk; see [`Cleaner::new`].
+    pub fn new(aborted: impl IntoIterator<Item = AbortedTransaction>) -> CleanerWalk {
+        CleanerWalk { transactions: Transactions::new(aborted), statistics: CleaningStatistics::default() }
+    }
+}
+
 /// How a batch is treated, before its records are looked at.
 #[derive(Clone, Copy)]
 struct Treatment {
@@ -103,15 +117,32 @@ impl<'a> Cleaner<'a> {
         aborted: impl IntoIterator<Item = AbortedTransaction>,
         limits: DecompressLimits,
     ) -> Cleaner<'a> {
+        Cleaner::resume(map, bounds, policy, producers, CleanerWalk::new(aborted), limits)
+    }
+
+    /// Goes on where a walk over the same partition was paused.
+    pub fn resume(
+        map: &'a OffsetMap,
+        bounds: PassBounds,
+        policy: &CleaningPolicy,
+        producers: &'a ProducerEnds,
+        walk: CleanerWalk,
+        limits: DecompressLimits,
+    ) -> Cleaner<'a> {
         Cleaner {
             map,
             bounds,
             delete_retention_ms: policy.delete_retention_ms,
             producers,
-            transactions: Transactions::new(aborted),
+            transactions: walk.transactions,
             limits,
-            statistics: CleaningStatistics::default(),
+            statistics: walk.statistics,
         }
+    }
+
+    /// Ends a stretch of the walk; see [`Cleaner::resume`].
+    pub fn pause(self) -> CleanerWalk {
+        CleanerWalk { transactions: self.transactions, statistics: self.statistics }
     }
 
     /// Decides about the batch at the beginning of `batch`. One that cannot be read is an error; the caller keeps it.
@@ -137,8 +168,13 @@ impl<'a> Cleaner<'a> {
 
     /// The aborted transactions before [`OffsetMap::end`] readers must still be told of: what a rebuilt transaction index holds,
     /// and what the next pass is given.
-    pub fn into_retained_aborts(self) -> Vec<AbortedTransaction> {
-        self.transactions.into_retained()
+    pub fn into_retained_aborts(mut self) -> Vec<AbortedTransaction> {
+        self.take_retained_aborts()
+    }
+
+    /// Those of them whose marks were met since they were last taken.
+    pub fn take_retained_aborts(&mut self) -> Vec<AbortedTransaction> {
+        self.transactions.take_retained()
     }
 
     fn decide(&mut self, bytes: &[u8]) -> Result<Cleaned, CleanError> {

@@ -29,7 +29,7 @@ mod transactions;
 pub use checkpoint::{
     CheckpointError, CleanerCheckpoint, TopicPartitionOffset, decode_offset_checkpoint, encode_offset_checkpoint,
 };
-pub use cleaner::{Cleaned, Cleaner, CleaningStatistics, PassBounds, ProducerEnd, ProducerEnds};
+pub use cleaner::{Cleaned, Cleaner, CleanerWalk, CleaningStatistics, PassBounds, ProducerEnd, ProducerEnds};
 pub use decide::{Backlog, CleaningPolicy, DirtyPiece, filthiest, first_dirty_offset, first_uncleanable_offset, is_cleanable};
 pub use offset_map::{HashKey, MapFull, OffsetMap};
 pub use scan::{KeyScan, ScanState};

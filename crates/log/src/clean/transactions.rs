@@ -34,6 +34,7 @@ impl OngoingAbort {
 }
 
 /// State of one walk in offset order.
+#[derive(Default)]
 pub(super) struct Transactions {
     /// Aborted ones whose first offset has not been reached, in that order.
     ahead: VecDeque<AbortedTransaction>,
@@ -106,8 +107,8 @@ impl Transactions {
     }
 
     /// Aborted transactions whose mark was met and of which batches were left when the walk began.
-    pub fn into_retained(self) -> Vec<AbortedTransaction> {
-        self.retained
+    pub fn take_retained(&mut self) -> Vec<AbortedTransaction> {
+        std::mem::take(&mut self.retained)
     }
 
     fn advance(&mut self, header: &BatchHeader) {

@@ -1,8 +1,10 @@
-//! Housekeeping: seals full segments, removes dead ones and dropped directories, writes recovery points, watches the free space.
+//! Housekeeping: seals full segments, removes dead ones and dropped directories, writes recovery points, has segments compacted,
+//! watches the free space.
 //!
 //! One at a time (the `house` lock), in small portions, never on the way of an append.
 
 use super::append::{CONTROL_BYTES, open_segment};
+use super::cleaning::Cleaning;
 use super::files::replace;
 use super::format::manifest::SegmentRecord;
 use super::log::{DedicatedLog, Space, State};
@@ -23,11 +25,12 @@ const CHUNK_PARTITIONS: usize = 256;
 pub(super) struct House {
     checkpointed_at: Option<TimestampMs>,
     checkpointed_durable: u64,
+    pub(super) cleaning: Cleaning,
 }
 
 impl DedicatedLog {
-    /// Background work in small portions: sealing, removing what is dead, recovery points, free space. Called every second or so
-    /// by core's housekeeping, may do disk I/O.
+    /// Background work in small portions: sealing, removing what is dead, recovery points, compaction, free space. Called every
+    /// second or so by core's housekeeping, may do disk I/O.
     pub fn house_step(&self, now: TimestampMs) -> Result<(), LogFailure> {
         self.prepare_step()?;
         let mut house = self.house.lock();
@@ -39,6 +42,7 @@ impl DedicatedLog {
         }
         self.remove_dead()?;
         self.checkpoint(&mut house, now)?;
+        self.clean_step(&mut house, now)?;
         self.check_space()
     }
 

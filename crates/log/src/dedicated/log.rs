@@ -15,6 +15,7 @@ use super::recover::{Recovered, recover};
 use super::segments::OpenSegments;
 use super::sync::{Dirty, Syncer};
 use super::writer::Writer;
+use crate::clean::CleaningPolicy;
 use crate::statistics::Counters;
 use crate::tail_cache::TailCache;
 use crate::waiters::Waiters;
@@ -22,6 +23,7 @@ use crate::{AppendOrigin, LogFailure, LogObserver, LogOptions, OpenError, Recove
 use duolog_base::{Disk, Offset, PartitionNumber, Position, TimestampMs};
 use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +48,8 @@ pub struct DedicatedLog {
     pub(super) writer: Mutex<Writer>,
     pub(super) syncer: Mutex<Syncer>,
     pub(super) house: Mutex<House>,
+    /// Partitions that are compacted by key, and how.
+    pub(super) cleaning: Mutex<BTreeMap<PartitionNumber, CleaningPolicy>>,
     pub(super) checkpoints: Mutex<Checkpoints>,
     pub(super) segments: OpenSegments,
     pub(super) counters: Counters,
@@ -59,6 +63,8 @@ pub struct DedicatedLog {
 pub(super) struct Checkpoints {
     pub starts: Offsets,
     pub recovery_points: Offsets,
+    /// First offsets that were not compacted yet.
+    pub cleaned: Offsets,
 }
 
 /// Everything that changes.
@@ -177,6 +183,7 @@ impl DedicatedLog {
             writer: Mutex::new(Writer::default()),
             syncer: Mutex::new(Syncer::default()),
             house: Mutex::new(House::default()),
+            cleaning: Mutex::default(),
             checkpoints: Mutex::new(from.checkpoints),
             segments: OpenSegments::default(),
             counters: Counters::default(),

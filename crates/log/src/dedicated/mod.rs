@@ -10,11 +10,13 @@
 //!
 //! Inside, as in the shared layout: `append` decides and queues, `writer` and `sync` move the queue to the disk, `read` and `queries`
 //! find batches by the sparse indexes (`growing` while they grow, `segments` when they are sealed), `house` seals, removes and
-//! writes checkpoints, `recover` rebuilds everything at start; `format` and `names` know Kafka's bytes and names.
+//! writes checkpoints, `cleaning` compacts by key, `recover` rebuilds everything at start; `format` and `names` know Kafka's bytes
+//! and names.
 //!
 //! Called by the store. Byte maps: `docs/storage-format.md`.
 
 mod append;
+mod cleaning;
 mod cursor;
 mod files;
 pub(crate) mod format;

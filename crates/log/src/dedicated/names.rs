@@ -22,6 +22,8 @@ pub const PARTITION_METADATA: &str = "partition.metadata";
 /// In the root: log starts, offsets known to be durable, and the mark of an orderly stop.
 pub const LOG_STARTS: &str = "log-start-offset-checkpoint";
 pub const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+/// First offsets that were not compacted yet.
+pub const CLEANER: &str = "cleaner-offset-checkpoint";
 pub const CLEAN: &str = ".kafka_cleanshutdown";
 
 /// A file of a segment.

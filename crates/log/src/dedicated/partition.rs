@@ -127,6 +127,7 @@ impl Dedicated {
             segments: self.sealed.clone(),
             active: self.active.as_ref().filter(|_| with_active).map(|active| active.growing.record()),
             snapshot: self.snapshot,
+            swapped: None,
         }
     }
 

@@ -171,7 +171,13 @@ impl DedicatedLog {
         let stretch = match hints {
             Some(hints) => Stretch::File { file: self.log_file(&lookup)?, lookup: Box::new(lookup), hints },
             None => {
-                let segment = self.segment(partition, &lookup).map_err(io_error)?;
+                let segment = match self.segment(partition, &lookup) {
+                    Ok(segment) => segment,
+                    Err(_) if readable(&self.state.lock(), partition, Offset(from))?.has_changed(&lookup) => {
+                        return self.stretch(partition, from, timestamp, upto);
+                    }
+                    Err(error) => return Err(io_error(error)),
+                };
                 let hints = Hints::of(&segment.offset_index(), &segment.time_index(), from, timestamp, upto);
                 Stretch::File { file: segment.log.clone(), lookup: Box::new(lookup), hints }
             }

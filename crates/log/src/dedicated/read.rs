@@ -53,6 +53,13 @@ impl Lookup {
     }
 }
 
+impl Dedicated {
+    /// Whether a segment was compacted since it was looked up.
+    pub(super) fn has_changed(&self, lookup: &Lookup) -> bool {
+        lookup.sealed && !self.sealed.contains(&lookup.record)
+    }
+}
+
 /// The index entries around a range: the last at or before its first offset, and the last it may reach to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Range {
@@ -108,8 +115,10 @@ impl DedicatedLog {
                     _ => return Ok(ReadPlan { next: from, ..ReadPlan::default() }),
                 },
                 Err(error) => {
-                    // The segment may have been removed meanwhile, because the log start was raised.
-                    readable(&self.state.lock(), partition, from)?;
+                    // The segment may have been removed meanwhile, because the log start was raised, or compacted.
+                    if readable(&self.state.lock(), partition, from)?.has_changed(&lookup) {
+                        continue;
+                    }
                     return Err(ReadError::Io(Arc::new(error)));
                 }
             }
@@ -177,10 +186,9 @@ pub(super) fn place_of(known: &Dedicated, from: i64, limits: ReadLimits) -> Plac
     if from < known.sealed_end {
         let at = known.sealed.partition_point(|segment| segment.end <= from);
         let next = known.sealed.get(at + 1).map(|segment| segment.base).or(first_unsealed);
-        return match known.sealed.get(at) {
-            Some(record) => Place::Sealed(lookup(*record, true, None, next)),
-            None => Place::Nowhere,
-        };
+        if let Some(record) = known.sealed.get(at) {
+            return Place::Sealed(lookup(*record, true, None, next));
+        }
     }
     let mut unsealed = known.unsealed().skip_while(|segment| segment.growing.end <= from);
     let Some(segment) = unsealed.next() else { return Place::Nowhere };
@@ -215,8 +223,8 @@ fn plan_file(
 ) -> io::Result<Option<ReadPlan>> {
     let end = lookup.record.bytes;
     let Some((first, begin)) = find(file.as_ref(), range.first, end, |header| header.last_offset().0 >= from)? else {
-        // A sealed segment has all it was sealed with; of another one the end may not be written yet.
-        return if lookup.sealed { Err(damaged()) } else { Ok(None) };
+        // A sealed segment has all it was sealed with (compaction may leave nothing); of another one the end may not be written yet.
+        return if lookup.sealed && end > 0 { Err(damaged()) } else { Ok(None) };
     };
     // The checksum of a batch does not cover its offset.
     if lookup.sealed && first.next_offset().0 > lookup.record.end {

@@ -145,7 +145,8 @@ impl DedicatedLog {
 
     /// Writes down all that the next opening needs, and then that it is all there.
     pub(super) fn write_closed(&self) -> Result<(), LogFailure> {
-        let _house = self.house.lock();
+        let mut house = self.house.lock();
+        self.stop_cleaning(&mut house)?;
         let jobs: Vec<Job> = {
             let mut state = self.state.lock();
             assert_eq!(state.durable, state.next, "an orderly stop is written down when everything is durable");

@@ -15,7 +15,7 @@ use crate::map::FileBytes;
 use duolog_base::{Disk, DiskFile, OpenMode, PartitionNumber, TimestampMs};
 use duolog_wire::record::BatchHeader;
 use hashbrown::HashMap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,6 +90,8 @@ pub fn entry_batch(log: &dyn DiskFile, entry: OffsetEntry, end: u64) -> io::Resu
 #[derive(Default)]
 pub struct OpenSegments {
     inner: Mutex<Inner>,
+    /// Held while the files of segments change their names, so that nobody opens files of two segments as one.
+    names: RwLock<()>,
 }
 
 #[derive(Default)]
@@ -108,9 +110,11 @@ impl OpenSegments {
         interval_bytes: u32,
     ) -> io::Result<Arc<Segment>> {
         let key = (partition, record.base);
-        if let Some(found) = self.inner.lock().touch(key) {
+        // One that was compacted since has another record.
+        if let Some(found) = self.inner.lock().touch(key).filter(|found| found.record == record) {
             return Ok(found);
         }
+        let _names = self.names.read();
         // Opened without the lock; two that open the same segment at once do no harm.
         let segment = Arc::new(Segment::open(disk, dir, record, interval_bytes)?);
         let evicted = {
@@ -122,6 +126,11 @@ impl OpenSegments {
         };
         drop(evicted);
         Ok(segment)
+    }
+
+    /// Waits until nobody opens a segment, and lets nobody.
+    pub fn renaming(&self) -> RwLockWriteGuard<'_, ()> {
+        self.names.write()
     }
 
     /// Forgets the segments of a partition below an offset.

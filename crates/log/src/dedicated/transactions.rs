@@ -43,6 +43,11 @@ impl Transactions {
         (outcome == TransactionOutcome::Abort).then_some(aborted)
     }
 
+    /// First offset of the oldest open transaction.
+    pub fn first_open(&self) -> Option<i64> {
+        self.open.values().copied().min()
+    }
+
     /// Restores what a snapshot says of a producer; -1 stands for none.
     pub fn restore(&mut self, producer_id: i64, coordinator_epoch: i32, first_offset: i64) {
         if coordinator_epoch >= 0 {

@@ -9,7 +9,7 @@ use super::append::{NewDirectory, Queued};
 use super::files::create;
 use super::format::checkpoints::encode_partition_metadata;
 use super::log::{DedicatedLog, State};
-use super::names::{LOG_STARTS, MANIFEST, PARTITION_METADATA, PartitionName, RECOVERY_POINTS, SegmentFile};
+use super::names::{CLEANER, LOG_STARTS, MANIFEST, PARTITION_METADATA, PartitionName, RECOVERY_POINTS, SegmentFile};
 use super::sync::SYNC_ALL_ABOVE;
 use crate::{Advance, LogFailure, SyncOutcome};
 use bytes::Bytes;
@@ -108,7 +108,12 @@ impl DedicatedLog {
     fn forget_checkpoints(&self, dropped: &[(PartitionNumber, Arc<PartitionName>)]) -> Result<(), LogFailure> {
         let mut checkpoints = self.checkpoints.lock();
         let checkpoints = &mut *checkpoints;
-        for (offsets, file) in [(&mut checkpoints.starts, LOG_STARTS), (&mut checkpoints.recovery_points, RECOVERY_POINTS)] {
+        let all = [
+            (&mut checkpoints.starts, LOG_STARTS),
+            (&mut checkpoints.recovery_points, RECOVERY_POINTS),
+            (&mut checkpoints.cleaned, CLEANER),
+        ];
+        for (offsets, file) in all {
             let before = offsets.len();
             dropped.iter().for_each(|(_, name)| _ = offsets.remove(name.as_ref()));
             if offsets.len() != before {

@@ -194,7 +194,10 @@ impl Store {
 
     /// Compacts these partitions by key from now on, and no others; see [`Log::set_cleaning`].
     pub fn set_cleaning(&self, policies: &BTreeMap<PartitionNumber, CleaningPolicy>) {
-        self.directories.iter().for_each(|directory| directory.shared.set_cleaning(policies));
+        for directory in &self.directories {
+            directory.shared.set_cleaning(policies);
+            directory.dedicated.set_cleaning(policies);
+        }
     }
 
     /// Raises the log start (DeleteRecords, retention). Lower values are ignored.

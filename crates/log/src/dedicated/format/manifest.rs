@@ -16,6 +16,7 @@
 //!                                               checksums of the three indexes (-: no such file); one line each
 //! active: ...                                   the same for the segment written to, only if the log was closed
 //! snapshot: 1000 8d3e11f0                       offset and checksum of the newest producer snapshot
+//! swapped: 0                                    base of a segment that was compacted and may still have its unfinished names
 //! checksum: 5ad70c1b                            CRC32C of all bytes before this line
 //! ```
 
@@ -59,6 +60,8 @@ pub struct Manifest {
     pub active: Option<SegmentRecord>,
     /// Offset and checksum.
     pub snapshot: Option<(i64, u32)>,
+    /// A segment that was compacted and may still have its unfinished names.
+    pub swapped: Option<i64>,
 }
 
 /// Why a manifest is not used.
@@ -95,7 +98,8 @@ impl Manifest {
         self.epochs.iter().try_for_each(|epoch| writeln!(out, "epoch: {} {}", epoch.epoch, epoch.start))?;
         self.segments.iter().try_for_each(|segment| write_segment(out, "segment", segment))?;
         self.active.iter().try_for_each(|segment| write_segment(out, "active", segment))?;
-        self.snapshot.iter().try_for_each(|(offset, crc)| writeln!(out, "snapshot: {offset} {crc:08x}"))
+        self.snapshot.iter().try_for_each(|(offset, crc)| writeln!(out, "snapshot: {offset} {crc:08x}"))?;
+        self.swapped.iter().try_for_each(|base| writeln!(out, "swapped: {base}"))
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Manifest, ManifestProblem> {
@@ -129,7 +133,7 @@ fn intact_body(bytes: &[u8]) -> Option<&str> {
 
 fn parse(text: &str) -> Option<Manifest> {
     let (mut number, mut topic_id, mut quarantined, mut sealed_end, mut leader_epoch) = (None, None, None, 0, 0);
-    let (mut epochs, mut segments, mut active, mut snapshot) = (Vec::new(), Vec::new(), None, None);
+    let (mut epochs, mut segments, mut active, mut snapshot, mut swapped) = (Vec::new(), Vec::new(), None, None, None);
     for line in text.lines() {
         let (key, value) = line.split_once(": ")?;
         match key {
@@ -148,11 +152,12 @@ fn parse(text: &str) -> Option<Manifest> {
                 let (offset, crc) = value.split_once(' ')?;
                 snapshot = Some((offset.parse().ok()?, u32::from_str_radix(crc, 16).ok()?));
             }
+            "swapped" => swapped = Some(value.parse().ok()?),
             _ => return None,
         }
     }
     let (number, topic_id) = (number?, topic_id?);
-    Some(Manifest { number, topic_id, quarantined, sealed_end, leader_epoch, epochs, segments, active, snapshot })
+    Some(Manifest { number, topic_id, quarantined, sealed_end, leader_epoch, epochs, segments, active, snapshot, swapped })
 }
 
 fn parse_segment(text: &str) -> Option<SegmentRecord> {
@@ -204,6 +209,7 @@ mod tests {
             segments: vec![segment],
             active: Some(SegmentRecord { base: 1000, end: 1003, transaction_crc: Some(16), ..segment }),
             snapshot: Some((1003, 9)),
+            swapped: Some(0),
         }
     }
 
@@ -217,6 +223,7 @@ epoch: 3 900
 segment: 0 1000 4096 5 77 998 3fa85f64 00000000 -
 active: 1000 1003 4096 5 77 998 3fa85f64 00000000 00000010
 snapshot: 1003 00000009
+swapped: 0
 ";
 
     #[test]
@@ -225,7 +232,7 @@ snapshot: 1003 00000009
         let golden = format!("{GOLDEN}checksum: {:08x}\n", checksum(GOLDEN.as_bytes()));
         assert_eq!(String::from_utf8(text.clone()).unwrap(), golden);
         assert_eq!(Manifest::decode(&text), Ok(manifest()));
-        let bare = Manifest { quarantined: Some("it is".into()), active: None, snapshot: None, ..manifest() };
+        let bare = Manifest { quarantined: Some("it is".into()), active: None, snapshot: None, swapped: None, ..manifest() };
         assert_eq!(Manifest::decode(&bare.encode()), Ok(bare.clone()));
         assert_eq!((bare.end(), manifest().end()), (1000, 1003));
     }

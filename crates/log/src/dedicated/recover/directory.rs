@@ -3,6 +3,7 @@
 use super::Recovery;
 use super::scan::{Scanned, Start};
 use crate::OpenError;
+use crate::dedicated::cleaning::settle_directory;
 use crate::dedicated::cursor::Headers;
 use crate::dedicated::files::{read_if_there, replace};
 use crate::dedicated::format::checkpoints::decode_partition_metadata;
@@ -33,8 +34,9 @@ impl Recovery<'_> {
     /// What a directory holds, and which partition it says it is; `None` if nothing was ever written to it.
     pub fn directory(&mut self, name: &PartitionName) -> Result<Option<(Option<PartitionNumber>, Dedicated)>, OpenError> {
         let dir = self.root.join(name.to_string());
-        let manifest = self.manifest(&dir)?;
+        let mut manifest = self.manifest(&dir)?;
         let failed = |error| OpenError::Io { path: dir.clone(), error };
+        self.unsynced |= settle_directory(self.disk, &dir, manifest.as_mut()).map_err(failed)?;
         let mut logs = self.logs(&dir).map_err(failed)?;
         self.report.files += logs.len();
         let Some(manifest) = manifest else {

@@ -11,7 +11,7 @@ mod scan;
 use super::files::read_if_there;
 use super::format::checkpoints::{Offsets, decode_offsets};
 use super::log::Checkpoints;
-use super::names::{CLEAN, LOG_STARTS, PartitionName, RECOVERY_POINTS, is_leftover, is_removed};
+use super::names::{CLEAN, CLEANER, LOG_STARTS, PartitionName, RECOVERY_POINTS, is_leftover, is_removed};
 use super::partition::Dedicated;
 use crate::{OpenError, RecoveryReport};
 use duolog_base::{Disk, PartitionNumber, TimestampMs};
@@ -60,6 +60,7 @@ pub(super) fn recover(disk: &dyn Disk, root: &Path, now: TimestampMs) -> Result<
         checkpoints: Checkpoints {
             starts: read_offsets(disk, &root.join(LOG_STARTS)).map_err(failed)?,
             recovery_points: read_offsets(disk, &root.join(RECOVERY_POINTS)).map_err(failed)?,
+            cleaned: read_offsets(disk, &root.join(CLEANER)).map_err(failed)?,
         },
         unsynced: false,
         report: RecoveryReport::default(),
