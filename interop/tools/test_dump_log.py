@@ -176,3 +176,55 @@ def test_a_directory_of_apache_kafka_is_taken_over_with_its_offsets(dedicated, k
         run([*JAVA, DUMP, "--files", str(directory / newest)]) for directory in (source, adopted)
     )
     assert sorted(producer.findall(mine)) == sorted(producer.findall(theirs)) != []
+
+
+@pytest.fixture
+def duolog(tmp_path):
+    """A function that runs a command of the program, and one that serves a data directory and says where."""
+    program = ["cargo", "run", "--quiet", "--release", "--package", "duolog", "--"]
+    servers = []
+
+    def command(*arguments):
+        done = subprocess.run([*program, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=800)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def serve(data):
+        address = f"127.0.0.1:{free_port()}"
+        listen = ["--listen", f"kafka://{address}", "--http", "127.0.0.1:0"]
+        with open(tmp_path / "duolog.log", "wb") as log:
+            server = subprocess.Popen([*program, "serve", "--data-dir", str(data), *listen], cwd=ROOT, stdout=subprocess.PIPE, stderr=log)
+        servers.append(server)
+        # The banner comes when connections are accepted.
+        assert server.stdout.readline(), (tmp_path / "duolog.log").read_text()[-2000:]
+        return address
+
+    try:
+        yield command, serve
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait(60)
+
+
+def consumed(address, topic, count):
+    """Offset, time and key of the first records, as Kafka's console consumer prints them."""
+    wanted = ["print.offset=true", "print.timestamp=true", "print.key=true", "print.value=false"]
+    properties = [part for one in wanted for part in ("--formatter-property", one)]
+    consumer = [*JAVA, "org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", address, "--topic", topic]
+    return run([*consumer, "--from-beginning", "--max-messages", str(count), *properties]).splitlines()
+
+
+def test_duolog_serves_what_apache_kafka_wrote(duolog, kafka, tmp_path):
+    command, serve = duolog
+    address, kafkas, stop = kafka
+    # What is aborted may never have been sent.
+    topic, count, data = "moved", 30 * 200 + 20 * 20, tmp_path / "duolog"
+    produce(address, topic)
+    expected = consumed(address, topic, count)
+    stop()
+    assert command("log", "verify", kafkas / f"{topic}-0").endswith(": 0 problems\n")
+    dump = command("log", "dump", kafkas / f"{topic}-0")
+    assert len(re.findall(rf"^\d+ batch {topic}-0 offsets ", dump, re.M)) == len(batches(dump_log(kafkas / f"{topic}-0")[0]))
+    command("log", "import", "--data-dir", data, kafkas)
+    assert len(expected) == count and consumed(serve(data), topic, count) == expected
