@@ -60,7 +60,7 @@ enum Stage {
         map: OffsetMap,
         walk: CleanerWalk,
         groups: VecDeque<Vec<SegmentRecord>>,
-        output: Option<Output>,
+        output: Option<Box<Output>>,
     },
 }
 
@@ -186,7 +186,7 @@ impl Pass {
                 let interval_bytes = self.segments.index_interval_bytes;
                 let begun = Output::begin(disk, &self.dir, sources.clone(), interval_bytes)?;
                 groups.pop_front();
-                none.insert(begun)
+                none.insert(Box::new(begun))
             }
         };
         let limits = DecompressLimits::default();
