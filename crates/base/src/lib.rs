@@ -10,7 +10,7 @@ mod ids;
 mod page_cache;
 
 pub use clock::{Clock, SystemClock};
-pub use disk::{Disk, DiskFile, OpenMode, RealDisk, DIRECT_ALIGNMENT};
+pub use disk::{DIRECT_ALIGNMENT, Disk, DiskFile, OpenMode, RealDisk};
 pub use ids::{
     DirectoryId, LeaderEpoch, NodeId, Offset, PartitionIndex, PartitionNumber, Position, ProducerEpoch, ProducerId, TimestampMs,
     TopicId,

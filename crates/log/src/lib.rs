@@ -62,6 +62,6 @@ pub use api::{
 };
 pub use log::Log;
 pub use statistics::LogStatistics;
-pub use tidy::TidyOptions;
 pub use store::{DirectoryIdentity, IdentityError, Layout, LogPosition, MAX_DIRECTORIES, Place, Store, StoreReceipt};
 pub use stored::StoredFrame;
+pub use tidy::TidyOptions;

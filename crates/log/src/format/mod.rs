@@ -10,9 +10,9 @@ pub mod file_header;
 pub mod frame;
 pub mod index;
 pub mod state;
-pub mod tidied;
 #[cfg(test)]
 mod tests;
+pub mod tidied;
 
 /// Version of everything in a data directory's `shared/`. A newer one than this is refused.
 pub const FORMAT_VERSION: u32 = 1;

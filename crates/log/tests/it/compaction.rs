@@ -164,10 +164,7 @@ fn tombstones_go_when_their_time_is_over_and_nothing_comes_back() {
     tidy(&log, &disk, TimestampMs(NOW.0 + TOMBSTONE_MS + 1));
     assert!(fill(&log, &mut random, 100, 3));
     tidy(&log, &disk, TimestampMs(NOW.0 + 2 * TOMBSTONE_MS + 2));
-    assert!(
-        records(&log).iter().all(|(_, key, value)| !(3..10).contains(key) || value.is_some()),
-        "keys 3 to 9 are gone"
-    );
+    assert!(records(&log).iter().all(|(_, key, value)| !(3..10).contains(key) || value.is_some()), "keys 3 to 9 are gone");
     assert!(!table(&records(&log)).keys().any(|key| (3..10).contains(key)));
 }
 

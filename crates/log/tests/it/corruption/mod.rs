@@ -252,12 +252,16 @@ impl Case<'_> {
     }
 }
 
+/// What places have in common among which chance picks one: the kind of file, whether it is the active one, the class of the region,
+/// and whether it belongs to the last frame.
+type Cell = (Kind, bool, &'static str, bool);
+
 /// Every kind of file, every class of region in it, every damage: one case each, wherever chance puts it.
 fn matrix(ending: Ending, seed: u64) -> usize {
     let history = History::new(ending, seed);
     let mut random = Random::new(seed);
     let active = history.active_log();
-    let mut cells: BTreeMap<(Kind, bool, &str, bool), Vec<(&Path, Region)>> = BTreeMap::new();
+    let mut cells: BTreeMap<Cell, Vec<(&Path, Region)>> = BTreeMap::new();
     for (path, bytes) in &history.files {
         for region in regions::of_file(path, bytes) {
             let last = region.frame.is_some_and(|(_, last)| last);
