@@ -110,14 +110,19 @@ struct Copier<'a> {
 }
 
 impl Copier<'_> {
-    fn copy(&mut self, topics: &[AdoptedTopic], created: &[Arc<TopicImage>]) -> Result<Vec<Vec<LeaderEpoch>>, ImportError> {
-        let copied: Result<_, ImportError> =
+    fn copy(
+        &mut self,
+        topics: &[AdoptedTopic],
+        created: &[Arc<TopicImage>],
+    ) -> Result<(Vec<Vec<LeaderEpoch>>, i64), ImportError> {
+        let copied: Result<Vec<_>, ImportError> =
             topics.iter().zip(created).map(|(topic, created)| self.topic(topic, created)).collect();
         if copied.is_err() {
             // What cannot be removed now is replaced by the next attempt.
             self.done.drain(..).for_each(|(path, _)| _ = remove(self.disk, &path));
         }
-        copied
+        let last = self.done.iter().map(|(_, one)| one.last_producer_id).max().unwrap_or(-1);
+        copied.map(|epochs| (epochs, last))
     }
 
     fn topic(&mut self, topic: &AdoptedTopic, created: &TopicImage) -> Result<Vec<LeaderEpoch>, ImportError> {

@@ -146,11 +146,12 @@ impl Metadata {
     }
 
     /// Creates topics, each with its id, once `bring` has put the files of all of them in place. It is told the topics as they will be,
-    /// and answers the highest leader epoch in the files of each partition: later ones must be higher. All of them or none.
+    /// and answers the highest leader epoch in the files of each partition and the highest producer id in any: later ones must be
+    /// higher. All of them or none.
     pub async fn adopt_topics(
         &self,
         topics: Vec<(TopicId, NewTopic)>,
-        bring: impl FnOnce(&[Arc<TopicImage>]) -> Result<Vec<Vec<LeaderEpoch>>, ImportError>,
+        bring: impl FnOnce(&[Arc<TopicImage>]) -> Result<(Vec<Vec<LeaderEpoch>>, i64), ImportError>,
     ) -> Result<Vec<Arc<TopicImage>>, AdoptTopicsError> {
         let turn = self.turn().await;
         let (ids, topics): (Vec<_>, Vec<_>) = topics.into_iter().unzip();
@@ -160,8 +161,11 @@ impl Metadata {
         }
         let decision = decide_create_topics(&image, topics, &GivenIds::new(ids), &self.free_space());
         let adopted = decision.results.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let epochs = bring(&adopted)?;
+        let (epochs, last_producer_id) = bring(&adopted)?;
         let mut records = decision.records;
+        if last_producer_id >= image.next_producer_id {
+            records.push(MetadataRecord::ProducerIds { next: last_producer_id.saturating_add(1) });
+        }
         for (topic, epochs) in adopted.iter().zip(epochs) {
             raise_epochs(&mut records, topic.id, &epochs);
         }

@@ -36,6 +36,8 @@ pub struct Imported {
     pub end: Offset,
     /// The highest of all batches.
     pub leader_epoch: LeaderEpoch,
+    /// The highest of all batches and producers; -1 if there is none. A new producer needs a higher one.
+    pub last_producer_id: i64,
     pub segments: usize,
     pub batches: u64,
     pub bytes: u64,
@@ -88,6 +90,7 @@ pub fn import(disk: &dyn Disk, from: &Path, root: &Path, options: ImportOptions)
         start: Offset(start.max(first)),
         end: Offset(first),
         leader_epoch: LeaderEpoch(0),
+        last_producer_id: known_producer(disk, from).map_err(io(from))?,
         segments: bases.len(),
         batches: 0,
         bytes: 0,
@@ -108,6 +111,12 @@ pub fn import(disk: &dyn Disk, from: &Path, root: &Path, options: ImportOptions)
     let named = disk.rename(&unfinished, &target).and_then(|()| disk.sync_dir(root));
     named.map_err(io(&target))?;
     Ok(imported)
+}
+
+/// The highest producer id in the snapshots; -1 if there is none.
+fn known_producer(disk: &dyn Disk, from: &Path) -> io::Result<i64> {
+    let snapshots = inspect::snapshots(disk, from)?;
+    Ok(snapshots.iter().filter_map(|(_, known)| known.as_ref()).flatten().map(|known| known.id).max().unwrap_or(-1))
 }
 
 /// Makes an empty directory, whatever an interrupted import left there.
@@ -141,6 +150,7 @@ fn copy_segment(
             Found::Batch(header, _) => {
                 imported.end = header.next_offset();
                 imported.leader_epoch = imported.leader_epoch.max(header.leader_epoch);
+                imported.last_producer_id = imported.last_producer_id.max(header.producer_id.0);
                 imported.batches += 1;
             }
             Found::End => break,

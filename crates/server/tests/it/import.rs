@@ -81,6 +81,8 @@ fn an_imported_topic_keeps_its_offsets_its_id_and_goes_on_under_a_later_epoch() 
     server.stop();
     let (_, dump, _) = log(&["dump", "--json", "--topic", "orders", "--partition", "1"], &[new.path()]);
     let batches: Vec<serde_json::Value> = lines(&dump).into_iter().filter(|line| line["kind"] == "batch").collect();
+    let producers: Vec<i64> = batches.iter().map(|batch| batch["batch"]["producer_id"].as_i64().unwrap()).collect();
+    assert!(producers[0] >= 0 && producers[..2].iter().all(|id| *id < producers[2]), "an id is given once: {producers:?}");
     let epochs: Vec<i64> = batches.iter().map(|batch| batch["leader_epoch"].as_i64().unwrap()).collect();
     assert!(epochs.len() == 3 && epochs.is_sorted() && epochs[1] < epochs[2], "{epochs:?}");
     assert!(log(&["verify"], &[new.path()]).1.contains("; 2 partition directories, "));
