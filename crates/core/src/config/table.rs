@@ -328,7 +328,7 @@ pub const KEYS: &[Key] = &[
         "cleanup.policy",
         CLEANUP_POLICIES,
         "log.cleanup.policy",
-        "`delete` drops records past their retention. `compact` keeps at least the newest record of each key and drops older ones; topics with `duolog.layout=dedicated` keep every record.",
+        "`delete` drops records past their retention. `compact` keeps at least the newest record of each key and drops older ones.",
     ),
     topic("retention.ms", LIMIT_OR_NONE, "log.retention.ms", "How long records are kept, in milliseconds; -1 for ever."),
     topic("retention.bytes", LIMIT_OR_NONE, "log.retention.bytes", "How much of a partition is kept, in bytes; -1 for no limit."),

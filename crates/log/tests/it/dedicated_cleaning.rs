@@ -3,7 +3,7 @@
 use crate::dedicated::{append, dir, home, open_with, plan, read_all, settle};
 use crate::scenario::{NOW, eager_tidying, options};
 use bytes::BytesMut;
-use duolog_base::{Disk, Offset, PartitionNumber, ProducerEpoch, ProducerId, TimestampMs};
+use duolog_base::{Disk, Offset, PartitionNumber, ProducerEpoch, ProducerId, RealDisk, TimestampMs};
 use duolog_log::clean::CleaningPolicy;
 use duolog_log::dedicated::{DedicatedLog, inspect};
 use duolog_log::{LogOptions, OpenError, RetentionPolicy, TidyOptions};
@@ -13,6 +13,7 @@ use duolog_wire::record::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const COMPACTED: PartitionNumber = PartitionNumber(1);
 /// Tombstones are kept for so long.
@@ -389,6 +390,38 @@ fn damage_is_left_where_it_is() {
     clean(&log, &disk, NOW);
     assert_eq!(log.statistics().compactions, 0);
     assert_eq!(disk.read_file(&path).unwrap(), damaged);
+}
+
+#[test]
+fn who_reads_while_segments_are_replaced_sees_the_newest_of_each_key() {
+    let root = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let tidy = TidyOptions { step_bytes: 64 << 10, ..eager_tidying() };
+    let (log, _) = open_with(&disk, &root.path().join("dedicated"), LogOptions { tidy, ..eager() }).unwrap();
+    (0..2).for_each(|number| log.open_partition(PartitionNumber(number), home(number)).unwrap());
+    log.set_cleaning(&BTreeMap::from([(COMPACTED, policy())]));
+    let mut random = Random::new(1);
+    for _ in 0..8 {
+        fill(&log, &mut random, 40, 10);
+        let expected = table(&records(&log));
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Acquire) {
+                        assert_eq!(table(&records(&log)), expected);
+                        log.find_by_time(COMPACTED, NOW, Offset(0), Offset(i64::MAX)).unwrap();
+                        log.find_max_timestamp(COMPACTED, Offset(i64::MAX)).unwrap();
+                    }
+                });
+            }
+            let cleaned = (0..20).try_for_each(|_| log.house_step(NOW));
+            done.store(true, Ordering::Release);
+            cleaned.unwrap();
+        });
+        assert_eq!(table(&records(&log)), expected);
+    }
+    assert!(log.statistics().compactions >= 8);
 }
 
 /// More operations than the compaction of the crash test has.
