@@ -136,5 +136,6 @@ fn manifest() -> Manifest {
         segments: vec![segment],
         active: Some(SegmentRecord { base: 1_000, end: 1_010, transaction_crc: None, ..segment }),
         snapshot: Some((1_010, 5)),
+        swapped: Some(BASE),
     }
 }

@@ -18,7 +18,7 @@ mod read;
 mod validate;
 mod watch;
 
-pub use adopt::{Adopted, AdoptError, AdoptedTopic, adopt};
+pub use adopt::{AdoptError, Adopted, AdoptedTopic, adopt};
 pub use append::{Acks, Origin, PendingAppend, ProduceBatch, ProduceError, Produced};
 pub use directories::DirectoryError;
 pub use lock::LockError;

@@ -29,8 +29,8 @@ pub use decide::{
     ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, MAX_NEW_PARTITIONS, NewPartitions, NewTopic, TopicReference,
 };
 pub use error::{
-    AdoptTopicsError, AllocateProducerIdsError, AlterConfigError, AssignmentProblem, CreatePartitionsError, CreateTopicError, DeleteTopicError,
-    MetadataOpenError, Unavailable,
+    AdoptTopicsError, AllocateProducerIdsError, AlterConfigError, AssignmentProblem, CreatePartitionsError, CreateTopicError,
+    DeleteTopicError, MetadataOpenError, Unavailable,
 };
 pub use fold::{FoldError, fold};
 pub use image::{MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};
