@@ -72,7 +72,8 @@ impl Growing {
         if self.bytes == 0 {
             self.first_timestamp = header.max_timestamp.0;
         }
-        if header.max_timestamp.0 > self.max_timestamp {
+        // What compaction has emptied has no record with its timestamp: Kafka's tools would miss it.
+        if header.record_count > 0 && header.max_timestamp.0 > self.max_timestamp {
             self.max_timestamp = header.max_timestamp.0;
             self.max_timestamp_offset = last_offset;
         }

@@ -26,7 +26,9 @@ struct Candidate {
 impl Candidate {
     fn of_header(header: &BatchHeader) -> Candidate {
         let (base_offset, last_offset) = (header.base_offset.0, header.last_offset().0);
-        Candidate { base_offset, last_offset, max_timestamp: header.max_timestamp.0 }
+        // What compaction has emptied has no record of any time.
+        let max_timestamp = if header.record_count > 0 { header.max_timestamp.0 } else { TimestampMs::NONE.0 };
+        Candidate { base_offset, last_offset, max_timestamp }
     }
 
     fn of_entry(entry: &QueueEntry) -> Candidate {

@@ -363,6 +363,10 @@ fn aborted_transactions_go_and_their_marks_later() {
     let found = records(&log);
     assert!(found.iter().all(|(offset, _, _)| *offset != 5), "{found:?}");
     verify(&disk);
+    let times = inspect::time_entries(&disk, &dir().join("orders-1"), 0).unwrap();
+    assert!(times.iter().all(|(_, offset)| offset.0 != 1), "an emptied batch has no time: {times:?}");
+    let first = log.find_by_time(COMPACTED, NOW, Offset(0), Offset(i64::MAX)).unwrap().unwrap();
+    assert!(first.base_offset.0 > 1, "nor is it found by time");
     let ends = log.ends(COMPACTED).unwrap();
     drop(log);
     disk.kill();

@@ -123,15 +123,14 @@ impl Output {
             index(SegmentFile::TransactionIndex, &growing.aborted)?;
         }
         disk.sync_dir(dir)?;
-        match record.bytes {
-            // It keeps the offsets and the age of what was in it, by which it is given up one day.
-            0 => {
-                let max_timestamp = self.sources.iter().map(|source| source.max_timestamp).max().unwrap_or(-1);
-                let first_timestamp = self.sources[0].first_timestamp;
-                Ok(SegmentRecord { end: self.end(), first_timestamp, max_timestamp, ..record })
-            }
-            _ => Ok(record),
+        if record.max_timestamp >= 0 {
+            return Ok(record);
         }
+        // No record is left: it keeps the age of what was in it, by which it is given up one day, and its offsets if it is empty.
+        let max_timestamp = self.sources.iter().map(|source| source.max_timestamp).max().unwrap_or(record.max_timestamp);
+        let first_timestamp = self.sources[0].first_timestamp;
+        let end = if record.bytes == 0 { self.end() } else { record.end };
+        Ok(SegmentRecord { end, first_timestamp, max_timestamp, ..record })
     }
 
     pub fn discard(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
