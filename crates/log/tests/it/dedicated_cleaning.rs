@@ -7,7 +7,7 @@ use duolog_base::{Disk, Offset, PartitionNumber, ProducerEpoch, ProducerId, Real
 use duolog_log::clean::CleaningPolicy;
 use duolog_log::dedicated::{DedicatedLog, inspect};
 use duolog_log::{LogOptions, OpenError, RetentionPolicy, TidyOptions};
-use duolog_sim::{Random, SimDisk};
+use duolog_sim::{Failure, Operation, Random, SimDisk};
 use duolog_wire::record::{
     BatchBuilder, BatchHeader, Compression, DecompressLimits, NewRecord, TransactionOutcome, decode_batch, encode_end_transaction,
 };
@@ -426,6 +426,36 @@ fn who_reads_while_segments_are_replaced_sees_the_newest_of_each_key() {
         assert_eq!(table(&records(&log)), expected);
     }
     assert!(log.statistics().compactions >= 8);
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_write_puts_compaction_off() {
+    let full = SimDisk::new(3);
+    let log = open_compacting(&full, LogOptions { tidy: TidyOptions { step_bytes: 0, ..eager_tidying() }, ..eager() }, policy())
+        .unwrap();
+    fill(&log, &mut Random::new(4), 50, 6);
+    log.house_step(NOW).unwrap();
+    let before = table(&records(&log));
+    log.close().unwrap();
+    let mut finished = 0;
+    for writes in 0..16 {
+        let disk = full.crash(writes);
+        let log = open_eager(&disk);
+        disk.fail_next(Operation::Write, writes, Failure::NoSpace);
+        // What is written for other reasons than compaction stops the log, as ever.
+        let stopped = (0..30).any(|_| log.house_step(NOW).is_err());
+        if !stopped {
+            clean(&log, &disk, NOW);
+            assert_eq!(table(&records(&log)), before, "{writes} writes");
+            assert!(log.statistics().compactions > 0);
+            verify(&disk);
+            finished += 1;
+        }
+        drop(log);
+        disk.reboot(writes);
+        assert_eq!(table(&records(&open_eager(&disk))), before, "{writes} writes");
+    }
+    assert!(finished > 10, "{finished} of 16");
 }
 
 /// More operations than the compaction of the crash test has.

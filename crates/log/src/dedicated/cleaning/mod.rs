@@ -103,7 +103,10 @@ impl DedicatedLog {
                     self.remember_cleaned(&pass, end)?;
                     cleaning.checked_at = None;
                 }
-                Err(problem) => return self.give_up(cleaning, *pass, problem),
+                Err(problem) => {
+                    cleaning.checked_at = Some(now);
+                    return self.give_up(cleaning, *pass, problem);
+                }
             }
         }
         Ok(())
@@ -207,7 +210,7 @@ impl DedicatedLog {
         match problem {
             Problem::Io(error) => return Err(self.fail("compact", &self.dir, error)),
             Problem::Full => tracing::warn!(%partition, "no space for compaction"),
-            Problem::Gone => {}
+            Problem::Gone => tracing::info!(%partition, "compaction begins anew: segments were removed meanwhile"),
             Problem::Damaged => {
                 tracing::error!(%partition, "a partition is not compacted any more: a segment of it is damaged");
                 cleaning.uncleanable.insert(partition);
