@@ -1,43 +1,44 @@
-//! Holding what a fetch is about to send to its checksums, while an error can still be told to the client. See `ReadPlan::check`.
+//! Holding the batch with which a fetch begins to its frame, while an error can still be told to the client.
 //!
-//! Looks at what is in the page cache, and at the first batch in any case. The rest of a cold range is not read for this: a bulk read
-//! around the page cache would pay for each batch with a read of its own.
+//! The other batches are held to theirs when they are sent, since they are in memory then. A fetch whose next batch is damaged ends with
+//! the connection, and the one after that ends before the batch: see [`crate::damage`]. So a damaged batch is always the first one
+//! of a fetch in the end.
 
-use duolog_base::DiskFile;
-use duolog_log::ReadPlan;
-use rustix::io::ReadWriteFlags;
-use std::io::{self, IoSliceMut};
-use tokio::sync::Semaphore;
-
-/// Checks at a time that wait for the disk, all connections together.
-const WAITING_CHECKS: usize = 16;
-
-static PERMITS: Semaphore = Semaphore::const_new(WAITING_CHECKS);
+use crate::cold::ColdBlocks;
+use crate::damage;
+use crate::output::BULK_LEAST_BYTES;
+use crate::ranges::{FileRange, copy_around_cache, copy_by_pool, copy_cached, is_cached};
+use bytes::Bytes;
+use duolog_log::{ReadPart, ReadPlan, StoredFrame};
+use std::io;
 
 pub(crate) async fn check(plan: &mut ReadPlan) -> io::Result<()> {
-    match plan.check(read_cached) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-        result => return result,
+    damage::leave_out(plan);
+    let Some(range) = plan.parts.first().and_then(FileRange::of) else { return Ok(()) };
+    let Some(frame) = range.unchecked else { return Ok(()) };
+    let start = read_start(&range, plan.bytes).await?;
+    frame.check(&start, range.bytes)?;
+    damage::repaired(frame);
+    if start.len() == StoredFrame::HEADER_BYTES + range.bytes {
+        plan.parts[0] = ReadPart::Memory(start.slice(StoredFrame::HEADER_BYTES..));
     }
-    let _permit = PERMITS.acquire().await.map_err(io::Error::other)?;
-    let mut checked = std::mem::take(plan);
-    let checking = tokio::task::spawn_blocking(move || {
-        let mut first = true;
-        let result = checked.check(|file, buffer, position| match std::mem::take(&mut first) {
-            true => file.read_exact_at(buffer, position),
-            false => read_cached(file, buffer, position),
-        });
-        result.map(|()| checked)
-    });
-    *plan = checking.await.map_err(io::Error::other)??;
     Ok(())
 }
 
-/// Reads what the page cache holds without waiting; an error of kind `WouldBlock` if that is not all.
-fn read_cached(file: &dyn DiskFile, buffer: &mut [u8], position: u64) -> io::Result<()> {
-    let wanted = buffer.len();
-    let read = file
-        .descriptor()
-        .and_then(|file| rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], position, ReadWriteFlags::NOWAIT).ok());
-    if read == Some(wanted) { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+/// The beginning of the range's frame, of a plan with so many bytes.
+async fn read_start(range: &FileRange, planned: usize) -> io::Result<Bytes> {
+    let file = &range.place.file;
+    let (place, bytes) = range.start();
+    if let Some(start) = ColdBlocks::shared().ready_whole(&place, bytes) {
+        return Ok(start);
+    }
+    let span = place.position..place.position + bytes as u64;
+    if is_cached(&**file, span.clone()) {
+        copy_cached(file, span).await
+    } else if planned < BULK_LEAST_BYTES {
+        // Sent through the page cache.
+        copy_by_pool(file, span).await
+    } else {
+        copy_around_cache(file, span).await
+    }
 }

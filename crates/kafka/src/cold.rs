@@ -110,6 +110,10 @@ impl Place {
         self.settled.saturating_sub(self.block() * BLOCK_BYTES).min(BLOCK_BYTES) as usize
     }
 
+    fn behind(&self, bytes: &Bytes) -> Place {
+        Place { position: self.position + bytes.len() as u64, ..self.clone() }
+    }
+
     fn in_block(&self) -> usize {
         (self.position % BLOCK_BYTES) as usize
     }
@@ -131,6 +135,26 @@ impl ColdBlocks {
     pub(crate) fn ready(&self, place: &Place, most: usize) -> Option<Bytes> {
         let content = self.kept.lock().find(place, most)?;
         slice(content.bytes.get()?, place, most).ok()
+    }
+
+    /// So many bytes at the place, no more than a block has but perhaps of two, if they are here already.
+    pub(crate) fn ready_whole(&self, place: &Place, bytes: usize) -> Option<Bytes> {
+        let first = self.ready(place, bytes)?;
+        if first.len() == bytes {
+            return Some(first);
+        }
+        let second = self.ready(&place.behind(&first), bytes - first.len())?;
+        Some([first, second].concat().into())
+    }
+
+    /// So many bytes at the place, no more than a block has but perhaps of two. Waits for the disk.
+    pub(crate) async fn get_whole(&self, place: &Place, bytes: usize) -> io::Result<Bytes> {
+        let first = self.get(place, bytes).await?;
+        if first.len() == bytes {
+            return Ok(first);
+        }
+        let second = self.get(&place.behind(&first), bytes - first.len()).await?;
+        Ok([first, second].concat().into())
     }
 
     /// At most `most` bytes at the place, as far as its block reaches. Waits for the disk.

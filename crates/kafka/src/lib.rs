@@ -11,6 +11,7 @@ mod call;
 mod check;
 mod cold;
 mod connection;
+mod damage;
 mod error;
 mod frames;
 mod limits;

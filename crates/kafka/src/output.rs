@@ -4,6 +4,9 @@
 //! The socket never waits for the disk, nor does a thread that serves sockets: what is not in the page cache is read on the
 //! blocking pool first. Little at one place goes through the page cache like any look-up; what is read in bulk does not
 //! ([`ColdBlocks`]).
+//!
+//! A batch is held to its frame before its first byte is sent: by the memory it is sent from, or, for `sendfile`, by a read of its
+//! beginning. If it is another one, the connection ends.
 
 use crate::call::Message;
 use crate::cold::{BLOCK_BYTES, ColdBlocks, Place};
@@ -31,7 +34,7 @@ const SEGMENTS_PER_SEND: usize = 64;
 const NEAR_BYTES: u64 = 4 << 10;
 const COPY_MOST_BYTES: u64 = 256 << 10;
 /// A block is read as a whole if so much of it is wanted.
-const BULK_LEAST_BYTES: usize = 64 << 10;
+pub(crate) const BULK_LEAST_BYTES: usize = 64 << 10;
 /// Segments that are looked at to find out what is wanted of a block, and which block is next.
 const SEGMENTS_AHEAD: usize = 256;
 
@@ -114,20 +117,17 @@ impl Output {
     }
 
     pub(crate) fn part(&mut self, part: ReadPart) -> usize {
-        match part {
-            ReadPart::Memory(bytes) => {
-                let length = bytes.len();
-                self.memory(bytes);
-                length
-            }
-            ReadPart::File { file, position, bytes, settled, .. } => {
-                if bytes > 0 {
-                    let place = Place { file, position, settled };
-                    self.segments.push_back(Segment::File(FileRange { place, bytes, cold: false }));
-                }
-                bytes
-            }
+        let Some(range) = FileRange::of(&part) else {
+            let ReadPart::Memory(bytes) = part else { unreachable!("a part of a file is a range") };
+            let length = bytes.len();
+            self.memory(bytes);
+            return length;
+        };
+        let bytes = range.bytes;
+        if bytes > 0 {
+            self.segments.push_back(Segment::File(range));
         }
+        bytes
     }
 
     /// Sends everything. A peer that takes nothing for as long as `stall` is given up.
@@ -140,12 +140,14 @@ impl Output {
                 continue;
             };
             let portion = range.portion(SENDFILE_MOST_BYTES);
-            let start = range.place.position;
-            if !range.cold && is_cached(&*range.place.file, start..start + portion as u64) {
+            let end = range.place.position + portion as u64;
+            if !range.cold && is_cached(&*range.place.file, range.start_position()..end) {
+                self.check_cached().await?;
                 self.send_file(stream, stall, portion).await?;
             } else if range.cold || self.is_bulk(range) {
                 from_blocks = true;
                 let piece = self.block_portion(portion).await?;
+                self.check_by_block().await?;
                 self.send_memory(stream, stall, Some(piece)).await?;
             } else {
                 self.read_front(portion).await?;
@@ -170,17 +172,17 @@ impl Output {
             }
             let near = self.near_ranges(at);
             let Segment::File(last) = &self.segments[at + near - 1] else { unreachable!("near ranges are ranges") };
-            let (file, span) = (range.place.file.clone(), range.place.position..last.end());
+            let (file, span) = (range.place.file.clone(), range.start_position()..last.end());
             let copy = if is_cached(&*file, span.clone()) {
-                copy_cached(&file, span).await?
+                copy_cached(&file, span.clone()).await?
             } else if self.is_bulk(range) {
                 self.mark_cold(at);
                 continue;
             } else {
-                self.note_cold(at, last.end());
-                copy_by_pool(&file, span).await?
+                self.note_cold(at, span.end);
+                copy_by_pool(&file, span.clone()).await?
             };
-            self.replace(at..at + near, &copy);
+            self.replace(at..at + near, &copy, span.start)?;
         }
         Ok(())
     }
@@ -200,14 +202,37 @@ impl Output {
         self.segments.range(at..).take(SEGMENTS_PER_SEND).take_while(near).count()
     }
 
-    /// Puts what was read in the place of the ranges that it was read for.
-    fn replace(&mut self, segments: std::ops::Range<usize>, copy: &Bytes) {
-        let mut first = None;
+    /// Puts what was read from this position on in the place of the ranges that it was read for.
+    fn replace(&mut self, segments: std::ops::Range<usize>, copy: &Bytes, start: u64) -> io::Result<()> {
         for segment in self.segments.range_mut(segments) {
             let Segment::File(range) = segment else { unreachable!("near ranges are ranges") };
-            let from = (range.place.position - *first.get_or_insert(range.place.position)) as usize;
+            range.check_copy(copy, start)?;
+            let from = (range.place.position - start) as usize;
             *segment = Segment::Memory(copy.slice(from..from + range.bytes));
         }
+        Ok(())
+    }
+
+    /// Checks the range at the front by the page cache.
+    async fn check_cached(&mut self) -> io::Result<()> {
+        let Some(Segment::File(range)) = self.segments.front_mut() else { unreachable!("a range is at the front") };
+        if range.unchecked.is_none() {
+            return Ok(());
+        }
+        let (place, bytes) = range.start();
+        let start = copy_cached(&place.file, place.position..place.position + bytes as u64).await?;
+        range.check(&start)
+    }
+
+    /// Checks the range at the front by its block, and the one before if its frame begins there.
+    async fn check_by_block(&mut self) -> io::Result<()> {
+        let Some(Segment::File(range)) = self.segments.front_mut() else { unreachable!("a range is at the front") };
+        if range.unchecked.is_none() {
+            return Ok(());
+        }
+        let (place, bytes) = range.start();
+        let start = self.blocks.get_whole(&place, bytes).await?;
+        range.check(&start)
     }
 
     /// Whether the block of this range is worth to be read, or is here already.
@@ -294,12 +319,16 @@ impl Output {
     /// Reads the portion at the front through the page cache.
     async fn read_front(&mut self, portion: usize) -> io::Result<()> {
         let Some(Segment::File(range)) = self.segments.front() else { unreachable!("a range is at the front") };
-        let (file, start) = (range.place.file.clone(), range.place.position);
-        let end = start + portion as u64;
+        let (file, start, position) = (range.place.file.clone(), range.start_position(), range.place.position);
+        let end = position + portion as u64;
+        // A block may end behind a few bytes of a batch.
+        let checked = start + range.start().1 as u64;
         self.note_cold(0, end);
-        let copy = copy_by_pool(&file, start..end).await?;
+        let copy = copy_by_pool(&file, start..end.max(checked)).await?;
+        let Some(Segment::File(range)) = self.segments.front_mut() else { unreachable!("a range is at the front") };
+        range.check_copy(&copy, start)?;
         self.consume(portion);
-        self.segments.push_front(Segment::Memory(copy));
+        self.segments.push_front(Segment::Memory(copy.slice((position - start) as usize..(end - start) as usize)));
         Ok(())
     }
 
@@ -322,15 +351,23 @@ impl Output {
         }
     }
 
-    /// What blocks that are here hold of the file ranges, without a gap from the first range on.
-    fn pieces(&self, first: Option<Bytes>) -> SmallVec<[Bytes; 4]> {
+    /// What blocks that are here hold of the file ranges, without a gap from the first range on, up to one that cannot be checked yet or
+    /// is damaged.
+    fn pieces(&mut self, first: Option<Bytes>) -> SmallVec<[Bytes; 4]> {
         let mut pieces = SmallVec::new();
         if !self.reads_blocks {
             return pieces;
         }
         let mut first = first;
-        for segment in self.segments.iter().take(SEGMENTS_PER_SEND) {
+        for segment in self.segments.iter_mut().take(SEGMENTS_PER_SEND) {
             let Segment::File(range) = segment else { continue };
+            if range.unchecked.is_some() {
+                let (place, bytes) = range.start();
+                let start = self.blocks.ready_whole(&place, bytes);
+                if !start.is_some_and(|start| range.is_sound(&start)) {
+                    return pieces;
+                }
+            }
             let mut place = range.place.clone();
             while place.position < range.end() {
                 let rest = (range.end() - place.position) as usize;

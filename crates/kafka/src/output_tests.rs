@@ -292,3 +292,14 @@ async fn a_scan_of_old_data_never_enters_the_page_cache_however_often() {
     }
     assert_eq!(cold.reads(), (20_000, 0));
 }
+
+#[tokio::test]
+async fn what_lies_in_two_blocks_is_put_together() {
+    let bytes = content(2 * BLOCK);
+    let file: Arc<dyn DiskFile> = ColdFile::new(bytes.clone());
+    let blocks = ColdBlocks::default();
+    let place = Place { file, position: BLOCK_BYTES - 10, settled: 2 * BLOCK_BYTES };
+    assert!(blocks.ready_whole(&place, 85).is_none());
+    assert!(blocks.get_whole(&place, 85).await.unwrap() == bytes[BLOCK - 10..][..85]);
+    assert!(blocks.ready_whole(&place, 85).unwrap() == bytes[BLOCK - 10..][..85]);
+}

@@ -1,15 +1,17 @@
 //! Ranges of files that are to be sent, and how they get into memory: at once from the page cache, or on the blocking pool.
 
 use crate::cold::{BLOCK_BYTES, Place};
+use crate::damage;
 use bytes::Bytes;
-use duolog_base::DiskFile;
+use duolog_base::{DIRECT_ALIGNMENT, DiskFile};
+use duolog_log::{ReadPart, StoredFrame};
 use rustix::io::ReadWriteFlags;
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Reads at a time on the blocking pool that go through the page cache, all connections together.
+/// Reads at a time on the blocking pool that are not of whole blocks, all connections together.
 const POOL_READS: usize = 16;
 
 static POOL_READ_PERMITS: Semaphore = Semaphore::const_new(POOL_READS);
@@ -20,9 +22,56 @@ pub(crate) struct FileRange {
     pub(crate) bytes: usize,
     /// Found not to be in the page cache, and to be read by the block.
     pub(crate) cold: bool,
+    /// The frame that the range is the batch of, until it is found to be that.
+    pub(crate) unchecked: Option<StoredFrame>,
 }
 
 impl FileRange {
+    /// `None` for a part in memory.
+    pub(crate) fn of(part: &ReadPart) -> Option<FileRange> {
+        let ReadPart::File { file, position, bytes, settled, frame } = part else { return None };
+        let place = Place { file: file.clone(), position: *position, settled: *settled };
+        Some(FileRange { place, bytes: *bytes, cold: false, unchecked: *frame })
+    }
+
+    /// Where the frame begins that is to be checked, or else the range.
+    pub(crate) fn start_position(&self) -> u64 {
+        let header = self.unchecked.map_or(0, |_| StoredFrame::HEADER_BYTES);
+        self.place.position.saturating_sub(header as u64)
+    }
+
+    /// What must be known for a check: so many bytes from there on, in one block or two.
+    pub(crate) fn start(&self) -> (Place, usize) {
+        let place = Place { position: self.start_position(), ..self.place.clone() };
+        (place, self.unchecked.map_or(0, |_| StoredFrame::checked_bytes(self.bytes)))
+    }
+
+    /// Whether the range may be sent, by the beginning of its frame.
+    pub(crate) fn is_sound(&mut self, start: &[u8]) -> bool {
+        let sound = self.unchecked.is_none_or(|frame| frame.check(start, self.bytes).is_ok());
+        if sound {
+            self.unchecked = None;
+        }
+        sound
+    }
+
+    /// Like [`FileRange::is_sound`]; an error, which is remembered, if it may not.
+    pub(crate) fn check(&mut self, start: &[u8]) -> io::Result<()> {
+        if let Some(frame) = self.unchecked {
+            frame.check(start, self.bytes).inspect_err(|error| damage::found(self, frame, error))?;
+            self.unchecked = None;
+        }
+        Ok(())
+    }
+
+    /// Checks the range by a copy of its file from this position on that holds all of it.
+    pub(crate) fn check_copy(&mut self, copy: &[u8], from: u64) -> io::Result<()> {
+        let (place, bytes) = self.start();
+        let at = place.position.checked_sub(from).map(|at| at as usize);
+        let start = at.and_then(|at| copy.get(at..at + bytes)).unwrap_or_default();
+        self.check(start)
+    }
+
     pub(crate) fn end(&self) -> u64 {
         self.place.position + self.bytes as u64
     }
@@ -78,4 +127,21 @@ pub(crate) async fn copy_by_pool(file: &Arc<dyn DiskFile>, range: Range<u64>) ->
         file.read_exact_at(&mut copy, range.start).map(|()| copy)
     });
     Ok(reading.await.map_err(io::Error::other)??.into())
+}
+
+/// Copies a range on the blocking pool and leaves the page cache as it is.
+pub(crate) async fn copy_around_cache(file: &Arc<dyn DiskFile>, range: Range<u64>) -> io::Result<Bytes> {
+    let _permit = POOL_READ_PERMITS.acquire().await.map_err(io::Error::other)?;
+    let file = file.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        let aligned = range.start / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT..range.end.next_multiple_of(DIRECT_ALIGNMENT);
+        let bytes = (aligned.end - aligned.start) as usize;
+        let mut memory = vec![0; bytes + DIRECT_ALIGNMENT as usize];
+        let skip = memory.as_ptr().align_offset(DIRECT_ALIGNMENT as usize);
+        let read = file.read_direct_at(&mut memory[skip..skip + bytes], aligned.start)?;
+        let (from, end) = ((range.start - aligned.start) as usize, (range.end - aligned.start) as usize);
+        let copy = memory[skip..skip + read].get(from..end).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(Bytes::copy_from_slice(copy))
+    });
+    reading.await.map_err(io::Error::other)?
 }

@@ -208,7 +208,7 @@ pub enum ReadPart {
         bytes: usize,
         /// How much of the file, from its beginning, will not change any more as long as the file is held. May be beyond its end.
         settled: u64,
-        /// The frame the range is the batch of, which [`ReadPlan::check`] looks at; `None` where batches have no frames.
+        /// The frame the range is the batch of, and must be held to; `None` where batches have no frames.
         frame: Option<StoredFrame>,
     },
 }

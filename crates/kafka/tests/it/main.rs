@@ -3,6 +3,7 @@
 mod client;
 mod cold;
 mod connections;
+mod damage;
 mod data;
 mod docs;
 mod sessions;
