@@ -74,13 +74,15 @@ pub struct Frames {
     begun: usize,
     current: Option<(FrameFile, u64)>,
     generation: u32,
+    /// The file was sorted: its frames are of any generation.
+    sorted: bool,
 }
 
 /// All frames below `dir`, the `shared` directory of a data directory.
 pub fn frames(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<Frames> {
     let tidied = tidied_files(disk.as_ref(), dir)?;
     let bases = log_bases(disk.as_ref(), dir, &tidied)?;
-    Ok(Frames { disk, dir: dir.to_owned(), bases, tidied, begun: 0, current: None, generation: 0 })
+    Ok(Frames { disk, dir: dir.to_owned(), bases, tidied, begun: 0, current: None, generation: 0, sorted: false })
 }
 
 /// Where the files of the log begin: those that no tidied file has taken the place of, and the tidied ones.
@@ -161,22 +163,24 @@ impl Frames {
             Some(tidied) => FrameFile::new(tidied.log.clone(), base, Some(base + tidied.frames_bytes))?,
             None => FrameFile::new(self.disk.open(&log_path(&self.dir, base), OpenMode::Read)?, base, next_base)?,
         };
-        if self.tidied.contains_key(&base) {
-            // Its frames are of any generation.
-            self.generation = 0;
-        }
+        self.sorted = self.tidied.contains_key(&base);
         match file.header()? {
             Some(header) if header.version > FORMAT_VERSION => {
                 return Err(io::Error::new(io::ErrorKind::Unsupported, "written by a newer version"));
             }
-            Some(header) => self.generation = self.generation.max(header.generation),
+            Some(header) => self.begins(header.generation),
             None => {}
         }
         Ok(Some((file, base + FILE_HEADER_BYTES as u64)))
     }
 
+    /// What follows is of this generation or a later one, unless it has been sorted.
+    fn begins(&mut self, generation: u32) {
+        self.generation = if self.sorted { 0 } else { self.generation.max(generation) };
+    }
+
     fn frame(&mut self, header: &FrameHeader, payload: Bytes, intact: bool) -> Item {
-        self.generation = self.generation.max(header.generation);
+        self.begins(header.generation);
         let batch = header.kind == FrameKind::Batch;
         let offset = Offset(header.offset);
         Item::Frame(Frame {

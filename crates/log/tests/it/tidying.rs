@@ -96,6 +96,25 @@ fn tidied_files_hold_the_same_in_order_of_partitions() {
 }
 
 #[test]
+fn frames_of_several_generations_are_sound_in_whatever_order_they_lie() {
+    let disk = SimDisk::new(1);
+    for _ in 0..20 {
+        let log = open_with(&disk, &eager());
+        fill(&log, 7);
+        drop(log);
+        disk.kill();
+    }
+    let log = open_with(&disk, &eager());
+    let before = all(&log);
+    tidy(&log, &disk);
+    assert!(names(&disk, "tidied").len() > 2);
+    assert_eq!(all(&log), before);
+    log.close().unwrap();
+    let report = verify(Arc::new(disk.clone()), dir()).unwrap();
+    assert_eq!((report.problems, report.batches), (Vec::new(), 140));
+}
+
+#[test]
 fn one_partition_that_keeps_everything_no_longer_keeps_the_others() {
     let disk = SimDisk::new(1);
     let log = open_with(&disk, &LogOptions { file_bytes: 8 << 10, ..eager() });
