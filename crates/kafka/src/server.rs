@@ -137,9 +137,11 @@ impl Acceptor {
     }
 }
 
-/// A connection whose handler panicked is gone; the others go on.
+/// A connection whose handler panicked is gone; the others go on. One that is cancelled ends with the process.
 fn report_panic(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
         tracing::error!(%error, "a connection ended by a bug in the server");
     }
 }
