@@ -90,28 +90,34 @@ pub(crate) struct Counters {
     pub compactions: Counter,
 }
 
+impl Counters {
+    /// All counts as of now, beside what the log holds in memory.
+    pub fn snapshot(&self, queued_bytes: usize, tail_cache_bytes: usize) -> LogStatistics {
+        LogStatistics {
+            writes: self.writes.get(),
+            written_bytes: self.written_bytes.get(),
+            syncs: self.syncs.get(),
+            rolls: self.rolls.get(),
+            checkpoints: self.checkpoints.get(),
+            seals: self.seals.get(),
+            files_freed: self.files_freed.get(),
+            files_recycled: self.files_recycled.get(),
+            files_tidied: self.files_tidied.get(),
+            tidied_bytes: self.tidied_bytes.get(),
+            compactions: self.compactions.get(),
+            recovered_frames: self.recovered_frames.get(),
+            queued_bytes,
+            tail_cache_bytes,
+        }
+    }
+}
+
 impl Log {
     pub fn statistics(&self) -> LogStatistics {
-        let counters = &self.counters;
         let (queued_bytes, tail_cache_bytes) = {
             let state = self.state.lock();
             (state.queued_bytes, state.tail.bytes())
         };
-        LogStatistics {
-            writes: counters.writes.get(),
-            written_bytes: counters.written_bytes.get(),
-            syncs: counters.syncs.get(),
-            rolls: counters.rolls.get(),
-            checkpoints: counters.checkpoints.get(),
-            seals: counters.seals.get(),
-            files_freed: counters.files_freed.get(),
-            files_recycled: counters.files_recycled.get(),
-            files_tidied: counters.files_tidied.get(),
-            tidied_bytes: counters.tidied_bytes.get(),
-            compactions: counters.compactions.get(),
-            recovered_frames: counters.recovered_frames.get(),
-            queued_bytes,
-            tail_cache_bytes,
-        }
+        self.counters.snapshot(queued_bytes, tail_cache_bytes)
     }
 }
