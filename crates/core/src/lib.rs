@@ -5,9 +5,11 @@
 //! * [`broker`]: append, read and look up in partitions; the narrow API both front ends call.
 //! * [`coordinator`]: the runtime in which stateful services live on internal partitions: records out, replay in.
 //! * [`group`]: consumer groups, the first service on that runtime.
+//! * [`filter`]: which messages a subscription wants: tags and SQL92 expressions.
 
 pub mod broker;
 pub mod config;
 pub mod coordinator;
+pub mod filter;
 pub mod group;
 pub mod metadata;
