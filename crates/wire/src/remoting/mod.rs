@@ -2,5 +2,17 @@
 //! encoding of messages. No I/O and no state; everything from outside is checked and bounded.
 
 pub mod batch;
+pub mod code;
+mod fields;
+mod frame;
+mod json;
+pub mod language;
 pub mod message;
 pub mod properties;
+
+pub use fields::Fields;
+pub use frame::{
+    Command, FIELDS_LIMIT, FLAG_ONE_WAY, FLAG_RESPONSE, FrameError, HEADER_BYTES_LIMIT, HeaderForm, LENGTH_BYTES, NAME_BYTES_LIMIT,
+    SERVER_VERSION, frame_length,
+};
+pub use json::{JSON_DEPTH_LIMIT, JsonError};
