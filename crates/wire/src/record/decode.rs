@@ -45,19 +45,41 @@ pub struct DecodedBatch<'a> {
 /// Unpacks the batch at the beginning of `batch`. The CRC is not looked at: see [`super::verify_crc`].
 pub fn decode_batch(batch: &[u8], limits: DecompressLimits) -> Result<DecodedBatch<'_>, DecodeError> {
     let header = BatchHeader::parse(batch)?;
-    let packed = &batch[HEADER_BYTES..header.total_bytes()];
-    let payload = match header.compression() {
-        // Already in memory: no limit is exceeded by looking at it.
-        Compression::None => Cow::Borrowed(packed),
-        // Compaction leaves batches without records, and then without a compressed block.
-        _ if header.record_count == 0 && packed.is_empty() => Cow::Borrowed(packed),
-        codec => {
-            let mut payload = Vec::new();
-            decompress(codec, packed, limits, &mut payload)?;
-            Cow::Owned(payload)
-        }
+    let mut buffer = Vec::new();
+    let payload = match unpack(&header, batch, limits, &mut buffer)? {
+        Some(plain) => Cow::Borrowed(plain),
+        None => Cow::Owned(buffer),
     };
     Ok(DecodedBatch { header, payload })
+}
+
+/// Like [`decode_batch`], with a buffer that serves one batch after the other. What was in it is gone.
+pub fn decode_batch_into<'a>(
+    batch: &'a [u8],
+    limits: DecompressLimits,
+    buffer: &'a mut Vec<u8>,
+) -> Result<DecodedBatch<'a>, DecodeError> {
+    let header = BatchHeader::parse(batch)?;
+    buffer.clear();
+    let plain = unpack(&header, batch, limits, buffer)?;
+    Ok(DecodedBatch { header, payload: Cow::Borrowed(plain.unwrap_or(buffer)) })
+}
+
+/// The records, if they are not compressed; otherwise they are unpacked into `buffer`, which is empty.
+fn unpack<'a>(
+    header: &BatchHeader,
+    batch: &'a [u8],
+    limits: DecompressLimits,
+    buffer: &mut Vec<u8>,
+) -> Result<Option<&'a [u8]>, CompressionError> {
+    let packed = &batch[HEADER_BYTES..header.total_bytes()];
+    match header.compression() {
+        // Already in memory: no limit is exceeded by looking at it.
+        Compression::None => Ok(Some(packed)),
+        // Compaction leaves batches without records, and then without a compressed block.
+        _ if header.record_count == 0 && packed.is_empty() => Ok(Some(packed)),
+        codec => decompress(codec, packed, limits, buffer).map(|()| None),
+    }
 }
 
 impl DecodedBatch<'_> {

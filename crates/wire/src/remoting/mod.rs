@@ -2,12 +2,14 @@
 //! encoding of messages. No I/O and no state; everything from outside is checked and bounded.
 
 pub mod batch;
+pub mod body_compression;
 pub mod code;
 mod fields;
 mod frame;
 mod json;
 pub mod language;
 pub mod message;
+pub mod message_id;
 pub mod properties;
 
 pub use fields::Fields;
