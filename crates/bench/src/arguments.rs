@@ -89,6 +89,10 @@ pub(crate) struct Produce {
     /// Messages a second, with latencies counted from the time a message was due; full speed without it.
     #[arg(long)]
     pub(crate) rate: Option<f64>,
+    /// Producers, each with a connection and a topic of its own, called after the topic with a number from 0 on; the partitions are
+    /// shared out evenly. With one the topic is used as it is.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) producers: i32,
     /// Stop after this many messages.
     #[arg(long, default_value_t = u64::MAX)]
     pub(crate) messages: u64,

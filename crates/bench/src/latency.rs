@@ -31,6 +31,10 @@ impl Latencies {
         self.0.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    pub(crate) fn add(&mut self, other: &Latencies) {
+        self.0.add(&other.0).expect("all histograms have the same bounds");
+    }
+
     pub(crate) fn summary(&self) -> Option<Latency> {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1e3;
         (!self.0.is_empty()).then(|| Latency {
