@@ -106,6 +106,7 @@ pub(crate) fn alter_config(error: &AlterConfigError) -> ErrorCode {
         AlterConfigError::OtherNode { .. } | AlterConfigError::Repeated | AlterConfigError::EmptyGroup => {
             ErrorCode::InvalidRequest
         }
+        AlterConfigError::TooLarge { .. } => ErrorCode::PolicyViolation,
         AlterConfigError::Config(ConfigError::NoValue { .. } | ConfigError::Repeated { .. }) => ErrorCode::InvalidRequest,
         AlterConfigError::Config(_) => ErrorCode::InvalidConfig,
         AlterConfigError::Unavailable(error) => unavailable(error),

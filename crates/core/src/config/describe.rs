@@ -43,6 +43,17 @@ pub fn describe_topic(overrides: &BTreeMap<String, String>, broker: &BrokerConfi
     .collect()
 }
 
+/// All keys of a group.
+pub fn describe_group(values: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
+    let keys = KEYS.iter().filter(|key| key.scope == Scope::Group);
+    keys.map(|key| {
+        let own = values.get(key.name);
+        let own = own.map(|value| ConfigSynonym { name: key.name.to_owned(), value: Some(value.clone()), source: Source::Group });
+        entry(key, own.into_iter().chain(default_value(key)).collect(), false)
+    })
+    .collect()
+}
+
 /// All keys of a broker.
 pub fn describe_broker(broker: &BrokerConfig) -> Vec<ConfigEntry> {
     let keys = KEYS.iter().filter(|key| key.scope == Scope::Broker);

@@ -31,6 +31,7 @@ pub struct Synonym {
 pub enum Scope {
     Broker,
     Topic,
+    Group,
 }
 
 /// Type and range of a value.
@@ -82,6 +83,8 @@ pub enum Source {
     DynamicNode,
     /// Set on the topic.
     Topic,
+    /// Set on the group.
+    Group,
 }
 
 impl Source {

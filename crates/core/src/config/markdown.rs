@@ -20,6 +20,7 @@ pub fn config_markdown() -> String {
         "Kafka's tools and libraries set these. They are checked, kept and shown, and change nothing.",
         |key| key.scope == Scope::Topic && key.effect != Effect::Honoured,
     );
+    section(&mut text, "Groups", "Set on a consumer group at run time.", |key| key.scope == Scope::Group);
     text
 }
 

@@ -8,6 +8,7 @@
 mod broker;
 mod describe;
 mod error;
+mod group;
 mod key;
 mod markdown;
 mod nearest;
@@ -16,10 +17,11 @@ mod topic;
 mod value;
 
 pub use broker::BrokerConfig;
-pub use describe::{ConfigEntry, ConfigSynonym, describe_broker, describe_topic};
+pub use describe::{ConfigEntry, ConfigSynonym, describe_broker, describe_group, describe_topic};
 pub use error::ConfigError;
+pub use group::GroupConfig;
 pub use key::{Effect, Key, Kind, Scope, Source, Synonym};
 pub use markdown::config_markdown;
 pub use table::{KEYS, find};
-pub use topic::{CompressionType, FlushMode, LAYOUT, TimestampType, TopicConfig};
-pub use value::{unknown_key, validate_broker_change, validate_topic_overrides};
+pub use topic::{CompressionType, FlushMode, LAYOUT, Perm, TimestampType, TopicConfig};
+pub use value::{unknown_key, validate_broker_change, validate_group_values, validate_topic_overrides};

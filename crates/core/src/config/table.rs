@@ -80,6 +80,10 @@ const fn own(name: &'static str, kind: Kind, default: &'static str, doc: &'stati
     Key { effect: Effect::Honoured, ..stored(name, kind, default, NO_SEGMENTS, doc) }
 }
 
+const fn group(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { scope: Scope::Group, ..own(name, kind, default, doc) }
+}
+
 /// Every key there is, by scope and then by theme.
 pub const KEYS: &[Key] = &[
     broker("node.id", NOT_NEGATIVE_INT, "1", false, "Number of this node in the cluster."),
@@ -412,6 +416,45 @@ pub const KEYS: &[Key] = &[
         "4096",
         "Bytes of records between two index entries. Of topics with `duolog.layout=dedicated`.",
     ),
+    // Of topics as RocketMQ's clients see them.
+    own(
+        "rocketmq.perm",
+        Kind::Int { min: 0, max: 7 },
+        "6",
+        "What RocketMQ clients may do: the sum of 4 (read), 2 (write) and 1 (inherit). Kafka clients are not affected.",
+    ),
+    own(
+        "rocketmq.message.type",
+        Kind::Choice(&["MIXED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "PRIORITY", "LITE", "UNSPECIFIED"]),
+        "MIXED",
+        "The kind of messages that RocketMQ 5 clients may send; MIXED takes all.",
+    ),
+    own("rocketmq.order", Kind::Boolean, "false", "Whether RocketMQ's tools show the topic as ordered."),
+    // Of groups as RocketMQ's clients see them.
+    group("rocketmq.consume.enable", Kind::Boolean, "true", "Whether RocketMQ members of the group are given messages."),
+    group(
+        "rocketmq.consume.from.min.enable",
+        Kind::Boolean,
+        "true",
+        "Whether the group may consume from the beginning; kept for RocketMQ's tools.",
+    ),
+    group("rocketmq.consume.broadcast.enable", Kind::Boolean, "true", "Whether broadcasting members are given messages."),
+    group("rocketmq.consume.orderly", Kind::Boolean, "false", "Whether gRPC members get the messages of a queue in order."),
+    group("rocketmq.notify.changes.enable", Kind::Boolean, "true", "Whether members are told at once when others come or go."),
+    group("rocketmq.retry.queues", Kind::Int { min: 0, max: 1024 }, "1", "Partitions of the group's `%RETRY%` topic."),
+    group(
+        "rocketmq.retry.max.times",
+        Kind::Int { min: -1, max: i32::MAX },
+        "16",
+        "Deliveries after the first before a message is a dead letter.",
+    ),
+    group(
+        "rocketmq.consume.timeout.minutes",
+        Kind::Int { min: 1, max: 1440 },
+        "15",
+        "How long a RocketMQ member may work on a message.",
+    ),
+    group("rocketmq.attributes", Kind::Text, "", "Further properties that RocketMQ's tools set, as JSON."),
     // Kafka's topic keys that do nothing here.
     stored(
         "file.delete.delay.ms",
@@ -477,7 +520,7 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for key in KEYS {
             for name in std::iter::once(key.name).chain(key.synonyms.iter().map(|synonym| synonym.name)) {
-                assert!(seen.insert((key.scope == Scope::Topic, name)), "{name} stands twice");
+                assert!(seen.insert((key.scope as u8, name)), "{name} stands twice");
             }
         }
     }

@@ -39,6 +39,24 @@ pub enum CompressionType {
     Zstd,
 }
 
+/// `rocketmq.perm`: what RocketMQ clients may do with a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Perm(pub i32);
+
+impl Perm {
+    pub const READ: i32 = 4;
+    pub const WRITE: i32 = 2;
+    pub const INHERIT: i32 = 1;
+
+    pub fn may_read(self) -> bool {
+        self.0 & Perm::READ != 0
+    }
+
+    pub fn may_write(self) -> bool {
+        self.0 & Perm::WRITE != 0
+    }
+}
+
 /// Resolved configuration of one topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
@@ -66,6 +84,11 @@ pub struct TopicConfig {
     pub segments: SegmentPolicy,
     /// When and how a topic with `compact` is cleaned.
     pub cleaning: CleaningPolicy,
+    pub perm: Perm,
+    /// `rocketmq.message.type`.
+    pub message_type: String,
+    /// `rocketmq.order`.
+    pub is_ordered: bool,
 }
 
 impl TopicConfig {
@@ -122,6 +145,9 @@ impl TopicConfig {
                 max_compaction_lag_ms: values.number("max.compaction.lag.ms")?,
                 delete_retention_ms: values.number("delete.retention.ms")?,
             },
+            perm: Perm(values.number("rocketmq.perm")?),
+            message_type: values.text("rocketmq.message.type"),
+            is_ordered: values.boolean("rocketmq.order")?,
         })
     }
 }

@@ -94,6 +94,11 @@ pub fn validate_topic_overrides(overrides: &BTreeMap<String, String>) -> Result<
     overrides.iter().try_for_each(|(name, value)| check(known(Scope::Topic, name)?, value))
 }
 
+/// Refuses a group's values if a key is unknown or a value malformed.
+pub fn validate_group_values(values: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+    values.iter().try_for_each(|(name, value)| check(known(Scope::Group, name)?, value))
+}
+
 /// Refuses a change at run time of a broker's key that is unknown, fixed, or malformed. Returns the key's own name and value.
 pub fn validate_broker_change(name: &str, value: &str) -> Result<(&'static str, String), ConfigError> {
     let key = known(Scope::Broker, name)?;

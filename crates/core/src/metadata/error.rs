@@ -123,6 +123,8 @@ pub enum AlterConfigError {
     Repeated,
     #[error("a group's id must not be empty")]
     EmptyGroup,
+    #[error("more than {keys} keys or {bytes} bytes")]
+    TooLarge { keys: usize, bytes: usize },
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]

@@ -147,11 +147,11 @@ impl MetadataImage {
                 Ok(())
             }
             ConfigOwner::Group(name) => {
-                let values = self.group_config.entry(name.clone()).or_default();
-                apply(values, changes);
-                if values.is_empty() {
-                    self.group_config.remove(name);
-                }
+                apply_to(&mut self.group_config, name, changes);
+                Ok(())
+            }
+            ConfigOwner::NameServer(namespace) => {
+                apply_to(&mut self.name_server, namespace, changes);
                 Ok(())
             }
         }
@@ -201,7 +201,8 @@ impl MetadataImage {
         let cluster = [(ConfigOwner::Cluster, &self.cluster_config)];
         let nodes = self.node_config.iter().map(|(id, values)| (ConfigOwner::Node(id.0), values));
         let groups = self.group_config.iter().map(|(name, values)| (ConfigOwner::Group(name.clone()), values));
-        let owners = cluster.into_iter().chain(nodes).chain(groups).filter(|(_, values)| !values.is_empty());
+        let namespaces = self.name_server.iter().map(|(name, values)| (ConfigOwner::NameServer(name.clone()), values));
+        let owners = cluster.into_iter().chain(nodes).chain(groups).chain(namespaces).filter(|(_, values)| !values.is_empty());
         owners
             .map(|(resource, values)| {
                 let changes = values.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
@@ -221,6 +222,15 @@ fn apply(values: &mut BTreeMap<String, String>, changes: &BTreeMap<String, Optio
             Some(value) => values.insert(key.clone(), value.clone()),
             None => values.remove(key),
         };
+    }
+}
+
+/// The same for one of many owners, which is forgotten with its last value.
+fn apply_to(owners: &mut BTreeMap<String, BTreeMap<String, String>>, name: &str, changes: &BTreeMap<String, Option<String>>) {
+    let values = owners.entry(name.to_owned()).or_default();
+    apply(values, changes);
+    if values.is_empty() {
+        owners.remove(name);
     }
 }
 

@@ -85,6 +85,8 @@ pub struct MetadataImage {
     pub node_config: BTreeMap<NodeId, BTreeMap<String, String>>,
     /// Group configurations (Kafka's GROUP resource), as given.
     pub group_config: BTreeMap<String, BTreeMap<String, String>>,
+    /// What RocketMQ's name server keeps: values by namespace and key.
+    pub name_server: BTreeMap<String, BTreeMap<String, String>>,
     pub next_partition_number: u32,
     pub next_producer_id: i64,
 }

@@ -35,7 +35,8 @@ pub use error::{
 pub use fold::{FoldError, fold};
 pub use image::{MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};
 pub use name::{
-    MAX_TOPIC_NAME, NameProblem, OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC, check_topic_name, is_internal_topic,
+    MAX_TOPIC_NAME, NameProblem, NameRules, OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC, check_topic_name,
+    is_internal_topic,
 };
 pub use node::{ImageListener, Metadata, MetadataOptions, QuorumState};
 pub use offline::read_image;

@@ -1,4 +1,4 @@
-//! Rules for topic names: Kafka's.
+//! Rules for topic names: Kafka's, and RocketMQ's for topics that its clients make (`%RETRY%group`, `namespace%topic`).
 
 /// Longest topic name, in characters; with a partition number it must still fit a file name.
 pub const MAX_TOPIC_NAME: usize = 249;
@@ -19,6 +19,27 @@ pub enum NameProblem {
     TooLong { length: usize },
     #[error("may contain only ASCII letters, digits, '.', '_' and '-'")]
     Character,
+    #[error("may contain only ASCII letters, digits, '%', '|', '_' and '-'")]
+    RocketMqCharacter,
+}
+
+/// Whose rules a new name follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameRules {
+    #[default]
+    Kafka,
+    /// With `%` and `|`, without `.`.
+    RocketMq,
+}
+
+impl NameRules {
+    /// Refuses what cannot name a new topic.
+    pub fn check(self, name: &str) -> Result<(), NameProblem> {
+        match self {
+            NameRules::Kafka => check_topic_name(name),
+            NameRules::RocketMq => check_rocketmq_topic_name(name),
+        }
+    }
 }
 
 /// Refuses what cannot name a topic.
@@ -34,6 +55,19 @@ pub fn check_topic_name(name: &str) -> Result<(), NameProblem> {
     match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
         true => Ok(()),
         false => Err(NameProblem::Character),
+    }
+}
+
+fn check_rocketmq_topic_name(name: &str) -> Result<(), NameProblem> {
+    if name.is_empty() {
+        return Err(NameProblem::Empty);
+    }
+    if name.len() > MAX_TOPIC_NAME {
+        return Err(NameProblem::TooLong { length: name.chars().count() });
+    }
+    match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'%' | b'|' | b'_' | b'-')) {
+        true => Ok(()),
+        false => Err(NameProblem::RocketMqCharacter),
     }
 }
 
@@ -67,5 +101,18 @@ mod tests {
         for bad in ["a b", "a/b", "ä", "a,b"] {
             assert_eq!(check_topic_name(bad), Err(NameProblem::Character), "{bad}");
         }
+    }
+
+    #[test]
+    fn rocketmqs_own_topics_have_names_that_kafka_would_refuse() {
+        let check = |name| NameRules::RocketMq.check(name);
+        for good in ["%RETRY%group", "%DLQ%g-1", "MQ_INST%orders", "a|b"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+            assert_eq!(check_topic_name(good), Err(NameProblem::Character), "{good}");
+        }
+        for bad in ["a/b", "../x", "a b", "a.b", "a\\b"] {
+            assert_eq!(check(bad), Err(NameProblem::RocketMqCharacter), "{bad}");
+        }
+        assert_eq!(check(&"x".repeat(250)), Err(NameProblem::TooLong { length: 250 }));
     }
 }

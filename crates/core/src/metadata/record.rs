@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 /// Highest level of records this binary reads and writes.
 ///
-/// 1: the first. 2: data directories of nodes and partitions, layouts.
-pub const FEATURE_LEVEL: u32 = 2;
+/// 1: the first. 2: data directories of nodes and partitions, layouts. 3: the name server's configuration, topic names with `%`.
+pub const FEATURE_LEVEL: u32 = 3;
 
 /// One change of the cluster's state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +116,8 @@ pub enum ConfigOwner {
     /// By id, as Kafka prints it.
     Topic(String),
     Group(String),
+    /// A namespace of RocketMQ's name server. Since level 3.
+    NameServer(String),
 }
 
 /// What one entry of the log holds: records that take effect together.

@@ -59,6 +59,7 @@ pub(super) fn source_number(source: Source) -> i8 {
         Source::DynamicCluster => SOURCE_DYNAMIC_CLUSTER,
         Source::File | Source::Environment | Source::Flag => 4,
         Source::Default => 5,
+        Source::Group => 8,
     }
 }
 

@@ -83,6 +83,7 @@ fn new_topic(topic: &CreatableTopic<'_>) -> Result<NewTopic, ConfigError> {
         replication_factor: topic.replication_factor,
         assignment: assignment.collect(),
         configs: topic.configs.iter().map(config).collect::<Result<_, _>>()?,
+        ..NewTopic::default()
     })
 }
 

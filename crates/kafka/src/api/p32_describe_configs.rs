@@ -1,21 +1,22 @@
 //! DescribeConfigs (32): configurations with their sources.
 //!
 //! *Behavior*: topics and this node with every key of the table; the node "" (all nodes) with what was set for it at run
-//! time. Groups and client metrics have no keys, so they are described as empty. Loggers are not a resource here and get
-//! INVALID_REQUEST.
+//! time; groups with theirs. Client metrics have no keys, so they are described as empty. Loggers are not a resource here
+//! and get INVALID_REQUEST.
 //!
 //! *Version notes*: 1-4. Types and documentation from 3 on.
 
 use super::Api;
 use super::admin::{BROKER, CLIENT_METRICS, GROUP, SOURCE_DYNAMIC_CLUSTER, TOPIC, source_number};
 use crate::call::{Call, CallError, Handled, Reply};
-use duolog_core::config::{ConfigEntry, Kind, describe_broker, describe_topic};
+use duolog_core::config::{ConfigEntry, Kind, describe_broker, describe_group, describe_topic};
 use duolog_core::metadata::{MetadataImage, check_topic_name};
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
 use duolog_wire::kafka::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
 };
+use std::collections::BTreeMap;
 
 pub(super) const API: Api = Api { key: 32, name: "DescribeConfigs", min: 1, max: 4, handle };
 
@@ -48,18 +49,17 @@ fn describe(image: &MetadataImage, resource: &DescribeConfigsResource<'_>) -> De
             Err(_) => invalid(format!("{name} is no broker id")),
         },
         GROUP | CLIENT_METRICS if name.is_empty() => invalid("the resource has no name".to_owned()),
-        GROUP | CLIENT_METRICS => Ok(Vec::new()),
+        GROUP => Ok(describe_group(image.group_config.get(name).unwrap_or(&BTreeMap::new()))),
+        CLIENT_METRICS => Ok(Vec::new()),
         kind => invalid(format!("resource type {kind} has no configuration")),
     }
 }
 
 fn describe_one_topic(image: &MetadataImage, name: &str) -> Described {
-    if let Err(problem) = check_topic_name(name) {
-        return Err((ErrorCode::InvalidTopicException, format!("topic name {problem}")));
-    }
-    match image.topic(name) {
-        Some(topic) => Ok(describe_topic(&topic.overrides, &image.config)),
-        None => Err((ErrorCode::UnknownTopicOrPartition, format!("no topic named {name}"))),
+    match (image.topic(name), check_topic_name(name)) {
+        (Some(topic), _) => Ok(describe_topic(&topic.overrides, &image.config)),
+        (None, Err(problem)) => Err((ErrorCode::InvalidTopicException, format!("topic name {problem}"))),
+        (None, Ok(())) => Err((ErrorCode::UnknownTopicOrPartition, format!("no topic named {name}"))),
     }
 }
 

@@ -27,12 +27,13 @@ enum ScopeArgument {
     Broker,
     /// Set on a topic
     Topic,
+    /// Set on a consumer group
+    Group,
 }
 
 pub(super) fn run(command: ConfigCommand) -> Result<(), Failure> {
     let ConfigCommand::List(arguments) = command;
-    let wanted =
-        |key: &&Key| arguments.scope.is_none_or(|scope| (scope == ScopeArgument::Broker) == (key.scope == Scope::Broker));
+    let wanted = |key: &&Key| arguments.scope.is_none_or(|wanted| scope(key) == name(wanted));
     let keys: Vec<&Key> = KEYS.iter().filter(wanted).collect();
     let mut listing = Listing::new(&["scope", "key", "default", "dynamic", "meaning"]);
     for key in &keys {
@@ -48,6 +49,15 @@ fn scope(key: &Key) -> &'static str {
     match key.scope {
         Scope::Broker => "broker",
         Scope::Topic => "topic",
+        Scope::Group => "group",
+    }
+}
+
+fn name(scope: ScopeArgument) -> &'static str {
+    match scope {
+        ScopeArgument::Broker => "broker",
+        ScopeArgument::Topic => "topic",
+        ScopeArgument::Group => "group",
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::Decision;
 use crate::config::{
-    ConfigError, Key, Kind, LAYOUT, Scope, TopicConfig, find, unknown_key, validate_broker_change, validate_topic_overrides,
+    ConfigError, Key, Kind, LAYOUT, Scope, TopicConfig, find, unknown_key, validate_broker_change, validate_group_values,
+    validate_topic_overrides,
 };
 use crate::metadata::error::AlterConfigError;
 use crate::metadata::image::MetadataImage;
@@ -10,6 +11,11 @@ use crate::metadata::name::check_topic_name;
 use crate::metadata::record::{ConfigOwner, MetadataRecord};
 use duolog_base::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Keys that a namespace of the name server may hold.
+const MAX_NAME_SERVER_KEYS: usize = 10_000;
+/// Bytes of one of its values with its key.
+const MAX_NAME_SERVER_BYTES: usize = 64 << 10;
 
 /// What a configuration belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +25,8 @@ pub enum ConfigResource {
     Node(NodeId),
     Topic(String),
     Group(String),
+    /// A namespace of RocketMQ's name server: any keys.
+    NameServer(String),
 }
 
 /// A request for one resource.
@@ -81,11 +89,8 @@ fn alter(image: &MetadataImage, change: &ConfigChange) -> Result<Option<Metadata
             }
         }
         Some(Scope::Broker) => check_broker(image, &change.resource, &changes, &wanted)?,
-        None => {
-            if let Some(key) = wanted.keys().next() {
-                return Err(unknown_key(key).into());
-            }
-        }
+        Some(Scope::Group) => validate_group_values(&wanted)?,
+        None => check_name_server(&change.resource, &wanted)?,
     }
     match changes.is_empty() {
         true => Ok(None),
@@ -106,8 +111,8 @@ fn owner(image: &MetadataImage, resource: &ConfigResource) -> Result<Owner, Alte
             Ok((Some(Scope::Broker), ConfigOwner::Node(id.0), values))
         }
         ConfigResource::Topic(name) => {
-            check_topic_name(name).map_err(|problem| AlterConfigError::InvalidName { problem })?;
             let Some(topic) = image.topic(name) else {
+                check_topic_name(name).map_err(|problem| AlterConfigError::InvalidName { problem })?;
                 return Err(AlterConfigError::UnknownTopic { name: name.clone() });
             };
             Ok((Some(Scope::Topic), ConfigOwner::Topic(topic.id.to_string()), topic.overrides.clone()))
@@ -115,7 +120,11 @@ fn owner(image: &MetadataImage, resource: &ConfigResource) -> Result<Owner, Alte
         ConfigResource::Group(name) if name.is_empty() => Err(AlterConfigError::EmptyGroup),
         ConfigResource::Group(name) => {
             let values = image.group_config.get(name).cloned().unwrap_or_default();
-            Ok((None, ConfigOwner::Group(name.clone()), values))
+            Ok((Some(Scope::Group), ConfigOwner::Group(name.clone()), values))
+        }
+        ConfigResource::NameServer(namespace) => {
+            let values = image.name_server.get(namespace).cloned().unwrap_or_default();
+            Ok((None, ConfigOwner::NameServer(namespace.clone()), values))
         }
     }
 }
@@ -140,19 +149,19 @@ fn increment(
         if !seen.insert(name) {
             return Err(ConfigError::Repeated { key: name.clone() });
         }
-        let key = scope.and_then(|scope| find(scope, name)).ok_or_else(|| unknown_key(name))?;
+        let key = scope.map(|scope| find(scope, name).ok_or_else(|| unknown_key(name))).transpose()?;
         let value = match operation {
             ConfigOperation::Delete => None,
             ConfigOperation::Set(value) => Some(given(name, value)?.to_owned()),
             ConfigOperation::Append(value) => {
-                let mut words = present_words(image, key, current)?;
+                let mut words = present_words(image, key, name, current)?;
                 let added = words_of(given(name, value)?);
                 words.extend(added.into_iter().filter(|word| !words.contains(word)).collect::<Vec<_>>());
                 Some(words.join(","))
             }
             ConfigOperation::Subtract(value) => {
                 let removed = words_of(given(name, value)?);
-                let words = present_words(image, key, current)?;
+                let words = present_words(image, key, name, current)?;
                 Some(words.into_iter().filter(|word| !removed.contains(word)).collect::<Vec<_>>().join(","))
             }
         };
@@ -169,13 +178,19 @@ fn given<'a>(key: &str, value: &'a Option<String>) -> Result<&'a str, ConfigErro
 }
 
 /// The list a key holds now: its own, or what it falls back to.
-fn present_words(image: &MetadataImage, key: &Key, current: &BTreeMap<String, String>) -> Result<Vec<String>, ConfigError> {
-    if !matches!(key.kind, Kind::List(_)) {
-        return Err(ConfigError::NotAList { key: key.name.to_owned() });
-    }
+fn present_words(
+    image: &MetadataImage,
+    key: Option<&Key>,
+    name: &str,
+    current: &BTreeMap<String, String>,
+) -> Result<Vec<String>, ConfigError> {
+    let Some(key) = key.filter(|key| matches!(key.kind, Kind::List(_))) else {
+        return Err(ConfigError::NotAList { key: name.to_owned() });
+    };
     let fallback = match key.scope {
         Scope::Broker => image.config.value(key.name).map(|(value, _)| value),
         Scope::Topic => image.config.topic_default(key.name),
+        Scope::Group => key.default.map(str::to_owned),
     };
     Ok(words_of(&current.get(key.name).cloned().or(fallback).unwrap_or_default()))
 }
@@ -190,6 +205,19 @@ fn difference(from: &BTreeMap<String, String>, to: &BTreeMap<String, String>) ->
         to.iter().filter(|(key, value)| from.get(*key) != Some(value)).map(|(key, value)| (key.clone(), Some(value.clone())));
     let unset = from.keys().filter(|key| !to.contains_key(*key)).map(|key| (key.clone(), None));
     set.chain(unset).collect()
+}
+
+/// Keys of the name server mean something to clients only; they are bounded, since every node holds them in memory.
+fn check_name_server(resource: &ConfigResource, wanted: &BTreeMap<String, String>) -> Result<(), AlterConfigError> {
+    let namespace = match resource {
+        ConfigResource::NameServer(namespace) => namespace.len(),
+        _ => 0,
+    };
+    let longest = wanted.iter().map(|(key, value)| key.len().max(namespace) + value.len()).max().unwrap_or(0);
+    if wanted.len() > MAX_NAME_SERVER_KEYS || longest > MAX_NAME_SERVER_BYTES {
+        return Err(AlterConfigError::TooLarge { keys: MAX_NAME_SERVER_KEYS, bytes: MAX_NAME_SERVER_BYTES });
+    }
+    Ok(())
 }
 
 /// Refuses keys that need a restart, and values with which a node could not run.
@@ -291,8 +319,30 @@ mod tests {
             ("flush".to_owned(), ConfigOperation::Delete),
         ]);
         assert_eq!(refused(topic(), twice), AlterConfigError::Config(ConfigError::Repeated { key: "flush".to_owned() }));
-        let group = refused(ConfigResource::Group("g".to_owned()), set("consumer.session.timeout.ms", "5"));
+        let group = refused(ConfigResource::Group("g".to_owned()), set("rocketmq.retry.queue", "5"));
         assert!(matches!(group, AlterConfigError::Config(ConfigError::Unknown { .. })));
+    }
+
+    #[test]
+    fn a_group_takes_its_own_keys_and_is_forgotten_with_the_last() {
+        let group = || ConfigResource::Group("g".to_owned());
+        let image = ask(&image(), group(), set("rocketmq.retry.max.times", "3")).unwrap();
+        assert_eq!(image.group_config["g"]["rocketmq.retry.max.times"], "3");
+        let malformed = ask(&image, group(), set("rocketmq.retry.queues", "many")).unwrap_err();
+        assert!(matches!(malformed, AlterConfigError::Config(ConfigError::Malformed { .. })));
+        let image = ask(&image, group(), one("rocketmq.retry.max.times", ConfigOperation::Delete)).unwrap();
+        assert!(image.group_config.is_empty());
+    }
+
+    #[test]
+    fn the_name_server_takes_any_key_up_to_a_size_and_survives_a_snapshot() {
+        let orders = || ConfigResource::NameServer("ORDER_TOPIC_CONFIG".to_owned());
+        let image = ask(&image(), orders(), set("orders", "duolog:8")).unwrap();
+        assert_eq!(image.name_server["ORDER_TOPIC_CONFIG"]["orders"], "duolog:8");
+        let empty = MetadataImage::empty(Arc::new(BrokerConfig::default()));
+        assert_eq!(fold(&empty, &image.to_records(), 9).unwrap().name_server, image.name_server);
+        let large = ask(&image, orders(), set("x", &"y".repeat(MAX_NAME_SERVER_BYTES))).unwrap_err();
+        assert!(matches!(large, AlterConfigError::TooLarge { .. }));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::config::{ConfigError, TopicConfig, validate_topic_overrides};
 use crate::metadata::error::{AssignmentProblem, CreatePartitionsError, CreateTopicError, DeleteTopicError};
 use crate::metadata::fold::partition_record;
 use crate::metadata::image::{MetadataImage, PartitionImage, TopicImage};
-use crate::metadata::name::{check_topic_name, collision_form, is_internal_topic, may_collide};
+use crate::metadata::name::{NameRules, collision_form, is_internal_topic, may_collide};
 use crate::metadata::record::MetadataRecord;
 use crate::metadata::topic_id::IdSource;
 use duolog_base::{LeaderEpoch, NodeId, PartitionIndex, PartitionNumber, TopicId};
@@ -24,6 +24,7 @@ const LAST_PARTITION_NUMBER: u32 = u32::MAX - 1;
 #[derive(Clone, Debug, Default)]
 pub struct NewTopic {
     pub name: String,
+    pub rules: NameRules,
     /// -1 for the broker's default.
     pub partitions: i32,
     /// -1 for the broker's default.
@@ -140,7 +141,7 @@ fn create_topic(
     forms: &HashMap<String, Arc<str>>,
     grants: &mut Grants,
 ) -> Result<NewTopicParts, CreateTopicError> {
-    check_topic_name(&topic.name).map_err(|problem| CreateTopicError::InvalidName { problem })?;
+    topic.rules.check(&topic.name).map_err(|problem| CreateTopicError::InvalidName { problem })?;
     if image.topics.contains_key(topic.name.as_str()) {
         return Err(CreateTopicError::Exists { name: topic.name.clone() });
     }
