@@ -6,6 +6,7 @@ pub mod body_compression;
 pub mod code;
 mod fields;
 mod frame;
+pub mod header;
 mod json;
 pub mod language;
 pub mod message;
