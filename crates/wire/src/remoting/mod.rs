@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod body_compression;
+pub mod body;
 pub mod code;
 mod fields;
 mod frame;
