@@ -6,6 +6,7 @@ mod compression;
 mod config;
 mod dedicated_directory;
 mod dedicated_files;
+mod filters;
 mod groups;
 mod log_directory;
 mod log_files;
@@ -54,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     target("metadata_snapshot", metadata::snapshot, metadata::snapshot_seeds, 20_000, 16 << 10),
     target("metadata_journal", metadata::journal, metadata::journal_seeds, 8_000, 16 << 10),
     target("config", config::run, config::seeds, 300, 8 << 10),
+    target("filter_expression", filters::run, filters::seeds, 100_000, 8 << 10),
 ];
 
 pub fn find(name: &str) -> Option<&'static Target> {
