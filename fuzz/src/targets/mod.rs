@@ -12,6 +12,7 @@ mod log_directory;
 mod log_files;
 mod messages;
 mod metadata;
+mod remoting;
 mod server;
 mod server_seeds;
 mod small_files;
@@ -40,6 +41,8 @@ pub const TARGETS: &[Target] = &[
     target("kafka_response", messages::response, messages::response_seeds, 200_000, 64 << 10),
     target("kafka_record", messages::record, messages::record_seeds, 120_000, 16 << 10),
     Target { corpus: "kafka_request", ..target("kafka_server", server::run, server_seeds::seeds, 1_500, 16 << 10) },
+    target("remoting_frame", remoting::frame, remoting::frame_seeds, 40_000, 64 << 10),
+    target("remoting_body", remoting::body, remoting::body_seeds, 60_000, 16 << 10),
     target("record_batch", batch::run, batch::seeds, 10_000, 64 << 10),
     target("compression", compression::run, compression::seeds, 1_500, 16 << 10),
     target("group_records", groups::run, groups::seeds, 20_000, 16 << 10),

@@ -8,3 +8,6 @@ mod kafka_primitives;
 mod kafka_second_oracle;
 mod record_batch;
 mod record_compression;
+mod remoting_frames;
+mod remoting_headers;
+mod remoting_types;
