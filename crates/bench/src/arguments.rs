@@ -38,6 +38,12 @@ pub(crate) enum Mode {
     RoundRobin(RoundRobin),
     /// Create a topic and wait until all its partitions have a leader.
     Create(Create),
+    /// RocketMQ remoting: create a topic.
+    RemotingCreate(RemotingCreate),
+    /// RocketMQ remoting: send at full speed.
+    RemotingSend(RemotingSend),
+    /// RocketMQ remoting: pull a topic from its beginning.
+    RemotingPull(RemotingPull),
     /// Do nothing and report what the broker uses.
     Idle {
         #[arg(long, default_value_t = 5.0)]
@@ -204,4 +210,65 @@ mod tests {
         assert_eq!(setting("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
         assert!(setting("a").is_err());
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemotingCreate {
+    #[arg(long, default_value = "bench")]
+    pub(crate) topic: String,
+    #[arg(long, default_value_t = 8)]
+    pub(crate) queues: i32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemotingSend {
+    /// An existing topic.
+    #[arg(long, default_value = "bench")]
+    pub(crate) topic: String,
+    /// Its queues; messages go to them in turn.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) queues: i32,
+    /// Bytes of a message's body.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) size: usize,
+    #[arg(long, default_value_t = 4)]
+    pub(crate) connections: usize,
+    /// Requests in flight on each connection.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) in_flight: usize,
+    /// Messages in a request; more than one are a batch.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) batch: usize,
+    /// Messages get one of so many tags in turn; none if 0.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) tags: u64,
+    /// Stop after this many messages.
+    #[arg(long, default_value_t = u64::MAX)]
+    pub(crate) messages: u64,
+    /// Stop after this many seconds.
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+    /// Seconds of the same load before, not counted.
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) warm_up: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemotingPull {
+    #[arg(long, default_value = "bench")]
+    pub(crate) topic: String,
+    #[arg(long, default_value_t = 8)]
+    pub(crate) queues: i32,
+    /// Bytes of a message's body, for the report.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) size: usize,
+    /// Messages asked for in a pull.
+    #[arg(long, default_value_t = 32)]
+    pub(crate) batch: i32,
+    /// Tags, as a consumer subscribes to them.
+    #[arg(long, default_value = "*")]
+    pub(crate) subscription: String,
+    /// Passes over the topic before the one that counts.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) passes_before: u32,
 }

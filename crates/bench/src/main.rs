@@ -1,8 +1,9 @@
 //! `duolog-bench`: puts one kind of load on a broker that somebody else started and reports what came of it. It does not
 //! know whether the broker is Duolog or Apache Kafka.
 //!
-//! Most loads go through librdkafka. Two are written to the socket directly, because a client library would be measured
-//! instead of the broker: many clients with one message in flight each, and requests over very many partitions.
+//! Most loads go through librdkafka. Others are written to the socket directly, because a client library would be measured
+//! instead of the broker: many clients with one message in flight each, requests over very many partitions, and what RocketMQ's
+//! clients send.
 //! `cargo xtask bench` starts the brokers and calls this; so can a person.
 
 mod arguments;
@@ -19,6 +20,7 @@ mod meter;
 mod pace;
 mod payload;
 mod produce;
+mod remoting;
 mod report;
 mod round_robin;
 
@@ -62,6 +64,9 @@ fn measure(arguments: &Arguments) -> Result<Report, Failure> {
         Mode::InFlight(load) => in_flight::run(broker, load),
         Mode::RoundRobin(load) => round_robin::run(broker, load),
         Mode::Create(load) => create::run(broker, load),
+        Mode::RemotingCreate(load) => remoting::create(broker, load),
+        Mode::RemotingSend(load) => remoting::send(broker, load),
+        Mode::RemotingPull(load) => remoting::pull(broker, load),
         Mode::Idle { seconds } => idle(broker.pid, *seconds),
     }
 }
