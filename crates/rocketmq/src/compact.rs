@@ -149,6 +149,9 @@ mod tests {
             ..header("[fe80::7]:9")
         };
         let bytes = full.encode();
+        let start = [1, 0x1f, 6, 5, 4, 3, 2, 1, 0, 0, 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 9, 0];
+        let fields = [0xff, 0xff, 0xff, 0xff, 4, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0];
+        assert_eq!(bytes.as_slice(), [&start[..], &fields].concat());
         assert_eq!(bytes.as_slice().len(), MAX_BYTES);
         assert_eq!(CompactHeader::decode(bytes.as_slice()), Some(full));
         for changed in [CompactHeader { flag: 0, ..full }, CompactHeader { sys_flag: 0, ..full }, header("1.2.3.4:5")] {
