@@ -13,6 +13,7 @@ mod log_files;
 mod messages;
 mod metadata;
 mod remoting;
+mod rocketmq_messages;
 mod server;
 mod server_seeds;
 mod small_files;
@@ -45,6 +46,10 @@ pub const TARGETS: &[Target] = &[
     target("remoting_body", remoting::body, remoting::body_seeds, 60_000, 16 << 10),
     target("record_batch", batch::run, batch::seeds, 10_000, 64 << 10),
     target("compression", compression::run, compression::seeds, 1_500, 16 << 10),
+    target("rocketmq_properties", rocketmq_messages::properties, rocketmq_messages::properties_seeds, 100_000, 4 << 10),
+    target("rocketmq_batch_body", rocketmq_messages::batch_body, rocketmq_messages::batch_body_seeds, 100_000, 4 << 10),
+    target("rocketmq_message", rocketmq_messages::stored_message, rocketmq_messages::stored_message_seeds, 60_000, 4 << 10),
+    target("rocketmq_records", rocketmq_messages::records, rocketmq_messages::records_seeds, 10_000, 16 << 10),
     target("group_records", groups::run, groups::seeds, 20_000, 16 << 10),
     target("log_frame", log_files::frame, log_files::frame_seeds, 100_000, 1 << 10),
     target("log_index", log_files::index, log_files::index_seeds, 40_000, 16 << 10),
