@@ -148,7 +148,7 @@ fn read(root: &Path, topic: &str) -> Result<(), Box<dyn Error>> {
     let ends = log.ends(partition).ok_or("the partition is not there")?;
     let mut next = ends.start;
     while next < ends.end {
-        let limits = ReadLimits { upto: Offset(i64::MAX), max_bytes: 100_000, at_least_one: true };
+        let limits = ReadLimits { upto: Offset(i64::MAX), max_bytes: 100_000, at_least_one: true, tags: None };
         let plan = log.read(partition, next, limits)?;
         let bytes = plan.materialize()?;
         for found in duolog_wire::record::batches(&bytes) {

@@ -1,6 +1,6 @@
 //! The values that go in and out of the log: options, requests, answers, errors. No behaviour; called by everybody.
 
-use crate::{StoredFrame, TidyOptions};
+use crate::{StoredFrame, TagFilter, TidyOptions};
 use bytes::Bytes;
 use duolog_base::{DiskFile, LeaderEpoch, Offset, PartitionNumber, Position, ProducerEpoch, ProducerId, TimestampMs};
 use std::ops::Range;
@@ -83,7 +83,7 @@ pub struct AppendBatch {
     pub partition: PartitionNumber,
     pub range: Range<usize>,
     pub leader_epoch: LeaderEpoch,
-    /// The tag's hash, or a Bloom word for a batch of several; 0 for none.
+    /// What is known of the tags in the batch, see [`TagFilter`]; 0 for nothing.
     pub tag_filter: u64,
 }
 
@@ -196,6 +196,8 @@ pub struct ReadLimits {
     pub max_bytes: usize,
     /// Give the first batch even if it is larger than `max_bytes`.
     pub at_least_one: bool,
+    /// Leave out batches without these tags, as far as the layout knows which they are; `None` gives every batch.
+    pub tags: Option<TagFilter>,
 }
 
 /// Where the bytes of a read lie, in order.
@@ -218,7 +220,7 @@ pub enum ReadPart {
 pub struct ReadPlan {
     pub parts: Vec<ReadPart>,
     pub bytes: usize,
-    /// Offset to read next; equals the offset asked for if nothing was there.
+    /// Offset to read next: behind the last batch given or left out; the offset asked for if there was none.
     pub next: Offset,
 }
 

@@ -1,6 +1,7 @@
 //! Reading: a plan of memory slices and file ranges for whole batches of one partition.
 //!
-//! Sealed files are searched without the lock; unsealed entries and the tail cache under it, for at most [`MAX_PLAN_BATCHES`] batches.
+//! Sealed files are searched without the lock; unsealed entries and the tail cache under it, for at most [`MAX_PLAN_BATCHES`] batches
+//! (and [`MAX_LEFT_OUT_BATCHES`] that the reader's tags leave out).
 //! Bytes that are only queued come from the tail cache; a file is never read above the written position.
 
 use crate::format::frame::FRAME_HEADER_BYTES;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 
 /// Batches one plan names at most.
 const MAX_PLAN_BATCHES: usize = 1024;
+/// Batches one plan leaves out at most, so that the lock is not held for long. The reader goes on behind them.
+const MAX_LEFT_OUT_BATCHES: usize = 8192;
 /// File ranges closer than this are read at once by [`ReadPlan::materialize`].
 const NEAR_BYTES: u64 = 16 << 10;
 /// The most that one read of [`ReadPlan::materialize`] covers, gaps included, unless a single batch is larger.
@@ -37,7 +40,7 @@ impl Log {
 
     /// Plans a read. Looks only at memory and mapped indexes; no data is read.
     pub fn read(&self, partition: PartitionNumber, from: Offset, limits: ReadLimits) -> Result<ReadPlan, ReadError> {
-        let mut planner = Planner { plan: ReadPlan { next: from, ..ReadPlan::default() }, limits };
+        let mut planner = Planner { plan: ReadPlan { next: from, ..ReadPlan::default() }, limits, left_out: 0 };
         // The list of sealed files that has been searched already. Another search is needed only if it has changed since,
         // because a file was sealed between the search and the lock.
         let mut searched: Option<Arc<SealedFiles>> = None;
@@ -88,11 +91,24 @@ pub(crate) fn readable(state: &State, partition: PartitionNumber, from: Offset) 
 struct Planner {
     plan: ReadPlan,
     limits: ReadLimits,
+    left_out: usize,
+}
+
+enum Verdict {
+    Take,
+    LeaveOut,
+    /// The plan is complete without it.
+    End,
 }
 
 impl Planner {
     fn take_unsealed(&mut self, state: &State, partition: PartitionNumber, known: &Partition) {
         for entry in known.unsealed_from(self.plan.next.0) {
+            match self.judge(entry) {
+                Verdict::Take => {}
+                Verdict::LeaveOut => continue,
+                Verdict::End => return,
+            }
             let part = match state.tail.find(entry.position) {
                 Some(batch) => ReadPart::Memory(batch.clone()),
                 None if entry.end_position() > state.written => return,
@@ -116,6 +132,11 @@ impl Planner {
     fn take_sealed(&mut self, files: &SealedFiles, partition: PartitionNumber) -> io::Result<ControlFlow<()>> {
         for (file, record) in runs_from(files, partition.0, self.plan.next.0) {
             for entry in file.intact_index()?.run(&record).starting_at(self.plan.next.0) {
+                match self.judge(&entry) {
+                    Verdict::Take => {}
+                    Verdict::LeaveOut => continue,
+                    Verdict::End => return Ok(ControlFlow::Break(())),
+                }
                 let outside = || io::Error::new(io::ErrorKind::InvalidData, "a queue entry points outside of its file");
                 let position = file.batch_at(&entry).ok_or_else(outside)?;
                 let (bytes, frame) = (entry.batch_bytes as usize, Some(stored_frame(partition, &entry)));
@@ -127,6 +148,19 @@ impl Planner {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// What the reader's tags say of a batch. One that is left out is behind the reader.
+    fn judge(&mut self, entry: &QueueEntry) -> Verdict {
+        if self.limits.tags.is_none_or(|tags| tags.may_match(entry.tag_filter)) {
+            return Verdict::Take;
+        }
+        if entry.last_offset() >= self.limits.upto.0 || self.left_out == MAX_LEFT_OUT_BATCHES {
+            return Verdict::End;
+        }
+        self.left_out += 1;
+        self.plan.next = Offset(entry.last_offset() + 1);
+        Verdict::LeaveOut
     }
 
     /// Adds a batch, or says that the plan is complete without it.

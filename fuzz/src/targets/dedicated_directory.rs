@@ -92,7 +92,7 @@ fn settle(log: &DedicatedLog) {
 
 fn use_partition(log: &DedicatedLog, partition: PartitionNumber) {
     let Some(ends) = log.ends(partition) else { return };
-    let limits = ReadLimits { upto: ends.end, max_bytes: 4 << 10, at_least_one: true };
+    let limits = ReadLimits { upto: ends.end, max_bytes: 4 << 10, at_least_one: true, tags: None };
     let mut from = ends.start;
     while let Ok(plan) = log.read(partition, from, limits) {
         let _ = plan.materialize();

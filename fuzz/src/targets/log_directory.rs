@@ -108,7 +108,7 @@ fn use_log(log: &Log) {
 
 fn read(log: &Log, partition: PartitionNumber) {
     let Some(ends) = log.ends(partition) else { return };
-    let limits = ReadLimits { upto: ends.end, max_bytes: 4 << 10, at_least_one: true };
+    let limits = ReadLimits { upto: ends.end, max_bytes: 4 << 10, at_least_one: true, tags: None };
     let mut from = ends.start;
     while let Ok(plan) = log.read(partition, from, limits) {
         let _ = plan.materialize();

@@ -52,6 +52,8 @@ pub struct ProduceBatch<'a> {
     pub topic: &'a TopicImage,
     pub partition: PartitionIndex,
     pub range: Range<usize>,
+    /// What is known of the messages' tags, see `filter::tag_word`; 0 for nothing.
+    pub tag_filter: u64,
 }
 
 /// A partition's batches as they were stored.
@@ -163,7 +165,7 @@ impl Broker {
                     records += checked.records as u64;
                     let Checked { range, log_append_time, .. } = checked;
                     let (partition, leader_epoch) = (partition.number, partition.leader_epoch);
-                    accepted.push(AppendBatch { partition, range, leader_epoch, tag_filter: 0 });
+                    accepted.push(AppendBatch { partition, range, leader_epoch, tag_filter: batch.tag_filter });
                     results.push(Ok(Produced { base_offset: Offset(-1), log_append_time, log_start: Offset(-1) }));
                 }
                 Err(error) => results.push(Err(error)),

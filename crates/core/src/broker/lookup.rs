@@ -160,7 +160,7 @@ impl Broker {
         better: impl Fn(Option<TimestampMs>, TimestampMs) -> bool,
     ) -> Result<Option<FoundOffset>, LookupError> {
         let Some(location) = batch else { return Ok(None) };
-        let limits = ReadLimits { upto: ends.high_watermark, max_bytes: 0, at_least_one: true };
+        let limits = ReadLimits { upto: ends.high_watermark, max_bytes: 0, at_least_one: true, tags: None };
         let from = location.base_offset.max(ends.log_start);
         let plan = self.log.read(partition, from, limits)?;
         let bytes = materialize(plan).await?;

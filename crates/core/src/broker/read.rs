@@ -4,7 +4,7 @@ use super::{Broker, Watch, visible_ends};
 use crate::config::FlushMode;
 use crate::metadata::TopicImage;
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, PartitionNumber};
-use duolog_log::{ReadError, ReadLimits, ReadPlan};
+use duolog_log::{ReadError, ReadLimits, ReadPlan, TagFilter};
 use std::io;
 use std::sync::Arc;
 
@@ -42,7 +42,8 @@ pub enum FetchError {
 
 impl Broker {
     /// Plans a read of whole batches from `from` on. The first batch is given even if it is larger than `max_bytes`
-    /// when `at_least_one` says so. At or beyond the high watermark the plan is empty.
+    /// when `at_least_one` says so. At or beyond the high watermark the plan is empty. With `tags`, batches that cannot hold
+    /// one of them may be left out: an empty plan whose `next` is beyond `from` says that there may be more.
     pub fn read(
         &self,
         topic: &TopicImage,
@@ -50,6 +51,7 @@ impl Broker {
         from: Offset,
         max_bytes: usize,
         at_least_one: bool,
+        tags: Option<TagFilter>,
     ) -> Result<Fetched, FetchError> {
         let image = topic.partition(partition).ok_or(FetchError::UnknownPartition)?;
         let log_ends = self.log.ends(image.number).ok_or(FetchError::UnknownPartition)?;
@@ -60,7 +62,7 @@ impl Broker {
         if from >= ends.high_watermark || (max_bytes == 0 && !at_least_one) {
             return Ok(Fetched { plan: ReadPlan { next: from, ..ReadPlan::default() }, ends });
         }
-        let limits = ReadLimits { upto: ends.high_watermark, max_bytes, at_least_one };
+        let limits = ReadLimits { upto: ends.high_watermark, max_bytes, at_least_one, tags };
         match self.log.read(image.number, from, limits) {
             Ok(plan) => Ok(Fetched { plan, ends }),
             Err(error) => Err(fetch_error(error, ends)),

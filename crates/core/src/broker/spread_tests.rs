@@ -129,7 +129,7 @@ async fn append_all(broker: &Broker, topics: &[&Arc<TopicImage>], round: i32) ->
             let (timestamp, value) = (TimestampMs(1_700_000_000_000), value(round, partition));
             batch.push(NewRecord { timestamp, value: Some(&value), ..NewRecord::default() }).unwrap();
             batch.build(&mut buffer).unwrap();
-            request.push(ProduceBatch { topic, partition: PartitionIndex(partition), range: start..buffer.len() });
+            request.push(ProduceBatch { topic, partition: PartitionIndex(partition), range: start..buffer.len(), tag_filter: 0 });
         }
     }
     broker.append(buffer, &request, Acks::All, Origin::Client).done().await
@@ -139,7 +139,7 @@ async fn append_all(broker: &Broker, topics: &[&Arc<TopicImage>], round: i32) ->
 fn records(broker: &Broker, topic: &TopicImage, partition: i32) -> Vec<Vec<u8>> {
     let (partition, mut from, mut found) = (PartitionIndex(partition), Offset(0), Vec::new());
     loop {
-        let plan = broker.read(topic, partition, from, 1 << 20, true).unwrap().plan;
+        let plan = broker.read(topic, partition, from, 1 << 20, true, None).unwrap().plan;
         if plan.next == from {
             return found;
         }
@@ -413,7 +413,7 @@ async fn append_keyed(broker: &Broker, topic: &Arc<TopicImage>, round: u8) {
     let (timestamp, value) = (TimestampMs(1_700_000_000_000), vec![round; 100_000]);
     batch.push(NewRecord { timestamp, key: Some(b"key"), value: Some(&value), ..NewRecord::default() }).unwrap();
     batch.build(&mut buffer).unwrap();
-    let request = [ProduceBatch { topic, partition: PartitionIndex(0), range: 0..buffer.len() }];
+    let request = [ProduceBatch { topic, partition: PartitionIndex(0), range: 0..buffer.len(), tag_filter: 0 }];
     assert!(broker.append(buffer, &request, Acks::All, Origin::Client).done().await[0].is_ok());
 }
 

@@ -76,7 +76,7 @@ impl InternalLog for BrokerLog {
 
     fn append(&self, partition: PartitionIndex, batch: BytesMut) -> Result<AppendFuture, InternalLogError> {
         let topic = self.image()?;
-        let batches = [ProduceBatch { topic: &topic, partition, range: 0..batch.len() }];
+        let batches = [ProduceBatch { topic: &topic, partition, range: 0..batch.len(), tag_filter: 0 }];
         let pending = self.broker.append(batch, &batches, Acks::All, Origin::Coordinator);
         if let Some(Err(error)) = pending.results().first() {
             return Err(InternalLogError::Append(error.to_string()));
@@ -99,7 +99,8 @@ impl InternalLog for BrokerLog {
         Box::pin(async move {
             let topic = self.image()?;
             let failed = |error: &dyn std::fmt::Display| InternalLogError::Read(error.to_string());
-            let fetched = self.broker.read(&topic, partition, from, REPLAY_CHUNK_BYTES, true).map_err(|error| failed(&error))?;
+            let fetched =
+                self.broker.read(&topic, partition, from, REPLAY_CHUNK_BYTES, true, None).map_err(|error| failed(&error))?;
             let next = fetched.plan.next;
             let copied = tokio::task::spawn_blocking(move || fetched.plan.materialize()).await;
             let batches = copied.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;

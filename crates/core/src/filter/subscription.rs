@@ -3,8 +3,9 @@
 //! Compiled when a consumer pulls or registers, then asked about every message without allocating.
 
 use super::sql::{self, Condition};
-use super::tags::{TagSet, word_covers};
+use super::tags::TagSet;
 use super::{FilterError, MAX_EXPRESSION_BYTES, Properties};
+use duolog_log::{TagFilter, word_covers};
 
 /// What a client calls the two languages; no type at all means tags.
 const TAG_TYPE: &str = "TAG";
@@ -53,13 +54,17 @@ impl Subscription {
 
     /// Whether a batch with this tag word may hold a wanted message.
     pub fn may_match(&self, tag_word: u64) -> bool {
-        self.wanted_bits().is_none_or(|wanted| word_covers(tag_word, wanted))
+        match &self.0 {
+            Wanted::Tags(tags) => word_covers(tag_word, tags.bits()),
+            Wanted::All | Wanted::Sql(_) => true,
+        }
     }
 
-    /// The bits of each wanted tag, of which a batch must have one's; `None` if tags do not say which batches to read.
-    pub fn wanted_bits(&self) -> Option<&[u64]> {
+    /// What goes with a read, so that the log leaves out what cannot match; `None` if every batch must be read, be it because
+    /// there are too many tags.
+    pub fn tag_filter(&self) -> Option<TagFilter> {
         match &self.0 {
-            Wanted::Tags(tags) => Some(tags.bits()),
+            Wanted::Tags(tags) => TagFilter::new(tags.bits()),
             Wanted::All | Wanted::Sql(_) => None,
         }
     }
@@ -85,8 +90,9 @@ fn check_length(expression: &str) -> Result<(), FilterError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tags::{TAGS_KNOWN, java_hash, tag_word};
+    use super::super::tags::{java_hash, tag_word};
     use super::*;
+    use duolog_log::TAGS_KNOWN;
 
     struct Tagged(&'static str);
 
@@ -117,7 +123,7 @@ mod tests {
         for expression in ["*", ""] {
             let all = Subscription::tags(expression).unwrap();
             assert_eq!(all, Subscription::all());
-            assert!(all.matches(None, &Tagged("x")) && all.may_match(TAGS_KNOWN) && all.wanted_bits().is_none());
+            assert!(all.matches(None, &Tagged("x")) && all.may_match(TAGS_KNOWN) && all.tag_filter().is_none());
         }
     }
 
@@ -135,6 +141,8 @@ mod tests {
         let word = |tags: &[&str]| tag_word(tags.iter().map(|tag| java_hash(tag)));
         assert!(subscription.may_match(word(&["TagB", "other"])) && subscription.may_match(word(&["TagA"])));
         assert!(!subscription.may_match(word(&["TagC"])) && !subscription.may_match(word(&[])));
+        let filter = subscription.tag_filter().unwrap();
+        assert!(filter.may_match(word(&["TagA"])) && !filter.may_match(word(&["TagC"])));
         assert!(subscription.may_match(0), "nothing is known of this batch");
         assert!(Subscription::sql("TAGS = 'TagA'").unwrap().may_match(word(&["TagC"])));
     }

@@ -4,9 +4,7 @@
 //! which no message has that tag. Words are stored, so their bits are a format (docs/storage-format.md) and never change.
 
 use super::FilterError;
-
-/// Set in every word whose batch's tags are known. A word without it says nothing, and its batch must be read.
-pub const TAGS_KNOWN: u64 = 1 << 63;
+use duolog_log::TAGS_KNOWN;
 
 /// Most tags of one subscription.
 pub const MAX_TAGS: usize = 1024;
@@ -28,11 +26,6 @@ pub fn tag_word(tags: impl Iterator<Item = i32>) -> u64 {
 pub fn tag_bits(hash: i32) -> u64 {
     let mixed = mix(u64::from(hash.cast_unsigned()));
     [0, 16, 32].into_iter().fold(0, |bits, shift| bits | 1 << (((mixed >> shift) & 0xffff) % BLOOM_BITS))
-}
-
-/// Whether a batch with this word may hold a message with one of the tags whose bits these are.
-pub fn word_covers(word: u64, wanted: &[u64]) -> bool {
-    word & TAGS_KNOWN == 0 || wanted.iter().any(|bits| word & bits == *bits)
 }
 
 /// The finishing steps of MurmurHash3: every bit of a short tag's small hash reaches all bits of the result.
@@ -89,6 +82,7 @@ fn trim(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use duolog_log::word_covers;
 
     #[test]
     fn hashes_are_java_s() {

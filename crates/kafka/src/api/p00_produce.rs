@@ -102,7 +102,7 @@ fn collect<'a>(
             batches.extend(data.partition_data.iter().map(|partition| {
                 let bytes = partition.records.and_then(|records| records.bytes()).unwrap_or_default();
                 let range = range_within(&call.frame, bytes);
-                ProduceBatch { topic, partition: PartitionIndex(partition.index), range }
+                ProduceBatch { topic, partition: PartitionIndex(partition.index), range, tag_filter: 0 }
             }));
             None
         }

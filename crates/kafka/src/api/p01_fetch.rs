@@ -222,7 +222,7 @@ fn read_one(broker: &Broker, session: &Session, entry: &Entry, room: usize, at_l
         return diverging;
     }
     let max_bytes = usize::try_from(entry.max_bytes).unwrap_or(0).min(room);
-    match broker.read(topic, index, entry.from, max_bytes, at_least_one) {
+    match broker.read(topic, index, entry.from, max_bytes, at_least_one, None) {
         Ok(fetched) => Outcome::Read { plan: fetched.plan, ends: fetched.ends },
         Err(error) => {
             if let FetchError::Io(error) = &error {

@@ -152,7 +152,7 @@ impl DedicatedLog {
 
     /// The stretch that holds `from` or what follows it.
     fn stretch(&self, partition: PartitionNumber, from: i64, timestamp: i64, upto: i64) -> Result<Option<Stretch>, ReadError> {
-        let limits = ReadLimits { upto: Offset(i64::MAX), max_bytes: 0, at_least_one: true };
+        let limits = ReadLimits { upto: Offset(i64::MAX), max_bytes: 0, at_least_one: true, tags: None };
         let (lookup, hints) = {
             let state = self.state.lock();
             let known = readable(&state, partition, Offset(from))?;

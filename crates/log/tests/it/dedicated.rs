@@ -78,7 +78,7 @@ pub fn settle(log: &DedicatedLog) {
 }
 
 pub fn plan(log: &DedicatedLog, partition: u32, from: i64, max_bytes: usize) -> Result<ReadPlan, ReadError> {
-    let limits = ReadLimits { upto: Offset(i64::MAX), max_bytes, at_least_one: true };
+    let limits = ReadLimits { upto: Offset(i64::MAX), max_bytes, at_least_one: true, tags: None };
     log.read(PartitionNumber(partition), Offset(from), limits)
 }
 
@@ -186,7 +186,7 @@ fn segments_roll_are_sealed_and_read_through_their_indexes() {
         assert_eq!(read_all_by(&log, 1, max_bytes), expected, "sealed, plans of {max_bytes} bytes");
     }
     for (offset, batch) in &expected {
-        let limits = ReadLimits { upto: Offset(offset + 1), max_bytes: 1 << 20, at_least_one: true };
+        let limits = ReadLimits { upto: Offset(offset + 1), max_bytes: 1 << 20, at_least_one: true, tags: None };
         let last = batch_last(batch);
         let plan = log.read(ONE, Offset(*offset), limits).unwrap();
         assert_eq!(plan.bytes > 0, last == *offset, "a batch above the bound is not shown");

@@ -18,5 +18,6 @@ mod files;
 mod idempotence;
 mod inspection;
 mod retention;
+mod tags;
 mod tidying;
 mod together;

@@ -115,7 +115,7 @@ pub fn settle(log: &Log) {
 }
 
 pub fn plan(log: &Log, partition: u32, from: i64, max_bytes: usize) -> Result<ReadPlan, ReadError> {
-    let limits = ReadLimits { upto: Offset(i64::MAX), max_bytes, at_least_one: true };
+    let limits = ReadLimits { upto: Offset(i64::MAX), max_bytes, at_least_one: true, tags: None };
     log.read(PartitionNumber(partition), Offset(from), limits)
 }
 
