@@ -135,7 +135,7 @@ fn an_aborted_transaction_whose_mark_is_gone_swallows_nothing() {
     for now in [0, 0, RETENTION_MS] {
         partition.clean(Pass::at(now));
     }
-    assert_eq!(marks(&partition), []);
+    assert_eq!(marks(&partition), Vec::<i64>::new());
     partition.append_as(transactional(7, 1), "b=1");
     let last = partition.end_transaction(7, Commit);
     partition.append("z=2");
