@@ -30,12 +30,12 @@ fn tags(expression: &str) {
 pub(super) fn seeds() -> Vec<Vec<u8>> {
     [
         "TagA || TagB",
-        "a > 5 AND b <= 3.5 OR NOT (c = 'it''s' AND d <> TRUE)\05",
-        "a IN ('x', 'y') OR a NOT IN ('z')\0x",
+        "a > 5 AND b <= 3.5 OR NOT (c = 'it''s' AND d <> TRUE)\x005",
+        "a IN ('x', 'y') OR a NOT IN ('z')\x00x",
         "a BETWEEN 1 AND 10 AND b NOT BETWEEN -5 AND 3000000000\x007",
-        "TAGS CONTAINS 'x' AND a NOT STARTSWITH 'y' OR b ENDSWITH 'z'\0xyz",
+        "TAGS CONTAINS 'x' AND a NOT STARTSWITH 'y' OR b ENDSWITH 'z'\x00xyz",
         "a IS NULL OR b IS NOT NULL /* both */ -- or none\n",
-        "- + -1.5e-3 < a\0NaN",
+        "- + -1.5e-3 < a\x00NaN",
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec()
