@@ -5,21 +5,25 @@
 //! and the state of all partitions, of which the last one counts. It is written only when all it reflects is durable.
 
 use crate::LogFailure;
-use crate::files::{checkpoint_path, remove_if_there, write_whole};
-use crate::format::index::{IndexBuilder, IndexKind, QueueEntry};
+use crate::files::{checkpoint_path, remove_if_there};
+use crate::format::index::{IndexAbout, IndexKind, QueueEntry};
 use crate::format::state;
 use crate::house::House;
-use crate::log::Log;
+use crate::index_file::IndexFile;
+use crate::log::{Log, State};
 use crate::snapshot::StateCopy;
 use duolog_base::PartitionNumber;
 use std::io;
+use std::ops::Range;
+use std::path::Path;
 
 /// The state of all partitions is written with every link: a link is put off until the log has grown by so many times its size.
 const STATE_SHARE: u64 = 16;
 /// Links of one chain; then it is written anew as one.
 const MAX_LINKS: usize = 32;
-/// Entries copied in one go under the lock.
-const CHUNK_ENTRIES: usize = 16 << 10;
+/// Entries copied, and partitions looked at, in one go under the lock.
+const CHUNK_ENTRIES: usize = 4 << 10;
+const CHUNK_PARTITIONS: usize = 256;
 
 /// The chain of the active file, as far as it is written.
 #[derive(Debug, Default)]
@@ -72,10 +76,8 @@ impl Log {
         let goes_on = chain.links.last().is_some_and(|last| *last >= copy.file_base) && chain.links.len() < MAX_LINKS;
         let from = if goes_on { chain.end } else { copy.file_base };
         let path = checkpoint_path(&self.dir, from);
-        let written = match self.gather_index(IndexKind::Checkpoint, copy.generation, from, copy.position, &copy.section) {
-            Some(sections) => write_whole(self.disk.as_ref(), &self.dir, &path, &sections),
-            None => Err(io::Error::new(io::ErrorKind::InvalidData, "a state section does not read back")),
-        };
+        let about = IndexAbout { kind: IndexKind::Checkpoint, generation: copy.generation, base: from, end: copy.position };
+        let written = self.write_index(&path, about, &copy.section);
         let interval = self.options.checkpoint_bytes.max(STATE_SHARE * copy.section.len() as u64);
         self.state.lock().checkpoint_at = copy.position + interval;
         match written {
@@ -113,35 +115,55 @@ impl Log {
         Ok(())
     }
 
-    /// An index of the unsealed batches from `from` to `end`, with the state at `end`; `None` if that does not decode.
-    pub(crate) fn gather_index(
-        &self,
-        kind: IndexKind,
-        generation: u32,
-        from: u64,
-        end: u64,
-        section: &[u8],
-    ) -> Option<[Vec<u8>; 3]> {
-        let mut builder = IndexBuilder::default();
-        for (number, partition) in state::decode(section)? {
-            builder.begin(number, partition.next_offset());
-            let mut from = from;
-            loop {
-                let chunk = self.entries_between(PartitionNumber(number), from, end);
-                chunk.iter().for_each(|entry| builder.push(entry));
-                match chunk.last() {
-                    Some(last) => from = last.end_position(),
-                    None => break,
-                }
+    /// Writes an index of the unsealed batches from one position to another, with the state there.
+    pub(crate) fn write_index(&self, path: &Path, about: IndexAbout, section: &[u8]) -> io::Result<()> {
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a state section does not read back");
+        let ends = state::ends(section).ok_or_else(damaged)?;
+        let mut file = IndexFile::create(self.disk.as_ref(), path, ends.len())?;
+        let mut walk = UnsealedWalk { ends: &ends, at: 0, from: about.base, range: about.base..about.end };
+        let mut chunk = Vec::with_capacity(CHUNK_ENTRIES);
+        let mut begun = 0;
+        while walk.at < ends.len() {
+            walk.copy_chunk(&self.state.lock(), &mut chunk);
+            for (at, entry) in chunk.drain(..) {
+                ends[begun..=at].iter().for_each(|(number, end)| file.begin(*number, *end));
+                begun = at + 1;
+                file.push(&entry);
             }
         }
-        Some(builder.finish(kind, generation, from, end, section))
+        ends[begun..].iter().for_each(|(number, end)| file.begin(*number, *end));
+        file.finish(&self.dir, about, section)
     }
+}
 
-    /// Some unsealed entries from one position and before another.
-    fn entries_between(&self, partition: PartitionNumber, from: u64, end: u64) -> Vec<QueueEntry> {
-        let state = self.state.lock();
-        let Some(known) = state.partitions.get(&partition) else { return Vec::new() };
-        known.unsealed_at(from).take_while(|entry| entry.position < end).take(CHUNK_ENTRIES).copied().collect()
+/// A walk over the unsealed entries of many partitions, some at a time.
+struct UnsealedWalk<'a> {
+    /// Partitions in ascending order, with their ends.
+    ends: &'a [(u32, i64)],
+    /// The next partition to look at, and the position to go on from in there.
+    at: usize,
+    from: u64,
+    /// The positions of interest.
+    range: Range<u64>,
+}
+
+impl UnsealedWalk<'_> {
+    /// Adds some entries to `chunk`, each with the place of its partition in the list.
+    fn copy_chunk(&mut self, state: &State, chunk: &mut Vec<(usize, QueueEntry)>) {
+        for (number, _) in self.ends[self.at..].iter().take(CHUNK_PARTITIONS) {
+            let room = CHUNK_ENTRIES - chunk.len();
+            let before = chunk.len();
+            if let Some(known) = state.partitions.get(&PartitionNumber(*number)) {
+                let entries = known.unsealed_at(self.from).take_while(|entry| entry.position < self.range.end);
+                chunk.extend(entries.take(room).map(|entry| (self.at, *entry)));
+            }
+            if let Some((_, last)) = chunk[before..].last().filter(|_| chunk.len() == CHUNK_ENTRIES) {
+                // There may be more of this partition.
+                self.from = last.end_position();
+                return;
+            }
+            self.at += 1;
+            self.from = self.range.start;
+        }
     }
 }

@@ -3,6 +3,7 @@
 use duolog_base::{Disk, DiskFile, OpenMode};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Digits of a position in a file name.
 const DIGITS: usize = 20;
@@ -68,25 +69,51 @@ pub fn unfinished_tidied_path(dir: &Path, base: u64) -> PathBuf {
     dir.join(format!("{base:020}.tidied.tmp"))
 }
 
+/// A file that has another name until it is whole.
+pub struct Unfinished<'a> {
+    disk: &'a dyn Disk,
+    path: &'a Path,
+    unfinished: PathBuf,
+    file: Arc<dyn DiskFile>,
+}
+
+impl<'a> Unfinished<'a> {
+    pub fn create(disk: &'a dyn Disk, path: &'a Path) -> io::Result<Unfinished<'a>> {
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(".tmp");
+        let unfinished = PathBuf::from(unfinished);
+        remove_if_there(disk, &unfinished)?;
+        let file = disk.open(&unfinished, OpenMode::CreateNew)?;
+        Ok(Unfinished { disk, path, unfinished, file })
+    }
+
+    pub fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<()> {
+        self.file.write_at(slices, position)
+    }
+
+    /// Syncs it and gives it its name, durably, if all of it was written.
+    pub fn finish(self, dir: &Path, written: io::Result<()>) -> io::Result<()> {
+        let Unfinished { disk, path, unfinished, file } = self;
+        let written = written.and_then(|()| file.sync_data());
+        drop(file);
+        if let Err(error) = written {
+            if error.kind() == io::ErrorKind::StorageFull {
+                // What was written of it is of no use, and space is what is wanted.
+                remove_if_there(disk, &unfinished)?;
+            }
+            return Err(error);
+        }
+        disk.rename(&unfinished, path)?;
+        disk.sync_dir(dir)
+    }
+}
+
 /// Writes a whole file so that it is either there with all its bytes or not at all: under another name, synced, renamed.
 pub fn write_whole(disk: &dyn Disk, dir: &Path, path: &Path, sections: &[Vec<u8>]) -> io::Result<()> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".tmp");
-    let unfinished = PathBuf::from(unfinished);
-    remove_if_there(disk, &unfinished)?;
-    let file = disk.open(&unfinished, OpenMode::CreateNew)?;
+    let file = Unfinished::create(disk, path)?;
     let slices: Vec<IoSlice<'_>> = sections.iter().map(|section| IoSlice::new(section)).collect();
-    let written = file.write_at(&slices, 0).and_then(|()| file.sync_data());
-    drop(file);
-    if let Err(error) = written {
-        if error.kind() == io::ErrorKind::StorageFull {
-            // What was written of it is of no use, and space is what is wanted.
-            remove_if_there(disk, &unfinished)?;
-        }
-        return Err(error);
-    }
-    disk.rename(&unfinished, path)?;
-    disk.sync_dir(dir)
+    let written = file.write_at(&slices, 0);
+    file.finish(dir, written)
 }
 
 pub fn read_whole(file: &dyn DiskFile) -> io::Result<Vec<u8>> {

@@ -4,8 +4,8 @@
 //! One at a time (the `house` lock), in small portions, never on the way of an append.
 
 use crate::checkpoint::Chain;
-use crate::files::{queues_path, write_whole};
-use crate::format::index::IndexKind;
+use crate::files::queues_path;
+use crate::format::index::{IndexAbout, IndexKind};
 use crate::log::{AppendLimits, FullFile, Log, OpenFile};
 use crate::recycle::Condemned;
 use crate::sealed::Sealed;
@@ -131,11 +131,10 @@ impl Log {
         let numbers = self.partitions();
         for chunk in numbers.chunks(CHUNK_PARTITIONS) {
             let mut state = self.state.lock();
-            for number in chunk {
-                if let Some(partition) = state.partitions.get_mut(number) {
-                    partition.seal_before(full.end);
-                }
-            }
+            let seal = |number| Some(state.partitions.get_mut(number)?.seal_before(full.end));
+            let given_up: Vec<_> = chunk.iter().filter_map(seal).collect();
+            drop(state);
+            drop(given_up);
         }
         self.state.lock().files.pop_front();
         self.drop_links_before(house, full.end)?;
@@ -144,9 +143,8 @@ impl Log {
 
     fn seal(&self, file: &OpenFile, full: &FullFile) -> io::Result<Sealed> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a sealed index does not read back");
-        let sections =
-            self.gather_index(IndexKind::Sealed, file.generation, file.base, full.end, &full.state).ok_or_else(damaged)?;
-        write_whole(self.disk.as_ref(), &self.dir, &queues_path(&self.dir, file.base), &sections)?;
+        let about = IndexAbout { kind: IndexKind::Sealed, generation: file.generation, base: file.base, end: full.end };
+        self.write_index(&queues_path(&self.dir, file.base), about, &full.state)?;
         match Sealed::open(self.disk.as_ref(), &self.dir, file.base, Some(file.handle.clone())) {
             Ok(sealed) => sealed.ok_or_else(damaged),
             Err(crate::sealed::SealedProblem::Io(error)) => Err(error),

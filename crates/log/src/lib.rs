@@ -11,7 +11,7 @@
 //! * after a write or sync error the log is stopped: nothing more is acknowledged, every waiter is told.
 //!
 //! Inside: `append` decides under the one lock and queues; `writer` and `sync` move the queue to the disk, `threads` repeats their steps;
-//! `read` and `queries` look at unsealed entries (`partition`) and sealed files (`sealed`); `house` seals,
+//! `read` and `queries` look at unsealed entries (`partition`, `entries`) and sealed files (`sealed`); `house` seals,
 //! zero-fills and frees, `checkpoint` and `snapshot` write down what a recovery starts from;
 //! `recover` rebuilds everything at start; `format` alone knows bytes.
 //!
@@ -24,11 +24,13 @@ mod append;
 mod checkpoint;
 pub mod clean;
 pub mod dedicated;
+mod entries;
 mod files;
 mod format;
 #[doc(hidden)]
 pub mod fuzzing;
 mod house;
+mod index_file;
 pub mod inspect;
 mod log;
 mod map;

@@ -3,12 +3,12 @@
 //! Plain state without locks or I/O; the log's one mutex guards it, recovery rebuilds it by calling the same methods. The durable and
 //! written ends are not stored: they follow from the log's positions and the entries.
 
+use crate::entries::{Entries, GivenUp};
 use crate::format::index::QueueEntry;
 use crate::producer::Producers;
 use crate::{AppendError, EpochEnd};
 use duolog_base::{LeaderEpoch, Offset};
 use smallvec::SmallVec;
-use std::collections::VecDeque;
 
 /// Where a leader epoch begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +25,11 @@ pub struct Partition {
     /// Ascending in epoch and in start.
     epochs: SmallVec<[EpochStart; 1]>,
     /// Batches in files that have no sealed index yet, ascending in offset and in position.
-    unsealed: VecDeque<QueueEntry>,
+    unsealed: Entries,
     /// Bytes of the batches in `unsealed`.
     unsealed_bytes: u64,
     producers: Producers,
-    quarantine: Option<&'static str>,
+    quarantined: bool,
 }
 
 impl Partition {
@@ -65,7 +65,7 @@ impl Partition {
         &mut self.producers
     }
 
-    pub fn unsealed(&self) -> &VecDeque<QueueEntry> {
+    pub fn unsealed(&self) -> &Entries {
         &self.unsealed
     }
 
@@ -74,12 +74,12 @@ impl Partition {
     }
 
     pub fn quarantine(&self) -> Option<&'static str> {
-        self.quarantine
+        self.quarantined.then_some("frames of it are damaged on disk")
     }
 
     /// Frames of it are lost: it must not be served.
     pub fn set_quarantine(&mut self) {
-        self.quarantine = Some("frames of it are damaged on disk");
+        self.quarantined = true;
     }
 
     pub fn quarantined(mut self) -> Partition {
@@ -101,13 +101,13 @@ impl Partition {
         self.begin_epoch(leader_epoch, entry.base_offset);
         self.next_offset = entry.last_offset() + 1;
         self.unsealed_bytes += u64::from(entry.batch_bytes);
-        self.unsealed.push_back(entry);
+        self.unsealed.push(entry);
     }
 
     /// Adds an entry whose effects the state has already: from a checkpoint.
     pub fn restore_entry(&mut self, entry: QueueEntry) {
         self.unsealed_bytes += u64::from(entry.batch_bytes);
-        self.unsealed.push_back(entry);
+        self.unsealed.push(entry);
     }
 
     /// Notes that `epoch` leads from `start` on. Epochs that began there or later never had a batch and give way.
@@ -145,44 +145,37 @@ impl Partition {
 
     /// The next offset after the last batch that ends at or before `position`.
     pub fn end_at(&self, position: u64) -> i64 {
-        match self.unsealed.back() {
+        match self.unsealed.last() {
             Some(last) if last.end_position() > position => {}
             _ => return self.next_offset,
         }
-        let covered = self.unsealed.partition_point(|entry| entry.end_position() <= position);
-        match covered {
+        match self.unsealed.last_before(|entry| entry.end_position() <= position) {
+            Some(covered) => covered.last_offset() + 1,
             // Everything before the first unsealed batch is sealed, and so durable.
-            0 => self.unsealed[0].base_offset,
-            count => self.unsealed[count - 1].last_offset() + 1,
+            None => self.first_unsealed().unwrap_or(self.next_offset),
         }
     }
 
     /// Base offset of the first batch that is not in a sealed file.
     pub fn first_unsealed(&self) -> Option<i64> {
-        self.unsealed.front().map(|entry| entry.base_offset)
+        self.unsealed.first().map(|entry| entry.base_offset)
     }
 
     /// Entries from the first that holds or follows `offset`.
     pub fn unsealed_from(&self, offset: i64) -> impl Iterator<Item = &QueueEntry> {
-        let at = self.unsealed.partition_point(|entry| entry.last_offset() < offset);
-        self.unsealed.range(at..)
+        self.unsealed.after(move |entry| entry.last_offset() < offset)
     }
 
     /// Entries of frames from `position` on.
     pub fn unsealed_at(&self, position: u64) -> impl Iterator<Item = &QueueEntry> {
-        let at = self.unsealed.partition_point(|entry| entry.position < position);
-        self.unsealed.range(at..)
+        self.unsealed.after(move |entry| entry.position < position)
     }
 
-    /// Gives up the entries before `position`: their file has a sealed index now.
-    pub fn seal_before(&mut self, position: u64) {
-        let sealed = self.unsealed.partition_point(|entry| entry.position < position);
-        for entry in self.unsealed.drain(..sealed) {
-            self.unsealed_bytes -= u64::from(entry.batch_bytes);
-        }
-        if self.unsealed.capacity() > 4 * self.unsealed.len() {
-            self.unsealed.shrink_to_fit();
-        }
+    /// Gives up the entries before `position`: their file has a sealed index now. The caller drops them where it holds no lock.
+    pub fn seal_before(&mut self, position: u64) -> GivenUp {
+        let given_up = self.unsealed.give_up(|entry| entry.position < position);
+        self.unsealed_bytes -= given_up.batch_bytes;
+        given_up
     }
 
     /// The epoch of the batch that holds `offset`, or of the newest leader for the end.
@@ -234,10 +227,10 @@ mod tests {
     #[test]
     fn sealing_gives_up_entries_and_keeps_the_ends() {
         let mut partition = partition();
-        partition.seal_before(400);
+        drop(partition.seal_before(400));
         assert_eq!(partition.first_unsealed(), Some(10));
         assert_eq!((partition.end_at(400), partition.end_at(568)), (10, 15), "what is sealed is durable");
-        partition.seal_before(568);
+        drop(partition.seal_before(568));
         assert_eq!((partition.first_unsealed(), partition.unsealed_bytes(), partition.end_at(568)), (None, 0, 15));
     }
 

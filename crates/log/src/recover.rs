@@ -11,11 +11,12 @@ mod listing;
 mod replay;
 
 use crate::checkpoint::Chain;
-use crate::files::{log_path, queues_path, remove_if_there, write_whole};
+use crate::files::{log_path, queues_path, remove_if_there};
 use crate::format::file_header::{FILE_HEADER_BYTES, FileHeader};
 use crate::format::frame::{FrameHeader, FrameKind};
-use crate::format::index::{IndexBuilder, IndexKind, IndexProblem};
+use crate::format::index::{IndexAbout, IndexKind, IndexProblem};
 use crate::format::{FORMAT_VERSION, state};
+use crate::index_file::IndexFile;
 use crate::partition::Partition;
 use crate::recycle::Condemned;
 use crate::scan::{Found, FrameFile};
@@ -290,11 +291,14 @@ impl Recovery<'_> {
         file.sync_data().map_err(|error| self.io_error(base, error))?;
         let mut numbers: Vec<PartitionNumber> = self.partitions.keys().copied().collect();
         numbers.sort_unstable();
-        let (mut builder, mut section) = (IndexBuilder::default(), Vec::new());
+        let path = queues_path(self.dir, base);
+        let io_error = |error| OpenError::Io { path: path.clone(), error };
+        let mut index = IndexFile::create(self.disk, &path, numbers.len()).map_err(io_error)?;
+        let mut section = Vec::new();
         for number in numbers {
             let partition = &self.partitions[&number];
-            builder.begin(number.0, partition.next_offset());
-            partition.unsealed().iter().for_each(|entry| builder.push(entry));
+            index.begin(number.0, partition.next_offset());
+            partition.unsealed().iter().for_each(|entry| index.push(entry));
             // This file will not be scanned again, so the suspicion must be kept with it. What turns out to be unfounded is
             // overruled by the checkpoint that ends an opening which found damage.
             match self.damage.concerns(number) {
@@ -302,10 +306,8 @@ impl Recovery<'_> {
                 false => state::encode_partition(&mut section, number.0, partition),
             }
         }
-        let sections = builder.finish(IndexKind::Sealed, self.generation, base, end, &section);
-        let path = queues_path(self.dir, base);
-        let io_error = |error| OpenError::Io { path: path.clone(), error };
-        write_whole(self.disk, self.dir, &path, &sections).map_err(io_error)?;
+        let about = IndexAbout { kind: IndexKind::Sealed, generation: self.generation, base, end };
+        index.finish(self.dir, about, &section).map_err(io_error)?;
         let Some(sealed) = self.open_sealed(base, next_base)? else {
             return Err(OpenError::Corrupt {
                 path,
@@ -313,7 +315,7 @@ impl Recovery<'_> {
                 problem: "an index just written does not read back",
             });
         };
-        self.partitions.values_mut().for_each(|partition| partition.seal_before(end));
+        self.partitions.values_mut().for_each(|partition| drop(partition.seal_before(end)));
         self.sealed.push(sealed);
         Ok(())
     }

@@ -21,8 +21,9 @@ const EXPIRE_PRODUCERS_STEPS: u64 = 600;
 
 /// How far ahead of the writer the active file is filled with zeros.
 const ZERO_AHEAD_BYTES: u64 = 64 << 20;
-/// Queue entries (one a batch) that the active file may have before it is rolled; they are held in memory.
-const UNSEALED_ENTRIES: usize = 4 << 20;
+/// Queue entries (one a batch, 40 bytes) that the active file may have before it is rolled; they are held in memory until it is
+/// sealed, and so are those of the next one meanwhile.
+const UNSEALED_ENTRIES: usize = 1 << 20;
 /// Bytes of appends that may wait for the writer.
 const APPEND_QUEUE_BYTES: usize = 256 << 20;
 /// Durable bytes after which the checkpoint of the active file is written on.

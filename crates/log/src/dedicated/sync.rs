@@ -163,6 +163,6 @@ impl State {
         let kept =
             known.log.unsealed().iter().find(|entry| entry.end_position() > *durable || tail.find(entry.position).is_some());
         let before = kept.map_or(*durable, |entry| entry.position);
-        known.log.seal_before(before);
+        drop(known.log.seal_before(before));
     }
 }

@@ -33,6 +33,8 @@
 //! state section: see `state.rs`
 //! ```
 
+pub use super::runs::{IndexAbout, IndexBuilder, Runs};
+
 use super::frame::FrameHeader;
 use super::{FORMAT_VERSION, checksum, field, put};
 
@@ -151,72 +153,6 @@ impl DirectoryRecord {
             max_timestamp: i64::from_le_bytes(field(bytes, 32)),
             bytes: u64::from_le_bytes(field(bytes, 40)),
         }
-    }
-}
-
-/// Gathers runs in ascending order of the partition number and writes the index.
-#[derive(Debug, Default)]
-pub struct IndexBuilder {
-    directory: Vec<u8>,
-    entries: Vec<u8>,
-    partitions: u32,
-    entry_count: u64,
-    open: Option<DirectoryRecord>,
-}
-
-impl IndexBuilder {
-    /// Begins the run of a partition whose next offset (at the position the index reflects) is `end_offset`.
-    pub fn begin(&mut self, partition: u32, end_offset: i64) {
-        self.finish_run();
-        self.open = Some(DirectoryRecord {
-            partition,
-            entries: 0,
-            first_entry: self.entry_count,
-            base_offset: end_offset,
-            end_offset,
-            max_timestamp: -1,
-            bytes: 0,
-        });
-    }
-
-    /// Adds an entry to the run last begun.
-    pub fn push(&mut self, entry: &QueueEntry) {
-        let record = self.open.as_mut().expect("a run is begun before entries are added");
-        if record.entries == 0 {
-            record.base_offset = entry.base_offset;
-        }
-        record.entries += 1;
-        record.max_timestamp = record.max_timestamp.max(entry.max_timestamp);
-        record.bytes += u64::from(entry.batch_bytes);
-        self.entry_count += 1;
-        self.entries.extend_from_slice(&entry.encode());
-    }
-
-    fn finish_run(&mut self) {
-        if let Some(record) = self.open.take() {
-            self.directory.extend_from_slice(&record.encode());
-            self.partitions += 1;
-        }
-    }
-
-    /// The four sections, to be written one after the other.
-    pub fn finish(mut self, kind: IndexKind, generation: u32, base: u64, end: u64, state: &[u8]) -> [Vec<u8>; 3] {
-        self.finish_run();
-        let header = IndexHeader {
-            version: FORMAT_VERSION,
-            generation,
-            base,
-            end,
-            partitions: self.partitions,
-            state_bytes: state.len() as u32,
-            entries: self.entry_count,
-            directory_crc: checksum(&self.directory),
-            entries_crc: checksum(&self.entries),
-            state_crc: checksum(state),
-        };
-        let mut front = header.encode(kind).to_vec();
-        front.extend_from_slice(&self.directory);
-        [front, self.entries, state.to_vec()]
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod file_header;
 pub mod frame;
 pub mod index;
+mod runs;
 pub mod state;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,25 @@ pub const fn aligned(bytes: u64) -> u64 {
 /// CRC32C (Castagnoli).
 pub fn checksum(bytes: &[u8]) -> u32 {
     crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
+}
+
+/// The [`checksum`] of bytes that come in parts.
+pub struct Checksum(crc_fast::Digest);
+
+impl Default for Checksum {
+    fn default() -> Self {
+        Checksum(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi))
+    }
+}
+
+impl Checksum {
+    pub fn add(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    pub fn value(&self) -> u32 {
+        self.0.finalize() as u32
+    }
 }
 
 /// Copies `value` into `bytes` at `at`. For buffers whose size is a constant of the format.

@@ -65,6 +65,31 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<(u32, Partition)>> {
     Some(partitions)
 }
 
+/// The partitions of a section with their next offsets, and nothing else of it; `None` if it is not a section.
+pub fn ends(bytes: &[u8]) -> Option<Vec<(u32, i64)>> {
+    let mut reader = Reader { bytes };
+    let mut ends = Vec::new();
+    while !reader.bytes.is_empty() {
+        let number = u32::from_le_bytes(reader.take()?);
+        let _flags: [u8; 4] = reader.take()?;
+        ends.push((number, i64::from_le_bytes(reader.take()?)));
+        let _start_and_epoch: [u8; 12] = reader.take()?;
+        for _ in 0..u32::from_le_bytes(reader.take()?) {
+            let _epoch: [u8; 12] = reader.take()?;
+        }
+        if u32::from_le_bytes(reader.take()?) != 0 {
+            return None;
+        }
+        for _ in 0..u32::from_le_bytes(reader.take()?) {
+            let _producer: [u8; 20] = reader.take()?;
+            for _ in 0..u32::from_le_bytes(reader.take()?) {
+                let _batch: [u8; 16] = reader.take()?;
+            }
+        }
+    }
+    Some(ends)
+}
+
 fn decode_partition(reader: &mut Reader<'_>) -> Option<(u32, Partition)> {
     let number = u32::from_le_bytes(reader.take()?);
     let flags = u32::from_le_bytes(reader.take()?);

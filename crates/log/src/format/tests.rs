@@ -108,6 +108,8 @@ fn an_index_gives_back_what_was_put_in() {
     assert_eq!(view.run(&five).starting_at(1).count(), 2, "the first entry holds offset 1, too");
     let states = state::decode(view.state()).unwrap();
     assert_eq!(states.len(), 2);
+    assert_eq!(state::ends(view.state()), Some(states.iter().map(|(number, known)| (*number, known.next_offset())).collect()));
+    assert_eq!(state::ends(&view.state()[..view.state().len() - 1]), None);
     let (number, partition) = &states[0];
     assert_eq!((*number, partition.next_offset(), partition.log_start(), partition.leader_epoch()), (5, 4, 1, 3));
     assert_eq!(partition.epochs(), a_partition().epochs());
