@@ -107,9 +107,8 @@ fn locks_and_assignments_keep_their_names() {
     let locked = LockBatchResponse { locked: lock.mq_set };
     assert_eq!(text(&locked), r#"{"lockOKMQSet":[{"brokerName":"duolog","queueId":3,"topic":"t"}]}"#);
     let assignment = MessageQueueAssignment { message_queue: queue("t", -1), mode: MessageRequestMode::Pop, attachments: None };
-    let expected = concat!(
-        r#"{"messageQueueAssignments":[{"messageQueue":{"brokerName":"duolog","queueId":-1,"topic":"t"},"mode":"POP"}]}"#
-    );
+    let expected =
+        r#"{"messageQueueAssignments":[{"messageQueue":{"brokerName":"duolog","queueId":-1,"topic":"t"},"mode":"POP"}]}"#;
     assert_eq!(text(&QueryAssignmentResponse { message_queue_assignments: vec![assignment] }), expected);
 }
 
