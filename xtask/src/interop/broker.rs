@@ -1,10 +1,12 @@
 //! The server under test: started on loopback with a data directory of this run, killed, stopped and started again on
 //! the same data and port.
 
+use super::address::{Addresses, announced};
 use super::failure::Failure;
 use super::options::Subject;
 use super::places::{Places, tail};
 use super::process::{POLL, Running, run};
+use super::rocketmq::Peer;
 use super::{install, kafka};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,19 +16,23 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 const LOG_TAIL_LINES: usize = 40;
+const ANY_PORT: &str = "127.0.0.1:0";
 
 enum Kind {
     Duolog { binary: PathBuf },
     Kafka { jars: PathBuf, properties: PathBuf },
+    RocketMq(Peer),
     External,
 }
 
 /// A server; killed when dropped.
 pub(super) struct Broker {
     kind: Kind,
-    address: String,
+    addresses: Addresses,
     directory: PathBuf,
     process: Option<Running>,
+    /// RocketMQ's, which is a process of its own.
+    name_server: Option<Running>,
     starts: usize,
 }
 
@@ -35,23 +41,30 @@ impl Broker {
     pub(super) fn start(places: &Places, subject: &Subject) -> Result<Broker, Failure> {
         let directory = places.run.join("server");
         std::fs::create_dir_all(&directory).map_err(|error| Failure::file(&directory, error))?;
-        let (kind, address) = match subject {
-            Subject::External { bootstrap } => (Kind::External, bootstrap.clone()),
-            Subject::Duolog { binary: Some(binary) } => (Kind::Duolog { binary: binary.clone() }, "127.0.0.1:0".to_owned()),
-            Subject::Duolog { binary: None } => (Kind::Duolog { binary: build(places)? }, "127.0.0.1:0".to_owned()),
+        let (kind, addresses) = match subject {
+            Subject::External(addresses) => (Kind::External, addresses.clone()),
+            Subject::Duolog { binary } => {
+                let binary = binary.clone().map_or_else(|| build(places), Ok)?;
+                (Kind::Duolog { binary }, Addresses { kafka: ANY_PORT.to_owned(), ..Addresses::default() })
+            }
             Subject::Kafka => {
                 let jars = install::jars(places, "tools/pom.xml")?;
-                let (properties, address) = kafka::prepare(places, &jars, &directory)?;
-                (Kind::Kafka { jars, properties }, address)
+                let (properties, kafka) = kafka::prepare(places, &jars, &directory)?;
+                (Kind::Kafka { jars, properties }, Addresses { kafka, ..Addresses::default() })
+            }
+            Subject::RocketMq => {
+                let peer = Peer::prepare(install::jars(places, "rocketmq/peer/pom.xml")?, directory.clone())?;
+                let addresses = peer.addresses.clone();
+                (Kind::RocketMq(peer), addresses)
             }
         };
-        let mut broker = Broker { kind, address, directory, process: None, starts: 0 };
+        let mut broker = Broker { kind, addresses, directory, process: None, name_server: None, starts: 0 };
         broker.launch()?;
         Ok(broker)
     }
 
-    pub(super) fn address(&self) -> &str {
-        &self.address
+    pub(super) fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     /// Whether it is ours to kill.
@@ -60,8 +73,9 @@ impl Broker {
     }
 
     /// `kill -9`.
-    pub(super) fn kill(&mut self) {
+    fn kill(&mut self) {
         self.process = None;
+        self.name_server = None;
     }
 
     /// Starts it again on the same data and the same port.
@@ -70,14 +84,24 @@ impl Broker {
         self.launch()
     }
 
+    /// Lets it end in its own way and starts it again on the same data and the same port.
+    pub(super) fn stop_and_start(&mut self) -> Result<(), Failure> {
+        self.stop()?;
+        self.launch()
+    }
+
     /// Asks it to end and expects it to say that it ended well.
     pub(super) fn stop(&mut self) -> Result<(), Failure> {
-        let Some(mut process) = self.process.take() else { return Ok(()) };
-        process.terminate();
-        let status = process.wait(STOP_LIMIT)?;
-        // A JVM that was asked to end by a signal says so in its exit status.
-        let accepted = status.success() || (matches!(self.kind, Kind::Kafka { .. }) && status.code() == Some(143));
-        if accepted { Ok(()) } else { Err(Failure::Died { status: status.to_string(), log: process.output() }) }
+        for mut process in self.process.take().into_iter().chain(self.name_server.take()) {
+            process.terminate();
+            let status = process.wait(STOP_LIMIT)?;
+            // A JVM that was asked to end by a signal says so in its exit status.
+            let accepted = status.success() || (!matches!(self.kind, Kind::Duolog { .. }) && status.code() == Some(143));
+            if !accepted {
+                return Err(Failure::Died { status: status.to_string(), log: process.output() });
+            }
+        }
+        Ok(())
     }
 
     /// Fails when the server ended without being asked.
@@ -97,57 +121,61 @@ impl Broker {
     }
 
     fn launch(&mut self) -> Result<(), Failure> {
+        self.starts += 1;
         let mut command = match &self.kind {
             Kind::External => return Ok(()),
             Kind::Duolog { binary } => self.duolog(binary),
             Kind::Kafka { jars, properties } => kafka::command(jars, properties),
+            Kind::RocketMq(peer) => {
+                let log = self.directory.join(format!("name-server-{}.log", self.starts));
+                let mut process = Running::start(&mut peer.name_server(), &log)?;
+                wait_until(&mut process, |log| log.contains(Peer::NAME_SERVER_READY).then_some(()))?;
+                self.name_server = Some(process);
+                peer.broker()
+            }
         };
-        self.starts += 1;
         let mut process = Running::start(&mut command, &self.log())?;
-        let start = Instant::now();
-        while start.elapsed() < START_LIMIT {
-            if let Some(address) = self.ready(&process) {
-                self.address = address;
-                self.process = Some(process);
-                return Ok(());
-            }
-            if let Some(status) = process.ended() {
-                return Err(Failure::Died { status: status.to_string(), log: process.output() });
-            }
-            std::thread::sleep(POLL);
-        }
-        Err(Failure::NotReady { seconds: START_LIMIT.as_secs(), log: process.output() })
+        self.addresses = wait_until(&mut process, |log| self.ready(log))?;
+        self.process = Some(process);
+        Ok(())
     }
 
     fn duolog(&self, binary: &Path) -> Command {
         let mut command = Command::new(binary);
         command.arg("serve").arg("--data-dir").arg(self.directory.join("data"));
-        command.args(["--listen", &format!("kafka://{}", self.address), "--http", "127.0.0.1:0"]);
+        command.args(["--listen", &format!("kafka://{}", self.addresses.kafka), "--http", ANY_PORT]);
         // As for the peer: groups form at once, which makes a run minutes shorter.
         command.args(["--set", "group.initial.rebalance.delay.ms=0"]);
         command
     }
 
-    /// The address the server says it listens on, once it does.
-    fn ready(&self, process: &Running) -> Option<String> {
-        let log = std::fs::read(process.log()).ok()?;
-        let log = String::from_utf8_lossy(&log);
+    /// The addresses the server says it listens on, once it does.
+    fn ready(&self, log: &str) -> Option<Addresses> {
         match self.kind {
-            Kind::Kafka { .. } => log.contains("Kafka Server started").then(|| self.address.clone()),
-            _ => announced(&log).filter(|address| std::net::TcpStream::connect(address).is_ok()),
+            Kind::Kafka { .. } => log.contains("Kafka Server started").then(|| self.addresses.clone()),
+            Kind::RocketMq(_) => log.contains(Peer::BROKER_READY).then(|| self.addresses.clone()),
+            Kind::Duolog { .. } | Kind::External => {
+                let kafka = announced(log, "kafka").filter(|address| std::net::TcpStream::connect(address).is_ok())?;
+                Some(Addresses { kafka, ..Addresses::default() })
+            }
         }
     }
 }
 
-/// The address in a banner with `kafka://HOST:PORT` in it. The port that was asked for, 0, is none.
-fn announced(log: &str) -> Option<String> {
-    log.match_indices("kafka://").find_map(|(at, scheme)| {
-        let rest = &log[at + scheme.len()..];
-        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || ".:[]-".contains(c)))?;
-        let (host, port) = rest[..end].rsplit_once(':')?;
-        let port: u16 = port.parse().ok()?;
-        (port != 0 && !host.is_empty()).then(|| format!("{host}:{port}"))
-    })
+/// Waits until a server's log has what shows that it serves.
+fn wait_until<T>(process: &mut Running, ready: impl Fn(&str) -> Option<T>) -> Result<T, Failure> {
+    let start = Instant::now();
+    while start.elapsed() < START_LIMIT {
+        let log = std::fs::read(process.log()).unwrap_or_default();
+        if let Some(found) = ready(&String::from_utf8_lossy(&log)) {
+            return Ok(found);
+        }
+        if let Some(status) = process.ended() {
+            return Err(Failure::Died { status: status.to_string(), log: process.output() });
+        }
+        std::thread::sleep(POLL);
+    }
+    Err(Failure::NotReady { seconds: START_LIMIT.as_secs(), log: process.output() })
 }
 
 pub(crate) fn build(places: &Places) -> Result<PathBuf, Failure> {
@@ -157,22 +185,4 @@ pub(crate) fn build(places: &Places) -> Result<PathBuf, Failure> {
     run(&mut cargo, &places.run.join("build.log"), BUILD_LIMIT)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| places.root.join("target"), PathBuf::from);
     Ok(places.root.join(target).join("release/duolog"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::announced;
-
-    #[test]
-    fn the_banner_says_where_the_server_listens() {
-        assert_eq!(announced("listening on kafka://127.0.0.1:39111\n").as_deref(), Some("127.0.0.1:39111"));
-        assert_eq!(announced("asked kafka://127.0.0.1:0, got kafka://127.0.0.1:5 (tcp)").as_deref(), Some("127.0.0.1:5"));
-        assert_eq!(announced("\u{1b}[1mkafka://[::1]:7\u{1b}[0m").as_deref(), Some("[::1]:7"));
-    }
-
-    #[test]
-    fn half_a_line_is_no_address() {
-        assert_eq!(announced("kafka://127.0.0.1:39"), None);
-        assert_eq!(announced("starting"), None);
-    }
 }

@@ -1,11 +1,13 @@
-//! `cargo xtask interop`: unmodified clients in Java, Python, Go and Node, Kafka's own tools, kcat and Kafka Streams against
-//! one running server. The same suites run against Apache Kafka with `--peer kafka`, which shows that they test the
-//! protocol and not us.
+//! `cargo xtask interop`: unmodified clients of Kafka and RocketMQ in Java, Python, Go and Node, Kafka's own tools, kcat and Kafka
+//! Streams against one running server. The same suites run against Apache Kafka with `--peer kafka` and against Apache
+//! RocketMQ with `--peer rocketmq`, which shows that they test the protocol and not us.
 //!
 //! Nothing is skipped: a tool that is missing fails the run. What a suite prints, and what the server logs, is shown when
 //! a scenario fails.
 
+mod address;
 mod broker;
+mod control;
 mod corpus;
 pub(crate) mod failure;
 pub(crate) mod install;
@@ -13,6 +15,7 @@ pub(crate) mod kafka;
 mod options;
 pub(crate) mod places;
 pub(crate) mod process;
+pub(crate) mod rocketmq;
 mod suites;
 mod tally;
 
@@ -20,6 +23,7 @@ pub(crate) use broker::build;
 pub(crate) use failure::Failure;
 
 use broker::Broker;
+use control::Control;
 use places::Places;
 use process::Running;
 use std::time::Instant;
@@ -31,11 +35,16 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let options = options::parse(arguments)?;
     let places = Places::new()?;
     let mut broker = Broker::start(&places, &options.subject)?;
-    println!("server under test: {}", broker.address());
-    let wanted = |name: &str| options.suites.is_empty() || options.suites.iter().any(|chosen| chosen == name);
+    println!("server under test: {:?}", broker.addresses());
+    let control = Control::new()?;
+    let wanted = |name: &str, by_default: bool| match options.suites.as_slice() {
+        [] => by_default,
+        chosen => chosen.iter().any(|chosen| chosen == name),
+    };
     let mut total = Tally::default();
-    for suite in SUITES.iter().filter(|suite| wanted(suite.name)) {
-        let tally = attempt(suite.name, &mut broker, |broker| run_suite(&places, suite, broker, options.scenario.as_deref()));
+    for suite in SUITES.iter().filter(|suite| wanted(suite.name, suite.by_default(&options.subject))) {
+        let scenario = options.scenario.as_deref();
+        let tally = attempt(suite.name, &mut broker, |broker| run_suite(&places, suite, broker, &control, scenario));
         add(&mut total, tally);
         if let Err(death) = broker.check() {
             println!("{death}");
@@ -43,7 +52,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
             broker.restart()?;
         }
     }
-    if wanted(CORPUS) && options.scenario.is_none() {
+    if wanted(CORPUS, !broker.addresses().kafka.is_empty()) && options.scenario.is_none() {
         add(&mut total, attempt(CORPUS, &mut broker, |broker| corpus::run(&places, broker)));
     }
     if let Err(failure) = broker.stop() {
@@ -76,12 +85,19 @@ fn attempt(name: &str, broker: &mut Broker, suite: impl FnOnce(&mut Broker) -> R
     tally
 }
 
-fn run_suite(places: &Places, suite: &Suite, broker: &mut Broker, scenario: Option<&str>) -> Result<Tally, Failure> {
-    let target = Target { bootstrap: broker.address(), scenario };
+fn run_suite(
+    places: &Places,
+    suite: &Suite,
+    broker: &mut Broker,
+    control: &Control,
+    scenario: Option<&str>,
+) -> Result<Tally, Failure> {
+    let asks = if broker.controllable() { control.address.as_str() } else { "" };
+    let target = Target { addresses: broker.addresses(), control: asks, scenario };
     let mut command = (suite.prepare)(places, &target)?;
     let log = places.run.join(format!("{}.log", suite.name));
     let mut running = Running::start(&mut command, &log)?;
-    let outcome = running.wait(suite.limit);
+    let outcome = running.wait_while(suite.limit, || control.serve(broker));
     let output = std::fs::read(&log).map_err(|error| Failure::file(&log, error))?;
     let mut tally = tally::count(suite.dialect, &String::from_utf8_lossy(&output));
     let ended_well = outcome.as_ref().is_ok_and(std::process::ExitStatus::success);

@@ -1,5 +1,6 @@
 //! The command line of `cargo xtask interop`.
 
+use super::address::Addresses;
 use super::failure::Failure;
 use super::suites;
 use std::path::PathBuf;
@@ -11,8 +12,10 @@ pub(super) enum Subject {
     Duolog { binary: Option<PathBuf> },
     /// Apache Kafka, started by us: shows that the suites test the protocol.
     Kafka,
-    /// A server somebody else runs. It cannot be killed, so the corpus run leaves that out.
-    External { bootstrap: String },
+    /// Apache RocketMQ, started by us, likewise.
+    RocketMq,
+    /// A server somebody else runs. It cannot be killed, so what kills it is left out.
+    External(Addresses),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -34,12 +37,24 @@ pub(super) fn parse(arguments: &[String]) -> Result<Options, Failure> {
             "--suite" if suites::names().contains(&value.as_str()) => options.suites.push(value),
             "--scenario" => options.scenario = Some(value),
             "--peer" if value == "kafka" => options.subject = Subject::Kafka,
-            "--bootstrap" => options.subject = Subject::External { bootstrap: value },
+            "--peer" if value == "rocketmq" => options.subject = Subject::RocketMq,
+            "--bootstrap" => external(&mut options.subject).kafka = value,
+            "--name-server" => external(&mut options.subject).name_server = value,
+            "--grpc" => external(&mut options.subject).grpc = value,
             "--binary" => options.subject = Subject::Duolog { binary: Some(PathBuf::from(value)) },
             _ => return Err(usage()),
         }
     }
     Ok(options)
+}
+
+/// The addresses of a server that somebody else runs.
+fn external(subject: &mut Subject) -> &mut Addresses {
+    if !matches!(subject, Subject::External(_)) {
+        *subject = Subject::External(Addresses::default());
+    }
+    let Subject::External(addresses) = subject else { unreachable!("it was made so") };
+    addresses
 }
 
 #[cfg(test)]
@@ -62,6 +77,14 @@ mod tests {
         assert_eq!(options.subject, Subject::Kafka);
         assert_eq!(options.suites, ["kafkajs", "tools"]);
         assert_eq!(options.scenario.as_deref(), Some("groups"));
+        assert_eq!(parsed("--peer rocketmq").unwrap().subject, Subject::RocketMq);
+    }
+
+    #[test]
+    fn a_running_server_has_an_address_for_each_protocol() {
+        let options = parsed("--bootstrap a:1 --name-server b:2").unwrap();
+        let addresses = Addresses { kafka: "a:1".to_owned(), name_server: "b:2".to_owned(), grpc: String::new() };
+        assert_eq!(options.subject, Subject::External(addresses));
     }
 
     #[test]

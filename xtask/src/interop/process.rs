@@ -52,11 +52,17 @@ impl Running {
 
     /// Waits until it ends by itself; kills it after `limit`.
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<ExitStatus, Failure> {
+        self.wait_while(limit, || {})
+    }
+
+    /// As `wait`, doing something every now and then.
+    pub(crate) fn wait_while(&mut self, limit: Duration, mut meanwhile: impl FnMut()) -> Result<ExitStatus, Failure> {
         let start = Instant::now();
         while start.elapsed() < limit {
             if let Some(status) = self.ended() {
                 return Ok(status);
             }
+            meanwhile();
             std::thread::sleep(POLL);
         }
         self.kill();

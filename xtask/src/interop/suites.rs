@@ -1,10 +1,13 @@
 //! The suites: how each client family is installed and how its scenarios are run. A new family is one entry here and
 //! one folder below `interop/`.
 
+use super::address::Addresses;
 use super::failure::Failure;
 use super::install;
+use super::options::Subject;
 use super::places::Places;
 use super::tally::Dialect;
+use Protocol::{Kafka, Remoting};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -12,9 +15,17 @@ use std::time::Duration;
 /// The run whose driver is `corpus/`, because it kills the server.
 pub(super) const CORPUS: &str = "corpus";
 
-/// A suite that only needs an address.
+/// What a suite's clients speak. All of them may also look at the server with a Kafka client, if it speaks Kafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Kafka,
+    Remoting,
+}
+
+/// A suite that only needs addresses.
 pub(super) struct Suite {
     pub(super) name: &'static str,
+    protocol: Protocol,
     pub(super) dialect: Dialect,
     /// It is ended, and failed, after this time.
     pub(super) limit: Duration,
@@ -24,28 +35,49 @@ pub(super) struct Suite {
 
 /// What a suite is told.
 pub(super) struct Target<'a> {
-    pub(super) bootstrap: &'a str,
+    pub(super) addresses: &'a Addresses,
+    /// Where it can ask for a restart of the server; empty when the server is not ours.
+    pub(super) control: &'a str,
     /// Only scenarios whose name contains it.
     pub(super) scenario: Option<&'a str>,
 }
 
+impl Suite {
+    /// Whether it runs when no suite is chosen.
+    pub(super) fn by_default(&self, subject: &Subject) -> bool {
+        match (subject, self.protocol) {
+            (Subject::Duolog { .. }, protocol) => protocol == Protocol::Kafka || ROCKETMQ_READY.contains(&self.name),
+            (Subject::Kafka, protocol) => protocol == Protocol::Kafka,
+            (Subject::RocketMq, protocol) => protocol != Protocol::Kafka,
+            (Subject::External(addresses), Protocol::Kafka) => !addresses.kafka.is_empty(),
+            (Subject::External(addresses), Protocol::Remoting) => !addresses.name_server.is_empty(),
+        }
+    }
+}
+
 const fn suite(
     name: &'static str,
+    protocol: Protocol,
     dialect: Dialect,
     seconds: u64,
     prepare: fn(&Places, &Target) -> Result<Command, Failure>,
 ) -> Suite {
-    Suite { name, dialect, limit: Duration::from_secs(seconds), prepare }
+    Suite { name, protocol, dialect, limit: Duration::from_secs(seconds), prepare }
 }
 
-pub(super) const SUITES: [Suite; 7] = [
-    suite("java-newest", Dialect::Plain, 240, |places, target| java(places, target, "java/newest.xml")),
-    suite("java-3.9", Dialect::Plain, 240, |places, target| java(places, target, "java/3.9.xml")),
-    suite("librdkafka", Dialect::Pytest, 240, |places, target| pytest(places, target, "python/test_librdkafka.py")),
-    suite("kafka-python", Dialect::Pytest, 240, |places, target| pytest(places, target, "python/test_kafka_python.py")),
-    suite("franz-go", Dialect::Go, 300, franz_go),
-    suite("kafkajs", Dialect::Tap, 240, kafkajs),
-    suite("tools", Dialect::Pytest, 420, tools),
+/// The RocketMQ suites that pass against our own server; the others run against it only when they are asked for.
+const ROCKETMQ_READY: &[&str] = &[];
+
+pub(super) const SUITES: [Suite; 9] = [
+    suite("java-newest", Kafka, Dialect::Plain, 240, |places, target| java(places, target, "java/newest.xml")),
+    suite("java-3.9", Kafka, Dialect::Plain, 240, |places, target| java(places, target, "java/3.9.xml")),
+    suite("librdkafka", Kafka, Dialect::Pytest, 240, |places, target| pytest(places, target, "python/test_librdkafka.py")),
+    suite("kafka-python", Kafka, Dialect::Pytest, 240, |places, target| pytest(places, target, "python/test_kafka_python.py")),
+    suite("franz-go", Kafka, Dialect::Go, 300, franz_go),
+    suite("kafkajs", Kafka, Dialect::Tap, 240, kafkajs),
+    suite("tools", Kafka, Dialect::Pytest, 420, tools),
+    suite("rocketmq-java-5", Remoting, Dialect::Plain, 420, |places, target| rocketmq_java(places, target, "5")),
+    suite("rocketmq-java-4.9", Remoting, Dialect::Plain, 420, |places, target| rocketmq_java(places, target, "4.9")),
 ];
 
 pub(super) fn names() -> Vec<&'static str> {
@@ -54,18 +86,34 @@ pub(super) fn names() -> Vec<&'static str> {
 
 fn java(places: &Places, target: &Target, pom: &str) -> Result<Command, Failure> {
     let jars = install::jars(places, pom)?;
-    let classes = install::classes(places, "java/src", &jars)?;
-    let mut java = Command::new("java");
-    java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
-    java.arg(class_path(&classes, &jars));
-    java.args(["interop.Main", target.bootstrap]).args(target.scenario);
+    let classes = install::classes(places, &["java/src"], &jars)?;
+    let mut java = jvm(&classes, &jars);
+    java.args(["interop.Main", &target.addresses.kafka]).args(target.scenario);
     Ok(java)
+}
+
+/// RocketMQ's Java clients, with a Kafka client beside them.
+fn rocketmq_java(places: &Places, target: &Target, release: &str) -> Result<Command, Failure> {
+    let jars = install::jars(places, &format!("rocketmq/java/{release}.xml"))?;
+    let own = format!("rocketmq/java/src-{release}");
+    let classes = install::classes(places, &["java/src/interop/Check.java", "rocketmq/java/src", &own], &jars)?;
+    let mut java = jvm(&classes, &jars);
+    // Logs and the offsets of broadcasting consumers go below the home directory.
+    java.arg(format!("-Duser.home={}", places.run.display())).arg("interop.Main").args(target.scenario);
+    java.env("NAMESRV", &target.addresses.name_server).env("BOOTSTRAP", &target.addresses.kafka).env("CONTROL", target.control);
+    Ok(java)
+}
+
+fn jvm(classes: &Path, jars: &Path) -> Command {
+    let mut java = Command::new("java");
+    java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]).arg(class_path(classes, jars));
+    java
 }
 
 fn pytest(places: &Places, target: &Target, path: &str) -> Result<Command, Failure> {
     let mut python = Command::new(install::python(places)?);
     python.args(["-m", "pytest", "-v", "-rpfEsxX", "--no-header", "--tb=short", "-p", "no:cacheprovider", "--timeout=90"]);
-    python.arg(places.suites.join(path)).env("PYTHONDONTWRITEBYTECODE", "1").env("BOOTSTRAP", target.bootstrap);
+    python.arg(places.suites.join(path)).env("PYTHONDONTWRITEBYTECODE", "1").env("BOOTSTRAP", &target.addresses.kafka);
     if let Some(scenario) = target.scenario {
         python.args(["-k", scenario]);
     }
@@ -78,7 +126,7 @@ fn franz_go(places: &Places, target: &Target) -> Result<Command, Failure> {
     if let Some(scenario) = target.scenario {
         go.args(["-run", scenario]);
     }
-    go.arg("./...").current_dir(places.suites.join("go")).env("BOOTSTRAP", target.bootstrap);
+    go.arg("./...").current_dir(places.suites.join("go")).env("BOOTSTRAP", &target.addresses.kafka);
     Ok(go)
 }
 
@@ -89,7 +137,7 @@ fn kafkajs(places: &Places, target: &Target) -> Result<Command, Failure> {
     if let Some(scenario) = target.scenario {
         node.arg(format!("--test-name-pattern={scenario}"));
     }
-    node.arg("kafkajs.test.js").current_dir(places.suites.join("node")).env("BOOTSTRAP", target.bootstrap);
+    node.arg("kafkajs.test.js").current_dir(places.suites.join("node")).env("BOOTSTRAP", &target.addresses.kafka);
     Ok(node)
 }
 
@@ -97,7 +145,7 @@ fn kafkajs(places: &Places, target: &Target) -> Result<Command, Failure> {
 fn tools(places: &Places, target: &Target) -> Result<Command, Failure> {
     install::kcat(places)?;
     let jars = install::jars(places, "tools/pom.xml")?;
-    let classes = install::classes(places, "tools/src", &jars)?;
+    let classes = install::classes(places, &["tools/src"], &jars)?;
     let mut tools = pytest(places, target, "tools")?;
     tools.env("TOOLS_CLASSPATH", class_path(&classes, &jars));
     Ok(tools)

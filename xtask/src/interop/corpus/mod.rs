@@ -70,14 +70,14 @@ fn start<'a>(places: &Places, broker: &'a mut Broker, corpus: &'a Corpus) -> Res
     let member = install::go_program(places, "corpus/consumer")?;
     let topic = format!("corpus-{}", std::process::id());
     let mut produce = Command::new(python);
-    produce.arg(places.suites.join("corpus/produce.py")).arg(broker.address()).arg(&topic);
+    produce.arg(places.suites.join("corpus/produce.py")).arg(&broker.addresses().kafka).arg(&topic);
     produce.arg(corpus.path()).arg(text::PARTITIONS.to_string());
     let producer = Running::start(&mut produce, &places.run.join("corpus-producer.log"))?;
     let (mut members, mut journals) = (Vec::new(), Vec::new());
     for number in 0..MEMBERS {
         let journal = places.run.join(format!("corpus-member-{number}.journal"));
         let mut consume = Command::new(&member);
-        consume.args([broker.address(), &topic]).arg(&journal);
+        consume.args([&broker.addresses().kafka, &topic]).arg(&journal);
         members.push(Running::start(&mut consume, &places.run.join(format!("corpus-member-{number}.log")))?);
         journals.push(Journal::new(journal));
     }
