@@ -130,3 +130,5 @@ fn visible_ends(topic: &TopicImage, partition: &PartitionImage, ends: LogEnds) -
 
 #[cfg(test)]
 mod spread_tests;
+#[cfg(test)]
+mod tag_tests;
