@@ -268,6 +268,8 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Queue entries of sealed indexes and checkpoints compared with the frames.
     pub entries: u64,
+    /// The newest leader that wrote to each partition that was not dropped.
+    pub epochs: BTreeMap<PartitionNumber, LeaderEpoch>,
     /// The first [`MAX_PROBLEMS`] of them.
     pub problems: Vec<Problem>,
     pub problem_count: u64,
@@ -293,6 +295,7 @@ pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<VerifyReport> {
                     }
                     Kind::Drop => {
                         ends.remove(&frame.partition.0);
+                        verifier.report.epochs.remove(&frame.partition);
                     }
                     Kind::GenerationStart => {}
                 }
@@ -344,6 +347,8 @@ impl Verifier {
         if !frame.intact {
             return self.problem(&frame.file, position, partition, "payload does not match its checksum");
         }
+        let epoch = self.report.epochs.entry(frame.partition).or_insert(frame.leader_epoch);
+        *epoch = (*epoch).max(frame.leader_epoch);
         let end = ends.entry(frame.partition.0).or_default();
         let overlaps = frame.offset.0 < *end;
         *end = frame.last_offset.0.saturating_add(1);

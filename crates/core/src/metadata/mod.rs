@@ -39,7 +39,7 @@ pub use name::{
     is_internal_topic,
 };
 pub use node::{ImageListener, Metadata, MetadataOptions, QuorumState};
-pub use offline::read_image;
+pub use offline::{MetadataReport, read_image, verify};
 pub use record::{Change, ConfigOwner, DirectoryRecord, FEATURE_LEVEL, LayoutRecord, MetadataRecord, PartitionRecord};
 pub use topic_id::{IdSource, RandomIds, parse_topic_id};
 
@@ -47,3 +47,5 @@ pub use topic_id::{IdSource, RandomIds, parse_topic_id};
 mod crash_tests;
 #[cfg(test)]
 mod node_tests;
+#[cfg(test)]
+mod offline_tests;

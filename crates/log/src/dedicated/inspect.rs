@@ -174,6 +174,8 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Index entries compared with the batches.
     pub entries: u64,
+    /// The newest leader that wrote a batch.
+    pub newest_epoch: Option<LeaderEpoch>,
     /// The first [`MAX_PROBLEMS`] of them.
     pub problems: Vec<Problem>,
     pub problem_count: u64,
@@ -228,6 +230,7 @@ impl Verifier<'_> {
             Item::Batch { file, position, header, bytes } => {
                 self.report.batches += 1;
                 self.report.bytes += bytes.len() as u64;
+                self.report.newest_epoch = self.report.newest_epoch.max(Some(header.leader_epoch));
                 let Some((_, seen)) = self.segments.range_mut(..=header.base_offset.0).next_back() else { return };
                 let overlaps = header.base_offset.0 < seen.end;
                 seen.end = header.next_offset().0;

@@ -111,6 +111,43 @@ fn verifying_finds_a_flipped_bit_and_nothing_otherwise() {
     assert!(report["problem_count"].as_u64().unwrap() > 0 && report["problems"][0]["position"].is_u64());
 }
 
+/// The only segment of the metadata's journal.
+fn journal_file(directory: &Path) -> PathBuf {
+    directory.join("meta").join(format!("journal-{:020}", 0))
+}
+
+#[test]
+fn verifying_names_a_damaged_metadata_file() {
+    let directory = directory();
+    let path = journal_file(directory.path());
+    let sound = std::fs::read(&path).unwrap();
+    let mut bytes = sound.clone();
+    bytes[40] ^= 0x01;
+    std::fs::write(&path, &bytes).unwrap();
+    let (code, report) = log(&["verify"], directory.path());
+    assert!(code == Some(1) && report.contains(&*path.to_string_lossy()), "{report}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes, "verifying changes nothing");
+    // A write that was not finished is no damage.
+    std::fs::write(&path, [&sound[..], &[1; 9]].concat()).unwrap();
+    let (code, report) = log(&["verify", "--json"], directory.path());
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert!(code == Some(0) && report["metadata_files"] == 1, "{report}");
+}
+
+#[test]
+fn verifying_finds_metadata_that_is_older_than_the_data() {
+    let directory = directory();
+    let path = journal_file(directory.path());
+    let older = std::fs::read(&path).unwrap();
+    let server = Server::start(directory.path());
+    server.run_with_input(&["produce", "t"], "a batch of the next leader\n");
+    server.stop();
+    assert_eq!(log(&["verify"], directory.path()).0, Some(0));
+    std::fs::write(&path, older).unwrap();
+    let (code, report) = log(&["verify"], directory.path());
+    assert!(code == Some(1) && report.contains("it is older than the data"), "{report}");
+}
+
 #[test]
 fn a_directory_that_is_none_is_named() {
     let directory = tempdir().unwrap();

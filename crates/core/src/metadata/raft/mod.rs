@@ -17,7 +17,7 @@ use super::fold::fold;
 use super::node::QuorumState;
 use super::published::Published;
 use super::record::{Change, MetadataRecord};
-use super::storage::{Journal, Snapshot, Snapshots};
+use super::storage::{Journal, Snapshot, Snapshots, check_together};
 use duolog_base::{Disk, NodeId};
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::{BasicNode, ServerState, SnapshotPolicy};
@@ -215,16 +215,8 @@ fn read_disk(disk: Arc<dyn Disk>, dir: &Path, limits: LogLimits) -> Result<OnDis
     let snapshots = Snapshots::new(disk.clone(), dir.to_owned());
     let snapshot = snapshots.load()?;
     let journal = Journal::open(disk, dir.to_owned(), limits.segment_bytes)?;
-    let covered = snapshot.as_ref().and_then(|snapshot| snapshot.meta.last).map_or(0, |id| id.index + 1);
-    let purged = journal.purged().map_or(0, |id| id.index + 1);
-    match purged > covered {
-        true => Err(MetadataOpenError::Corrupt {
-            path: dir.to_owned(),
-            position: purged,
-            problem: "the snapshot that replaces the entries before this index is missing",
-        }),
-        false => Ok((snapshots, snapshot, journal)),
-    }
+    check_together(dir, snapshot.as_ref(), &journal)?;
+    Ok((snapshots, snapshot, journal))
 }
 
 /// No ticks: a single member neither sends heartbeats nor loses its leader.

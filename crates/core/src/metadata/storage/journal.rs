@@ -7,10 +7,10 @@ use super::format::{Entry, EntryId, Frame, Vote};
 use super::segment::{FramePlace, Scanned, Segment, segment_name, segment_sequence};
 use super::{corrupt, io_error};
 use crate::metadata::error::MetadataOpenError;
-use duolog_base::Disk;
+use duolog_base::{Disk, OpenMode};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The journal of one node.
@@ -42,11 +42,43 @@ struct EntriesPlace {
 }
 
 impl Journal {
-    /// Reads the journal in `dir`, or begins one.
+    /// Reads the journal in `dir`, or begins one. Tidies up what a crash has left.
     pub(in crate::metadata) fn open(disk: Arc<dyn Disk>, dir: PathBuf, segment_bytes: u64) -> Result<Journal, MetadataOpenError> {
+        let (mut journal, remains) = Journal::read_files(disk, dir, segment_bytes, OpenMode::Write)?;
+        if let Some(unborn) = remains.unborn {
+            journal.remove(unborn)?;
+        }
+        if let Some(torn) = journal.segments.back().filter(|_| remains.torn) {
+            torn.cut_torn_end().map_err(|error| io_error(&torn.path, error))?;
+        }
+        journal.begin_if_empty(remains.next_sequence)?;
+        remains.leftover.iter().try_for_each(|sequence| journal.remove(*sequence))?;
+        Ok(journal)
+    }
+
+    /// Reads the journal in `dir` as [`Journal::open`] does, but changes nothing; it takes no writes.
+    pub(in crate::metadata) fn inspect(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Journal, MetadataOpenError> {
+        let (mut journal, _) = Journal::read_files(disk, dir, u64::MAX, OpenMode::Read)?;
+        journal.close();
+        Ok(journal)
+    }
+
+    /// What is wrong with each file for itself. Those that an opening passes over are not looked at.
+    pub(in crate::metadata) fn damaged_files(disk: &dyn Disk, dir: &Path) -> io::Result<(usize, Vec<MetadataOpenError>)> {
+        let sequences = segment_sequences(&disk.list(dir)?);
+        let needed = &sequences[leftover_segments(&sequences)..];
+        let scan = |sequence: &u64| Segment::scan(disk, dir, *sequence, Some(sequence) == needed.last(), OpenMode::Read).err();
+        Ok((needed.len(), needed.iter().filter_map(scan).collect()))
+    }
+
+    fn read_files(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        segment_bytes: u64,
+        mode: OpenMode,
+    ) -> Result<(Journal, Remains), MetadataOpenError> {
         let names = disk.list(&dir).map_err(|error| io_error(&dir, error))?;
-        let mut sequences: Vec<u64> = names.iter().filter_map(|name| segment_sequence(name)).collect();
-        sequences.sort_unstable();
+        let sequences = segment_sequences(&names);
         let mut journal = Journal {
             disk,
             dir,
@@ -61,30 +93,30 @@ impl Journal {
         };
         let last = sequences.last().copied();
         let (leftover, needed) = sequences.split_at(leftover_segments(&sequences));
+        let next_sequence = last.map_or(0, |last| last + 1);
+        let mut remains = Remains { unborn: None, torn: false, leftover: leftover.to_vec(), next_sequence };
         for sequence in needed {
-            journal.read_segment(*sequence, Some(*sequence) == last)?;
-        }
-        journal.begin_if_empty(last.map_or(0, |last| last + 1))?;
-        journal.check_complete()?;
-        for sequence in leftover {
-            journal.remove(*sequence)?;
-        }
-        Ok(journal)
-    }
-
-    fn read_segment(&mut self, sequence: u64, last: bool) -> Result<(), MetadataOpenError> {
-        match Segment::scan(&*self.disk, &self.dir, sequence, last)? {
-            Scanned::Unborn => self.remove(sequence),
-            Scanned::Frames(segment, frames) => {
-                for (frame, place) in frames {
-                    let problem = self.replay(sequence, frame, place);
-                    problem.map_err(|problem| corrupt(&segment.path, place.position, problem))?;
+            let is_last = Some(*sequence) == last;
+            match Segment::scan(&*journal.disk, &journal.dir, *sequence, is_last, if is_last { mode } else { OpenMode::Read })? {
+                Scanned::Unborn => remains.unborn = Some(*sequence),
+                Scanned::Frames { segment, frames, torn_bytes } => {
+                    remains.torn = torn_bytes > 0;
+                    journal.take(segment, frames)?;
                 }
-                self.written_bytes += segment.length;
-                self.segments.push_back(segment);
-                Ok(())
             }
         }
+        journal.check_complete()?;
+        Ok((journal, remains))
+    }
+
+    fn take(&mut self, segment: Segment, frames: Vec<(Frame, FramePlace)>) -> Result<(), MetadataOpenError> {
+        for (frame, place) in frames {
+            let replayed = self.replay(segment.sequence, frame, place);
+            replayed.map_err(|problem| corrupt(&segment.path, place.position, problem))?;
+        }
+        self.written_bytes += segment.length;
+        self.segments.push_back(segment);
+        Ok(())
     }
 
     fn remove(&self, sequence: u64) -> Result<(), MetadataOpenError> {
@@ -275,6 +307,24 @@ impl Journal {
             self.last = None;
         }
     }
+}
+
+/// What an opening tidies up.
+struct Remains {
+    /// The newest segment, if it was being created when the crash came.
+    unborn: Option<u64>,
+    /// The last write was not finished.
+    torn: bool,
+    /// Segments that were being removed.
+    leftover: Vec<u64>,
+    next_sequence: u64,
+}
+
+/// The numbers of the segments in a directory, ascending.
+fn segment_sequences(names: &[String]) -> Vec<u64> {
+    let mut sequences: Vec<u64> = names.iter().filter_map(|name| segment_sequence(name)).collect();
+    sequences.sort_unstable();
+    sequences
 }
 
 /// How many segments lie before a gap: they were being removed when the crash came.

@@ -28,3 +28,18 @@ fn io_error(path: &Path, error: io::Error) -> MetadataOpenError {
 fn corrupt(path: &Path, position: u64, problem: &'static str) -> MetadataOpenError {
     MetadataOpenError::Corrupt { path: path.to_owned(), position, problem }
 }
+
+/// Whether snapshot and journal are of one time: what the journal has forgotten is in the snapshot, and it reaches as far. A node alone
+/// has every entry in its journal before it is in a snapshot.
+pub(super) fn check_together(dir: &Path, snapshot: Option<&Snapshot>, journal: &Journal) -> Result<(), MetadataOpenError> {
+    let next = |id: Option<EntryId>| id.map_or(0, |id| id.index + 1);
+    let covered = next(snapshot.and_then(|snapshot| snapshot.meta.last));
+    if next(journal.purged()) > covered {
+        let problem = "the snapshot that replaces the entries before this index is missing";
+        return Err(corrupt(dir, next(journal.purged()), problem));
+    }
+    match next(journal.last()) < covered {
+        true => Err(corrupt(dir, next(journal.last()), "the journal ends at this index, before the snapshot does")),
+        false => Ok(()),
+    }
+}

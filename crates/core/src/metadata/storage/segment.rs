@@ -28,7 +28,12 @@ pub(super) struct FramePlace {
 
 /// What reading a segment found.
 pub(super) enum Scanned {
-    Frames(Segment, Vec<(Frame, FramePlace)>),
+    Frames {
+        segment: Segment,
+        frames: Vec<(Frame, FramePlace)>,
+        /// Bytes behind the last frame: a write that was not finished.
+        torn_bytes: u64,
+    },
     /// The file was being created when the crash came; nothing in it was ever relied on.
     Unborn,
 }
@@ -73,11 +78,16 @@ impl Segment {
         payload.and_then(decode).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a journal frame is damaged"))
     }
 
-    /// Reads all frames. In the `last` segment a torn end is cut off; anywhere else it is damage.
-    pub(super) fn scan(disk: &dyn Disk, dir: &Path, sequence: u64, last: bool) -> Result<Scanned, MetadataOpenError> {
+    /// Reads all frames and changes nothing. In the `last` segment there may be a torn end; anywhere else it is damage.
+    pub(super) fn scan(
+        disk: &dyn Disk,
+        dir: &Path,
+        sequence: u64,
+        last: bool,
+        mode: OpenMode,
+    ) -> Result<Scanned, MetadataOpenError> {
         let path = dir.join(segment_name(sequence));
         let failed = |error| io_error(&path, error);
-        let mode = if last { OpenMode::Write } else { OpenMode::Read };
         let file = disk.open(&path, mode).map_err(failed)?;
         let bytes = read_whole(&*file).map_err(failed)?;
         match check_header(&bytes) {
@@ -95,14 +105,18 @@ impl Segment {
                 true => Err(corrupt(&path, end as u64, "the first frame is damaged")),
             };
         }
-        if end < bytes.len() {
-            if !last || any_frame_from(&bytes, end + 1) {
-                return Err(corrupt(&path, end as u64, "a frame is damaged that was once complete"));
-            }
-            tracing::info!(path = %path.display(), bytes = bytes.len() - end, "cut off a metadata write that was not finished");
-            file.set_len(end as u64).and_then(|()| file.sync_data()).map_err(failed)?;
+        if end < bytes.len() && (!last || any_frame_from(&bytes, end + 1)) {
+            return Err(corrupt(&path, end as u64, "a frame is damaged that was once complete"));
         }
-        Ok(Scanned::Frames(Segment { sequence, path, file, length: end as u64 }, frames))
+        let segment = Segment { sequence, path, file, length: end as u64 };
+        Ok(Scanned::Frames { segment, frames, torn_bytes: (bytes.len() - end) as u64 })
+    }
+
+    /// Cuts off what lies behind the last frame.
+    pub(super) fn cut_torn_end(&self) -> io::Result<()> {
+        tracing::info!(path = %self.path.display(), "cut off a metadata write that was not finished");
+        self.file.set_len(self.length)?;
+        self.file.sync_data()
     }
 }
 

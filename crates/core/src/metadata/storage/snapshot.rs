@@ -63,14 +63,23 @@ impl Snapshots {
         *self.open.lock() = false;
     }
 
-    /// The newest snapshot with its bytes. Removes what was not finished.
+    /// The newest snapshot. Removes what was not finished.
     pub(in crate::metadata) fn load(&self) -> Result<Option<Snapshot>, MetadataOpenError> {
         let failed = |error| io_error(&self.dir, error);
         let names = self.disk.list(&self.dir).map_err(failed)?;
         for name in names.iter().filter(|name| name.ends_with(UNFINISHED)) {
             self.disk.remove(&self.dir.join(name)).map_err(failed)?;
         }
-        let Some(index) = newest(&names) else { return Ok(None) };
+        self.inspect()
+    }
+
+    /// The newest snapshot. Changes nothing.
+    pub(in crate::metadata) fn inspect(&self) -> Result<Option<Snapshot>, MetadataOpenError> {
+        let names = self.disk.list(&self.dir).map_err(|error| io_error(&self.dir, error))?;
+        newest(&names).map(|index| self.read_checked(index)).transpose()
+    }
+
+    fn read_checked(&self, index: u64) -> Result<Snapshot, MetadataOpenError> {
         let path = self.path(index);
         let bytes = self.read(index).map_err(|error| io_error(&path, error))?;
         match check_header(&bytes) {
@@ -81,9 +90,12 @@ impl Snapshots {
             Ok(()) => {}
         }
         let snapshot = parse(&bytes).map_err(|(position, problem)| corrupt(&path, position, problem))?;
-        match snapshot.meta.level > FEATURE_LEVEL {
-            true => Err(MetadataOpenError::NewerRecords { found: snapshot.meta.level, supported: FEATURE_LEVEL }),
-            false => Ok(Some(snapshot)),
+        if snapshot.meta.level > FEATURE_LEVEL {
+            return Err(MetadataOpenError::NewerRecords { found: snapshot.meta.level, supported: FEATURE_LEVEL });
+        }
+        match snapshot.meta.last.map_or(0, |last| last.index) == index {
+            true => Ok(snapshot),
+            false => Err(corrupt(&path, HEADER_BYTES as u64, "the snapshot is of another entry than its name says")),
         }
     }
 

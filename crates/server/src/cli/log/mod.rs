@@ -5,6 +5,7 @@
 mod dump;
 mod import;
 mod json;
+mod metadata;
 mod names;
 mod offsets;
 mod partitions;

@@ -4,8 +4,7 @@ use super::Failure;
 use duolog_base::{PartitionNumber, RealDisk};
 use duolog_core::metadata::{MetadataImage, OFFSETS_TOPIC, read_image};
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where a data directory keeps the metadata.
@@ -43,35 +42,15 @@ impl Names {
 
 /// Whether the data directory is the one with the metadata.
 pub(super) fn has_metadata(data: &Path) -> bool {
-    data.join(METADATA).is_dir()
+    directory(data).is_dir()
 }
 
-/// Reads a copy of the metadata: reading it tidies it, and a server may be using the original.
 pub(super) fn image(data: &Path) -> Result<MetadataImage, Failure> {
-    let source = data.join(METADATA);
-    let failed = |error| Failure::Input { path: source.clone(), error };
-    let copy = copied(&source).map_err(failed)?;
-    let image = read_image(Arc::new(RealDisk), copy.clone());
-    let removed = std::fs::remove_dir_all(&copy);
-    let image = image.map_err(|error| Failure::Metadata { path: source.clone(), error: Box::new(error) })?;
-    removed.map_err(|error| Failure::Input { path: copy, error })?;
-    Ok(image)
+    let path = directory(data);
+    read_image(Arc::new(RealDisk), path.clone()).map_err(|error| Failure::Metadata { path, error: Box::new(error) })
 }
 
-/// A copy of a directory's files in a new temporary one.
-fn copied(source: &Path) -> io::Result<std::path::PathBuf> {
-    let copy = std::env::temp_dir().join(format!("duolog-log-dump-{}", std::process::id()));
-    match std::fs::remove_dir_all(&copy) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let files = std::fs::read_dir(source)?;
-    std::fs::create_dir(&copy)?;
-    for file in files {
-        let file = file?;
-        if file.file_type()?.is_file() {
-            std::fs::copy(file.path(), copy.join(file.file_name()))?;
-        }
-    }
-    Ok(copy)
+/// Where the metadata is, if the data directory is the one that has it.
+pub(super) fn directory(data: &Path) -> PathBuf {
+    data.join(METADATA)
 }
