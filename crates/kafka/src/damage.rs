@@ -9,6 +9,7 @@ use duolog_log::{ReadPart, ReadPlan, StoredFrame};
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 /// Batches that are known. When there are more, all are forgotten: they will be found again.
@@ -20,8 +21,7 @@ static KNOWN: OnceLock<Mutex<HashSet<StoredFrame>>> = OnceLock::new();
 
 /// The batch of this range is not to be sent.
 pub(crate) fn found(range: &FileRange, frame: StoredFrame, error: &std::io::Error) {
-    let descriptor = range.place.file.descriptor().map(|file| file.as_raw_fd());
-    let file = descriptor.and_then(|number| std::fs::read_link(format!("/proc/self/fd/{number}")).ok()).unwrap_or_default();
+    let file = path_of(range);
     let position = range.place.position;
     tracing::error!(file = %file.display(), position, %error, "an answer that had begun cannot be finished");
     let mut known = KNOWN.get_or_init(Mutex::default).lock();
@@ -29,6 +29,12 @@ pub(crate) fn found(range: &FileRange, frame: StoredFrame, error: &std::io::Erro
         known.clear();
     }
     known.insert(frame);
+}
+
+/// Where the file of a range is, as far as it can be told.
+pub(crate) fn path_of(range: &FileRange) -> PathBuf {
+    let descriptor = range.place.file.descriptor().map(|file| file.as_raw_fd());
+    descriptor.and_then(|number| std::fs::read_link(format!("/proc/self/fd/{number}")).ok()).unwrap_or_default()
 }
 
 /// The batch is there.

@@ -104,7 +104,7 @@ pub(crate) fn is_cached(file: &dyn DiskFile, range: Range<u64>) -> bool {
 }
 
 /// Reads what the page cache holds without waiting; `None` if it cannot be told.
-fn read_cached(file: &dyn DiskFile, buffer: &mut [u8], position: u64) -> Option<usize> {
+pub(crate) fn read_cached(file: &dyn DiskFile, buffer: &mut [u8], position: u64) -> Option<usize> {
     let descriptor = file.descriptor()?;
     rustix::io::preadv2(descriptor, &mut [IoSliceMut::new(buffer)], position, ReadWriteFlags::NOWAIT).ok()
 }

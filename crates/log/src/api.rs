@@ -1,5 +1,6 @@
 //! The values that go in and out of the log: options, requests, answers, errors. No behaviour; called by everybody.
 
+use crate::dedicated::StoredRun;
 use crate::{StoredFrame, TagFilter, TidyOptions};
 use bytes::Bytes;
 use duolog_base::{DiskFile, LeaderEpoch, Offset, PartitionNumber, Position, ProducerEpoch, ProducerId, TimestampMs};
@@ -222,6 +223,8 @@ pub struct ReadPlan {
     pub bytes: usize,
     /// Offset to read next: behind the last batch given or left out; the offset asked for if there was none.
     pub next: Offset,
+    /// What the batches must be held to, if they are a range of a file without frames.
+    pub run: Option<Arc<StoredRun>>,
 }
 
 #[derive(Debug, thiserror::Error)]

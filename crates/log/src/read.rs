@@ -4,6 +4,7 @@
 //! (and [`MAX_LEFT_OUT_BATCHES`] that the reader's tags leave out).
 //! Bytes that are only queued come from the tail cache; a file is never read above the written position.
 
+use crate::dedicated::RunCheck;
 use crate::format::frame::FRAME_HEADER_BYTES;
 use crate::format::index::QueueEntry;
 use crate::log::{Log, State};
@@ -188,6 +189,10 @@ impl ReadPlan {
         if let [ReadPart::Memory(batch)] = self.parts.as_slice() {
             return Ok(batch.clone());
         }
+        if let (Some(check), [ReadPart::File { file, position, bytes, .. }]) = (self.run_check(), self.parts.as_slice()) {
+            let copied = read_run(file.as_ref(), *position, *bytes, check);
+            return copied.map_err(|error| ReadError::Io(Arc::new(error)));
+        }
         let mut out = BytesMut::with_capacity(self.bytes);
         let mut parts = self.parts.as_slice();
         while let [first, rest @ ..] = parts {
@@ -205,6 +210,13 @@ impl ReadPlan {
         }
         Ok(out.freeze())
     }
+}
+
+fn read_run(file: &dyn DiskFile, position: u64, bytes: usize, check: RunCheck) -> io::Result<Bytes> {
+    let mut range = vec![0; bytes];
+    file.read_exact_at(&mut range, position)?;
+    check.check_copy(&range, file)?;
+    Ok(range.into())
 }
 
 /// How many parts from the first (a file range) on lie so close together that one read for all is cheaper.

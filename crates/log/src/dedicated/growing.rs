@@ -12,6 +12,9 @@ use super::format::transactions::{AbortedTransaction, push_aborted};
 use duolog_base::TimestampMs;
 use duolog_wire::record::BatchHeader;
 
+/// A batch behind a gap, which compaction leaves, has an entry of its own as long as the index has fewer bytes than this: nothing else
+/// would tell its offset, which the batch's checksum does not cover.
+pub const MOST_GAP_ENTRIES_BYTES: usize = 4 << 20;
 /// No batch has a timestamp.
 pub const NO_TIMESTAMP: i64 = -1;
 
@@ -77,7 +80,8 @@ impl Growing {
             self.max_timestamp = header.max_timestamp.0;
             self.max_timestamp_offset = last_offset;
         }
-        if self.bytes_since_entry > interval_bytes.into() {
+        let behind_gap = self.bytes > 0 && header.base_offset.0 > self.end && self.offsets.len() < MOST_GAP_ENTRIES_BYTES;
+        if self.bytes_since_entry > interval_bytes.into() || behind_gap {
             let position = u32::try_from(self.bytes).expect("a segment is rolled before its positions exceed 31 bits");
             push_offset(self.base, OffsetEntry { offset: last_offset, position }, &mut self.offsets);
             self.index_time();

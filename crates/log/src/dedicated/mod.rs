@@ -31,6 +31,7 @@ mod queries;
 mod read;
 mod recover;
 mod retention;
+mod run;
 mod seal;
 mod segments;
 mod statistics;
@@ -43,6 +44,7 @@ pub use format::snapshot::ProducerEntry;
 pub use format::transactions::AbortedTransaction;
 pub use log::DedicatedLog;
 pub use names::PartitionName;
+pub use run::{RunCheck, StoredRun};
 
 use duolog_base::TopicId;
 

@@ -10,7 +10,9 @@ use super::format::manifest::SegmentRecord;
 use super::log::{DedicatedLog, State};
 use super::names::{PartitionName, SegmentFile};
 use super::partition::Dedicated;
-use super::segments::entry_batch;
+use super::run::StoredRun;
+use super::segments::{Segment, entry_batch};
+use crate::partition::EpochStart;
 use crate::{LogEnds, ReadError, ReadLimits, ReadPart, ReadPlan};
 use duolog_base::{DiskFile, LeaderEpoch, Offset, OpenMode, PartitionNumber};
 use duolog_wire::record::BatchHeader;
@@ -38,6 +40,10 @@ pub(super) struct Lookup {
     pub sealed: bool,
     /// If it is open already.
     pub file: Option<Arc<dyn DiskFile>>,
+    /// The record ends where its bytes do: all of the segment is written.
+    pub whole: bool,
+    /// Leaders of the partition.
+    pub epochs: Vec<EpochStart>,
     /// Where the next segment begins, if there is one: offsets up to there are passed over.
     pub next_segment: Option<i64>,
 }
@@ -96,13 +102,13 @@ impl DedicatedLog {
                 Place::Nowhere => return Ok(ReadPlan { next: from, ..ReadPlan::default() }),
                 Place::Growing(lookup, range) => {
                     let file = self.log_file(&lookup)?;
-                    let plan = plan_file(file, &lookup, range, from.0, limits);
+                    let plan = plan_file(file, None, &lookup, range, from.0, limits);
                     (lookup, plan)
                 }
                 Place::Sealed(lookup) => {
                     let plan = self.segment(partition, &lookup).and_then(|segment| {
                         let range = Range::of(&segment.offset_index(), from.0, limits);
-                        plan_file(segment.log.clone(), &lookup, range, from.0, limits)
+                        plan_file(segment.log.clone(), Some(segment), &lookup, range, from.0, limits)
                     });
                     (lookup, plan)
                 }
@@ -174,8 +180,10 @@ fn plan_memory(state: &State, known: &Dedicated, from: Offset, limits: ReadLimit
 
 /// Where the files have an offset, or what follows it.
 pub(super) fn place_of(known: &Dedicated, from: i64, limits: ReadLimits) -> Place {
-    let lookup = |record: SegmentRecord, sealed, file, next_segment| Lookup {
+    let lookup = |record: SegmentRecord, sealed, file, next_segment, whole| Lookup {
         sealed,
+        whole,
+        epochs: known.log.epochs().to_vec(),
         name: known.name.clone(),
         interval_bytes: known.policy.index_interval_bytes,
         record,
@@ -187,7 +195,7 @@ pub(super) fn place_of(known: &Dedicated, from: i64, limits: ReadLimits) -> Plac
         let at = known.sealed.partition_point(|segment| segment.end <= from);
         let next = known.sealed.get(at + 1).map(|segment| segment.base).or(first_unsealed);
         if let Some(record) = known.sealed.get(at) {
-            return Place::Sealed(lookup(*record, true, None, next));
+            return Place::Sealed(lookup(*record, true, None, next, true));
         }
     }
     let mut unsealed = known.unsealed().skip_while(|segment| segment.growing.end <= from);
@@ -198,7 +206,9 @@ pub(super) fn place_of(known: &Dedicated, from: i64, limits: ReadLimits) -> Plac
     let growing = &segment.growing;
     let record = SegmentRecord { bytes: segment.written, ..growing.bounds() };
     let range = Range::of(&growing.offset_index(), from, limits);
-    Place::Growing(lookup(record, false, segment.file.clone(), unsealed.next().map(|next| next.growing.base)), range)
+    let whole = segment.written == growing.bytes;
+    let next = unsealed.next().map(|next| next.growing.base);
+    Place::Growing(lookup(record, false, segment.file.clone(), next, whole), range)
 }
 
 impl Range {
@@ -216,13 +226,21 @@ impl Range {
 /// Plans a range of one segment file; `None` if it has nothing at or above `from`.
 fn plan_file(
     file: Arc<dyn DiskFile>,
+    segment: Option<Arc<Segment>>,
     lookup: &Lookup,
     range: Range,
     from: i64,
     limits: ReadLimits,
 ) -> io::Result<Option<ReadPlan>> {
     let end = lookup.record.bytes;
-    let Some((first, begin)) = find(file.as_ref(), range.first, end, |header| header.last_offset().0 >= from)? else {
+    let mut run = StoredRun {
+        segment,
+        first: lookup.record.base,
+        end_position: end,
+        end: lookup.whole.then_some(lookup.record.end),
+        epochs: lookup.epochs.clone(),
+    };
+    let Some((first, begin)) = first_batch(file.as_ref(), &mut run, range.first, from)? else {
         // A sealed segment has all it was sealed with (compaction may leave nothing); of another one the end may not be written yet.
         return if lookup.sealed && end > 0 { Err(damaged()) } else { Ok(None) };
     };
@@ -238,16 +256,16 @@ fn plan_file(
     }
     plan.next = first.next_offset();
     let mut reach = begin + first_bytes as u64;
-    // Straight to the last entry within the limits, then on from there.
+    // Straight to the last entry within the limits, then on from there. What is damaged ends the plan.
     if let Some(last) = range.last
         && u64::from(last.position) >= reach
         && u64::from(last.position) - begin <= limits.max_bytes as u64
+        && let Some(header) = unless_damaged(entry_batch(file.as_ref(), last, end).map(Some))?
     {
-        let header = entry_batch(file.as_ref(), last, end)?;
         (reach, plan.next) = (last.position.into(), header.base_offset);
     }
     let mut headers = Headers::new(file.as_ref(), reach, end);
-    while let Some((header, position)) = headers.next()? {
+    while let Some((header, position)) = unless_damaged(headers.next())? {
         let next = position + header.total_bytes() as u64;
         if next - begin > limits.max_bytes as u64 || header.last_offset().0 >= limits.upto.0 {
             break;
@@ -255,9 +273,46 @@ fn plan_file(
         (reach, plan.next) = (next, header.next_offset());
     }
     plan.bytes = (reach - begin) as usize;
-    let settled = if lookup.sealed { u64::MAX } else { reach };
+    let settled = if lookup.sealed { u64::MAX } else { end };
+    plan.run = Some(Arc::new(run));
     plan.parts.push(ReadPart::File { file, position: begin, bytes: plan.bytes, settled, frame: None });
     Ok(Some(plan))
+}
+
+/// The first batch that reaches to `from`, and where it begins; `run` learns where it should.
+fn first_batch(
+    file: &dyn DiskFile,
+    run: &mut StoredRun,
+    entry: Option<OffsetEntry>,
+    from: i64,
+) -> io::Result<Option<(BatchHeader, u64)>> {
+    let mut headers = Headers::new(file, entry.map_or(0, |entry| entry.position.into()), run.end_position);
+    let mut entry = entry.map(|entry| entry.offset);
+    while let Some((header, position)) = headers.next()? {
+        let named = match entry.take() {
+            Some(last) => Some(last == header.last_offset().0),
+            None => run.is_named(&header, position, run.first),
+        };
+        if named == Some(false) || header.base_offset.0 < run.first {
+            return Err(damaged());
+        }
+        if header.last_offset().0 >= from {
+            if named.is_some() {
+                run.first = header.base_offset.0;
+            }
+            return Ok(Some((header, position)));
+        }
+        run.first = header.next_offset().0;
+    }
+    Ok(None)
+}
+
+/// Nothing where something else is than a batch.
+fn unless_damaged<T>(found: io::Result<Option<T>>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+        found => found,
+    }
 }
 
 /// The first batch from an index entry on (or from the beginning) of which `wanted` holds, and where it begins.

@@ -199,6 +199,45 @@ fn what_is_compacted_is_read_without_its_manifest() {
 }
 
 #[test]
+fn a_batch_behind_a_gap_with_another_offset_or_epoch_is_never_served() {
+    let disk = SimDisk::new(1);
+    let log = open_eager(&disk);
+    fill(&log, &mut Random::new(4), 120, 30);
+    clean(&log, &disk, NOW);
+    let truth = read_all(&log, COMPACTED.0);
+    log.close().unwrap();
+    disk.reboot(2);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let items = inspect::items(shared, &dir().join("orders-1")).unwrap();
+    let mut gaps = 0;
+    let mut expected = 0;
+    for item in items.map(Result::unwrap) {
+        let inspect::Item::Batch { file, position, header, .. } = item else { panic!("{item:?}") };
+        let gap = header.base_offset.0 - expected;
+        expected = header.next_offset().0;
+        // What remains at the beginning of a segment has neither a batch in front of it nor an entry.
+        gaps += u64::from(gap > 0 && position > 0);
+        let flips = if position > 0 { [(7, 0), (7, 1), (7, 3), (15, 0)] } else { [(6, 0), (5, 0), (0, 7), (15, 0)] };
+        for (byte, bit) in flips {
+            let damaged = disk.crash(3);
+            damaged.flip(&file, position + byte, bit).unwrap();
+            let log = open_compacting(&damaged, LogOptions { tail_cache_bytes: 0, ..options() }, policy()).unwrap();
+            let what = format!("byte {byte} bit {bit} of the batch at {}", header.base_offset);
+            let asked = plan(&log, COMPACTED.0, header.base_offset.0, 1).and_then(|plan| plan.materialize());
+            assert!(asked.is_err(), "{what}: it is told");
+            for offset in
+                (0..log.ends(COMPACTED).unwrap().end.0).filter(|at| (header.base_offset.0 - at).abs() < 8 || at % 16 == 0)
+            {
+                if let Ok(served) = plan(&log, COMPACTED.0, offset, 1).and_then(|plan| plan.materialize()) {
+                    assert!(served.is_empty() || truth.iter().any(|(_, batch)| *batch == served), "{what}: asked for {offset}");
+                }
+            }
+        }
+    }
+    assert!(gaps > 3, "{gaps} gaps");
+}
+
+#[test]
 fn tombstones_go_in_a_second_pass_when_their_time_is_over() {
     let disk = SimDisk::new(1);
     let log = open_eager(&disk);
