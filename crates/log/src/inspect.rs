@@ -312,7 +312,12 @@ pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<VerifyReport> {
     for base in bases_of(disk.as_ref(), dir, |name| if let FileName::Tidied(base) = name { Some(base) } else { None })? {
         let path = tidied_path(dir, base);
         match tidied.get(&base) {
-            Some(file) => verifier.tidied(&path, file),
+            Some(file) => {
+                verifier.tidied(&path, file);
+                if bases.iter().find(|next| **next > base) != Some(&file.end) {
+                    verifier.problem(&path, None, None, "the file that follows is missing");
+                }
+            }
             None if tidied.values().any(|file| file.base < base && base < file.end) => {}
             None => verifier.problem(&path, None, None, "end or index is damaged"),
         }

@@ -186,7 +186,7 @@ impl Recovery<'_> {
         };
         match opened {
             Ok(Some(sealed)) if next_base.is_some_and(|next| next != sealed.end) => Err(OpenError::Corrupt {
-                path,
+                path: if sealed.is_tidied() { sealed.path(self.dir) } else { path },
                 position: Position(sealed.end),
                 problem: "the commit log file that follows is missing",
             }),

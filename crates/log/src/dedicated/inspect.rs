@@ -184,7 +184,9 @@ pub struct VerifyReport {
 /// Reads everything in `dir`, the directory of a partition, and compares batches, indexes, snapshots and manifest with their checksums
 /// and each other.
 pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<VerifyReport> {
-    let mut verifier = Verifier { disk: disk.as_ref(), dir, report: VerifyReport::default(), segments: BTreeMap::new() };
+    let manifest = read_if_there(disk.as_ref(), &dir.join(MANIFEST))?.and_then(|bytes| Manifest::decode(&bytes).ok());
+    let report = VerifyReport::default();
+    let mut verifier = Verifier { disk: disk.as_ref(), dir, report, segments: BTreeMap::new(), manifest, ends: BTreeMap::new() };
     for base in segments(disk.as_ref(), dir)? {
         verifier.segments.insert(base, Seen { end: base, ..Seen::default() });
     }
@@ -192,6 +194,7 @@ pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<VerifyReport> {
     for item in items(disk.clone(), dir)? {
         verifier.item(item?);
     }
+    verifier.ends = verifier.segments.iter().map(|(base, seen)| (*base, seen.end)).collect();
     for (base, seen) in std::mem::take(&mut verifier.segments) {
         verifier.indexes(base, &seen)?;
     }
@@ -214,6 +217,10 @@ struct Verifier<'a> {
     dir: &'a Path,
     report: VerifyReport,
     segments: BTreeMap<i64, Seen>,
+    /// Ours; not in a directory of Kafka's.
+    manifest: Option<Manifest>,
+    /// Next offset after each segment, by its base.
+    ends: BTreeMap<i64, i64>,
 }
 
 impl Verifier<'_> {
@@ -231,7 +238,11 @@ impl Verifier<'_> {
                 self.report.batches += 1;
                 self.report.bytes += bytes.len() as u64;
                 self.report.newest_epoch = self.report.newest_epoch.max(Some(header.leader_epoch));
-                let Some((_, seen)) = self.segments.range_mut(..=header.base_offset.0).next_back() else { return };
+                if !self.is_of_its_leader(&header) {
+                    self.problem(&file, Some(position), "the leader epoch is not the one that the manifest says");
+                }
+                let name = file.file_name().and_then(|name| SegmentFile::parse(&name.to_string_lossy()));
+                let Some(seen) = name.and_then(|(_, base)| self.segments.get_mut(&base)) else { return };
                 let overlaps = header.base_offset.0 < seen.end;
                 seen.end = header.next_offset().0;
                 seen.bytes = position + bytes.len() as u64;
@@ -244,6 +255,14 @@ impl Verifier<'_> {
         }
     }
 
+    /// Whether the leader epoch, which a batch's checksum does not cover, is the one that led there.
+    fn is_of_its_leader(&self, header: &BatchHeader) -> bool {
+        let Some(manifest) = &self.manifest else { return true };
+        let known = manifest.active.map_or(manifest.sealed_end, |active| active.end);
+        let at = manifest.epochs.partition_point(|epoch| epoch.start <= header.base_offset.0).checked_sub(1);
+        header.base_offset.0 >= known || at.is_none_or(|at| manifest.epochs[at].epoch == header.leader_epoch.0)
+    }
+
     fn indexes(&mut self, base: i64, seen: &Seen) -> io::Result<()> {
         let path = SegmentFile::OffsetIndex.path(self.dir, base);
         if let Some(bytes) = read_if_there(self.disk, &path)? {
@@ -252,7 +271,9 @@ impl Verifier<'_> {
             let entries = (0..index.entries()).filter_map(|at| index.get(at)).take_while(|entry| entry.position > 0);
             for entry in entries {
                 self.report.entries += 1;
-                if seen.ends.get(&entry.position.into()).is_none_or(|last| *last > entry.offset) {
+                let last = seen.ends.get(&entry.position.into());
+                // Kafka names the last of several batches that it wrote at once, we the one that is there.
+                if last.is_none_or(|last| *last > entry.offset || (self.manifest.is_some() && *last != entry.offset)) {
                     self.problem(&path, Some(entry.position.into()), "an offset entry does not match a batch");
                 }
             }
@@ -304,6 +325,9 @@ impl Verifier<'_> {
             file => {
                 if file?.length()? != segment.bytes {
                     self.problem(&log, None, "a segment does not have the length it was sealed with");
+                }
+                if segment.bytes > 0 && self.ends.get(&segment.base) != Some(&segment.end) {
+                    self.problem(&log, None, "a segment does not end with the offset it was sealed with");
                 }
                 let checksums = [
                     (SegmentFile::OffsetIndex, Some(segment.offset_crc)),

@@ -11,10 +11,10 @@ mod scan;
 use super::files::read_if_there;
 use super::format::checkpoints::{Offsets, decode_offsets};
 use super::log::Checkpoints;
-use super::names::{CLEAN, CLEANER, LOG_STARTS, PartitionName, RECOVERY_POINTS, is_leftover, is_removed};
+use super::names::{CLEAN, CLEANER, LOG_STARTS, MANIFEST, PartitionName, RECOVERY_POINTS, is_leftover, is_removed};
 use super::partition::Dedicated;
 use crate::{OpenError, RecoveryReport};
-use duolog_base::{Disk, PartitionNumber, TimestampMs};
+use duolog_base::{Disk, PartitionNumber, Position, TimestampMs};
 use hashbrown::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,9 +67,18 @@ pub(super) fn recover(disk: &dyn Disk, root: &Path, now: TimestampMs) -> Result<
     };
     let (mut partitions, mut unclaimed) = (HashMap::new(), HashMap::new());
     for name in names.iter().filter_map(|name| PartitionName::parse(name)) {
+        let found_in = name.to_string();
         if let Some((number, found)) = recovery.directory(&name)? {
             match number {
-                Some(number) => _ = partitions.insert(number, found),
+                Some(number) => {
+                    if partitions.insert(number, found).is_some() {
+                        return Err(OpenError::Corrupt {
+                            path: root.join(found_in).join(MANIFEST),
+                            position: Position(0),
+                            problem: "the manifest is that of another directory, too",
+                        });
+                    }
+                }
                 None => _ = unclaimed.insert(name, found),
             }
         }

@@ -1,15 +1,20 @@
 //! A log directory with something of everything in it, and the memory of what was appended.
 
 use crate::scenario::*;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use duolog_base::{Disk, Offset, PartitionNumber};
+use duolog_log::clean::CleaningPolicy;
 use duolog_log::{Log, LogOptions};
 use duolog_sim::{Random, SimDisk};
+use duolog_wire::record::{BatchBuilder, Compression, NewRecord};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub const PARTITIONS: u32 = 4;
+const COMPACTED: PartitionNumber = PartitionNumber(PARTITIONS);
+/// Steps that only read change nothing; no pass takes more of them in a row.
+const QUIET_STEPS: usize = 30;
 /// Batches of each part of the history.
 const BATCHES: u64 = 45;
 /// Few sizes, so that there are frames of the same length to swap.
@@ -24,6 +29,8 @@ pub enum Ending {
     Lost,
     /// As `Lost`, but no file has been sealed and no checkpoint written since the last opening.
     Unkept,
+    /// Closed after the full files were tidied, twice, and a partition compacted.
+    Tidied,
 }
 
 pub fn dir() -> &'static Path {
@@ -32,6 +39,16 @@ pub fn dir() -> &'static Path {
 
 pub fn matrix_options() -> LogOptions {
     LogOptions { file_bytes: 12 << 10, zero_ahead_bytes: 12 << 10, tail_cache_bytes: 0, checkpoint_bytes: 4 << 10, ..options() }
+}
+
+/// A batch of one record with a key.
+fn keyed(key: u64) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Compression::None);
+    let record = NewRecord { timestamp: NOW, key: Some(&key.to_le_bytes()), value: Some(&[7; 60]), ..NewRecord::default() };
+    builder.push(record).unwrap();
+    let mut out = BytesMut::new();
+    builder.build(&mut out).unwrap();
+    out.to_vec()
 }
 
 #[derive(Clone, Debug)]
@@ -55,10 +72,36 @@ fn copy(disk: &SimDisk) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn start(disk: &SimDisk) -> Arc<Log> {
+    start_with(disk, matrix_options())
+}
+
+fn start_with(disk: &SimDisk, options: LogOptions) -> Arc<Log> {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let (log, _) = open(&shared, dir(), matrix_options()).unwrap();
+    let (log, _) = open(&shared, dir(), options).unwrap();
     (0..PARTITIONS).for_each(|number| log.open_partition(PartitionNumber(number)));
     log
+}
+
+/// Compacts a partition that is in no history: what is left of it is other batches.
+pub fn compact(log: &Log) {
+    log.open_partition(COMPACTED);
+    let policy = CleaningPolicy { min_dirty_ratio: 0.1, ..CleaningPolicy::default() };
+    log.set_cleaning(&BTreeMap::from([(COMPACTED, policy)]));
+}
+
+/// Lets the housekeeping work until it changes nothing any more.
+fn tidy(log: &Log, disk: &SimDisk) {
+    let mut quiet = 0;
+    for _ in 0..3000 {
+        let before = disk.changes();
+        log.house_step(NOW).unwrap();
+        settle(log);
+        quiet = if disk.changes() == before { quiet + 1 } else { 0 };
+        if quiet == QUIET_STEPS {
+            return;
+        }
+    }
+    panic!("tidying finds no end");
 }
 
 impl History {
@@ -99,8 +142,32 @@ impl History {
         }
         drop(log);
         disk.reboot(seed + 2);
+        if ending == Ending::Tidied {
+            history.tidy_twice(&disk, &mut random);
+        }
         history.files = copy(&disk);
         history
+    }
+
+    fn tidy_twice(&mut self, disk: &SimDisk, random: &mut Random) {
+        let log = start_with(disk, LogOptions { tidy: eager_tidying(), ..matrix_options() });
+        compact(&log);
+        for number in [0, 2] {
+            for _ in 0..20 {
+                append(&log, COMPACTED.0, keyed(random.below(3))).unwrap();
+            }
+            self.append(&log, random, BATCHES, true);
+            tidy(&log, disk);
+            self.older = copy(disk);
+            let raised = self.written[&number][self.written[&number].len() / 2].offset;
+            log.set_log_start(PartitionNumber(number), Offset(raised)).unwrap();
+            self.starts.insert(number, raised);
+            self.append(&log, random, 5, true);
+            tidy(&log, disk);
+        }
+        log.close().unwrap();
+        drop(log);
+        disk.reboot(3);
     }
 
     fn append(&mut self, log: &Log, random: &mut Random, batches: u64, keep_house: bool) {

@@ -8,8 +8,8 @@ mod torn_pages;
 
 use crate::scenario::*;
 use duolog_base::{Disk, PartitionNumber};
-use duolog_log::Log;
 use duolog_log::inspect::verify;
+use duolog_log::{Log, OpenError};
 use duolog_sim::{Random, SimDisk};
 use duolog_wire::record::verify_crc;
 use history::{Ending, History, PARTITIONS, dir, matrix_options};
@@ -51,11 +51,17 @@ enum Kind {
     /// Queues or checkpoint: derived from the log.
     Index,
     Spare,
+    /// A log file with its index at its end.
+    Tidied,
+    /// Derived: how far compaction has come.
+    Cleaner,
 }
 
 impl Kind {
     fn of(path: &Path) -> Kind {
         match path.extension().and_then(|name| name.to_str()) {
+            Some("tidied") => Kind::Tidied,
+            None if path.ends_with("cleaner-checkpoint") => Kind::Cleaner,
             Some("log") => Kind::Log,
             Some("queues" | "checkpoint") => Kind::Index,
             Some("spare") => Kind::Spare,
@@ -79,6 +85,8 @@ struct Outcome {
     unreadable: BTreeSet<u32>,
     /// Partitions that end too early.
     cut: BTreeSet<u32>,
+    /// The log does not open, and says that it is because of this file.
+    refused: bool,
 }
 
 impl Outcome {
@@ -88,7 +96,7 @@ impl Outcome {
     }
 
     fn is_untouched(&self) -> bool {
-        self.told().is_empty() && self.cut.is_empty()
+        self.told().is_empty() && self.cut.is_empty() && !self.refused
     }
 }
 
@@ -154,7 +162,7 @@ impl Case<'_> {
         let problems = verify(shared, dir()).map_or(1, |report| report.problem_count);
         let (first, second) = (self.open_and_read(), self.open_and_read());
         for outcome in [&first, &second] {
-            let may_be_cut = self.ending != Ending::Closed && self.reaches_the_end();
+            let may_be_cut = !matches!(self.ending, Ending::Closed | Ending::Tidied) && self.reaches_the_end();
             assert!(may_be_cut || outcome.cut.is_subset(&outcome.told()), "{self}: cut in silence: {outcome:?}");
             if let Some(concerned) = self.concerned() {
                 assert!(outcome.told().is_subset(&BTreeSet::from([concerned])), "{self}: more than {concerned}: {outcome:?}");
@@ -164,7 +172,7 @@ impl Case<'_> {
             assert!(first.quarantined.is_empty() && first.cut.is_empty(), "{self}: {first:?}");
             assert!(second.is_untouched(), "{self}: what can be rebuilt is not: {second:?}");
         }
-        if self.kind == Kind::Spare {
+        if matches!(self.kind, Kind::Spare | Kind::Cleaner) {
             assert!(first.is_untouched(), "{self}: nothing in it counts: {first:?}");
         }
         let harmless = first.is_untouched() && second.is_untouched();
@@ -173,7 +181,18 @@ impl Case<'_> {
 
     fn open_and_read(&self) -> Outcome {
         let shared: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let (log, report) = open(&shared, dir(), matrix_options()).unwrap_or_else(|error| panic!("{self}: refused: {error}"));
+        let (log, report) = match open(&shared, dir(), matrix_options()) {
+            // Of a tidied file there is nothing else.
+            Err(OpenError::Corrupt { path, .. })
+                if self.kind == Kind::Tidied && self.touched.iter().any(|(at, _)| *at == path) =>
+            {
+                return Outcome { refused: true, ..Outcome::default() };
+            }
+            opened => opened.unwrap_or_else(|error| panic!("{self}: refused: {error}")),
+        };
+        if self.ending == Ending::Tidied {
+            history::compact(&log);
+        }
         (0..PARTITIONS).for_each(|number| log.open_partition(PartitionNumber(number)));
         let quarantined = report.quarantined.iter().map(|number| number.0).collect();
         let mut outcome = Outcome { quarantined, ..Outcome::default() };
@@ -307,4 +326,9 @@ fn no_damage_to_a_log_that_lost_its_power_is_served_or_hidden() {
 #[test]
 fn no_damage_to_a_log_without_indexes_is_served_or_hidden() {
     judge_all(Ending::Unkept);
+}
+
+#[test]
+fn no_damage_to_a_log_that_was_tidied_is_served_or_hidden() {
+    judge_all(Ending::Tidied);
 }

@@ -7,6 +7,7 @@ const FILE_HEADER_BYTES: usize = 64;
 const FRAME_HEADER_BYTES: usize = 64;
 const DIRECTORY_RECORD_BYTES: usize = 48;
 const ENTRY_BYTES: usize = 40;
+const TIDIED_END_BYTES: usize = 32;
 const BATCH: u8 = 1;
 
 /// Name and place of each field.
@@ -54,6 +55,18 @@ const INDEX_HEADER: Fields = &[
     ("index header checksum", 60..64),
 ];
 
+const TIDIED_END: Fields = &[
+    ("end magic", 0..8),
+    ("end version", 8..12),
+    ("end zeros", 12..16),
+    ("end index place", 16..24),
+    ("end more zeros", 24..28),
+    ("end checksum", 28..32),
+];
+
+const CLEANER_CHECKPOINT: Fields =
+    &[("cleaner magic", 0..8), ("cleaner version", 8..12), ("cleaner count", 12..16), ("cleaner entry", 16..32)];
+
 /// A stretch of a file that means one thing.
 #[derive(Clone, Debug)]
 pub struct Region {
@@ -71,7 +84,9 @@ fn u32_at(bytes: &[u8], at: usize) -> usize {
 pub fn of_file(path: &Path, bytes: &[u8]) -> Vec<Region> {
     match path.extension().and_then(|name| name.to_str()) {
         Some("log") => of_log(bytes),
-        Some("queues" | "checkpoint") => of_index(bytes),
+        Some("queues" | "checkpoint") => of_index(bytes, 0..bytes.len()),
+        Some("tidied") => of_tidied(bytes),
+        None => of_cleaner_checkpoint(bytes),
         _ => vec![Region { class: "spare", range: 0..bytes.len(), frame: None }],
     }
 }
@@ -90,6 +105,23 @@ pub fn frames(bytes: &[u8]) -> Vec<Range<usize>> {
         at = end;
     }
     found
+}
+
+fn of_cleaner_checkpoint(bytes: &[u8]) -> Vec<Region> {
+    let mut regions: Vec<Region> = fields(CLEANER_CHECKPOINT, 0, None).collect();
+    regions.push(Region { class: "cleaner checksum", range: bytes.len() - 4..bytes.len(), frame: None });
+    regions
+}
+
+/// Frames, index, end.
+fn of_tidied(bytes: &[u8]) -> Vec<Region> {
+    let end_at = bytes.len() - TIDIED_END_BYTES;
+    let index_at = u32_at(bytes, end_at + 16);
+    let mut regions = of_log(&bytes[..index_at]);
+    regions.retain(|region| region.class != "tail");
+    regions.extend(of_index(bytes, index_at..end_at));
+    regions.extend(fields(TIDIED_END, end_at, None));
+    regions
 }
 
 fn of_log(bytes: &[u8]) -> Vec<Region> {
@@ -122,10 +154,11 @@ fn of_log(bytes: &[u8]) -> Vec<Region> {
     regions
 }
 
-fn of_index(bytes: &[u8]) -> Vec<Region> {
-    let mut regions: Vec<Region> = fields(INDEX_HEADER, 0, None).collect();
-    let (records, entries) = (u32_at(bytes, 32), u32_at(bytes, 40));
-    let mut at = FILE_HEADER_BYTES;
+fn of_index(bytes: &[u8], index: Range<usize>) -> Vec<Region> {
+    let begin = index.start;
+    let mut regions: Vec<Region> = fields(INDEX_HEADER, begin, None).collect();
+    let (records, entries) = (u32_at(bytes, begin + 32), u32_at(bytes, begin + 40));
+    let mut at = begin + FILE_HEADER_BYTES;
     let mut several = |class, count: usize, size: usize| {
         for _ in 0..count {
             regions.push(Region { class, range: at..at + size, frame: None });
@@ -134,7 +167,7 @@ fn of_index(bytes: &[u8]) -> Vec<Region> {
     };
     several("directory record", records, DIRECTORY_RECORD_BYTES);
     several("queue entry", entries, ENTRY_BYTES);
-    several("state section", 1, u32_at(bytes, 36));
-    assert_eq!(at, bytes.len(), "the byte map covers the index");
+    several("state section", 1, u32_at(bytes, begin + 36));
+    assert_eq!(at, index.end, "the byte map covers the index");
     regions
 }
