@@ -13,7 +13,8 @@ use duolog_core::broker::{Broker, BrokerOptions};
 use duolog_core::config::{BrokerConfig, Source};
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::NewTopic;
-use duolog_kafka::{ConnectionLimits, KafkaServer, Listener, Services};
+use duolog_kafka::{KafkaServer, Services};
+use duolog_net::{ConnectionLimits, Door, Listener};
 use duolog_wire::kafka::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use duolog_wire::kafka::messages::request_header::RequestHeader;
 use duolog_wire::kafka::{Encoder, Records, frame};
@@ -67,7 +68,7 @@ fn main() {
         broker.metadata().create_topics(vec![topic], false).await.remove(0).expect("a new topic");
         let services = Arc::new(Services { broker: broker.clone(), groups: GroupCoordinator::start(&broker) });
         let listener = Listener { name: "kafka".to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 0)), advertised: None };
-        let server = KafkaServer::bind(vec![listener], services, ConnectionLimits::default()).expect("a free port");
+        let server = KafkaServer::bind(vec![listener], services, Door::new(ConnectionLimits::default())).expect("a free port");
         let address = server.local_addresses()[0];
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(server.serve(stopped));

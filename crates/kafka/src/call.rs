@@ -2,15 +2,14 @@
 
 use bytes::BytesMut;
 use duolog_log::ReadPart;
+use duolog_net::{Peer, Room};
 use duolog_wire::kafka::{DecodeError, Decoder, EncodeError, Encoder, frame};
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::Services;
 use crate::api::ProduceReply;
-use crate::budget::Room;
 use crate::connection::Shared;
 use crate::sessions::FetchSessions;
 
@@ -21,16 +20,6 @@ const RESPONSE_BYTES: usize = 256;
 pub(crate) struct Context {
     pub(crate) shared: Arc<Shared>,
     pub(crate) peer: Peer,
-}
-
-/// What is known of the connection a request came on.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    /// The address the client dialled: what Metadata answers when the listener advertises none.
-    pub(crate) local: SocketAddr,
-    pub(crate) remote: SocketAddr,
-    /// The listener's advertised host and port, if configured.
-    pub(crate) advertised: Option<(String, u16)>,
 }
 
 /// One request: its header's fields and the whole frame.

@@ -7,20 +7,18 @@
 
 use crate::Services;
 use crate::api;
-use crate::budget::{Budget, Room};
-use crate::call::{Call, CallError, Context, Peer, Reply};
-use crate::frames::{FrameError, FrameReader, Next};
-use crate::limits::ConnectionLimits;
+use crate::call::{Call, CallError, Context, Reply};
 use crate::output::Output;
 use crate::pending::PendingReplies;
 use crate::sessions::FetchSessions;
 use bytes::BytesMut;
+use duolog_net::{Arrived, Budget, ConnectionLimits, Door, FrameError, Intake, Late, Peer, Room, stopped_for, told_to_stop};
 use duolog_wire::kafka::{DecodeError, frame};
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
@@ -40,10 +38,8 @@ pub(crate) enum ConnectionError {
     UnsupportedVersion { name: &'static str, version: i16 },
     #[error(transparent)]
     Call(#[from] CallError),
-    #[error("nothing was received for too long")]
-    Idle,
-    #[error("of a request under way only {bytes} bytes came in {period:?}")]
-    Slow { bytes: usize, period: Duration },
+    #[error(transparent)]
+    Late(#[from] Late),
     #[error("answers took too long while the server stopped")]
     Stopped,
 }
@@ -51,7 +47,7 @@ pub(crate) enum ConnectionError {
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) services: Arc<Services>,
-    pub(crate) limits: ConnectionLimits,
+    pub(crate) door: Arc<Door>,
     pub(crate) sessions: Arc<FetchSessions>,
     pub(crate) budget: Budget,
 }
@@ -60,61 +56,38 @@ pub(crate) struct Connection {
     shared: Arc<Shared>,
     stream: TcpStream,
     context: Arc<Context>,
-    reader: FrameReader,
-    /// What the frame at the front has been given.
-    charge: Charge,
-    /// What it asked for in vain.
-    lacking: Option<Lacking>,
-    upload: Option<Upload>,
+    intake: Intake,
     pending: PendingReplies,
     output: Output,
-    received: Instant,
     /// Set when the server stops: when the answers must be out.
     deadline: Option<Instant>,
 }
 
-/// Room of one frame.
-#[derive(Default)]
-struct Charge {
-    /// Bytes of the connection's own allowance.
-    allowance: usize,
-    room: Room,
-}
+/// Smallest request: key, version and correlation id.
+const LEAST_FRAME_BYTES: usize = 8;
 
-/// Room for the next bytes of a frame: the part that the allowance has, and the part that the budget had not.
-#[derive(Clone, Copy)]
-struct Lacking {
-    allowance: usize,
-    pool: usize,
-}
-
-/// The period in which enough of a frame must come.
-struct Upload {
-    since: Instant,
-    bytes: usize,
+impl Shared {
+    pub(crate) fn limits(&self) -> &ConnectionLimits {
+        self.door.limits()
+    }
 }
 
 impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, peer: Peer) -> Connection {
-        let reader = FrameReader::new(shared.limits.frame_bytes);
         Connection {
+            intake: Intake::new(shared.limits(), LEAST_FRAME_BYTES),
             context: Arc::new(Context { shared: shared.clone(), peer }),
             shared,
             stream,
-            reader,
-            charge: Charge::default(),
-            lacking: None,
-            upload: None,
             pending: PendingReplies::default(),
             output: Output::default(),
-            received: Instant::now(),
             deadline: None,
         }
     }
 
     /// Serves the client until it leaves, sends what it must not, or the server stops.
     pub(crate) async fn run(mut self, stop: watch::Receiver<bool>) -> Result<(), ConnectionError> {
-        let mut timer = pin!(sleep_until((self.received + self.shared.limits.idle).into()));
+        let mut timer = pin!(sleep_until((self.intake.received() + self.shared.limits().idle).into()));
         // Waited for once: a new wait for each message would be a registration with what all connections share.
         let mut told = stop.clone();
         let mut stopping = pin!(told_to_stop(&mut told));
@@ -123,8 +96,8 @@ impl Connection {
             if self.deadline.is_some() && self.pending.is_empty() {
                 return Ok(());
             }
-            let reading = self.may_start() && self.lacking.is_none();
-            let limits = [self.upload_limit(reading), self.pending.deadline()];
+            let reading = self.may_start() && self.intake.lacking().is_none();
+            let limits = [self.intake.upload_limit(reading, self.shared.door.limits()), self.pending.deadline()];
             if let Some(limit) = limits.into_iter().flatten().min()
                 && limit < timer.deadline().into_std()
             {
@@ -133,7 +106,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 () = self.pending.progress(), if !self.pending.is_empty() => {
-                    let grace = self.shared.limits.stop_grace;
+                    let grace = self.shared.limits().stop_grace;
                     tokio::select! {
                         biased;
                         answered = self.answer() => answered?,
@@ -142,16 +115,17 @@ impl Connection {
                 }
                 // Other branches may end the wait and lose the place in the queue, but only as often as there are
                 // unanswered requests, since no other one starts meanwhile.
-                room = self.shared.budget.take(self.lacking.map_or(0, |lacking| lacking.pool)),
-                    if self.lacking.is_some() && self.may_start() => self.granted(room),
-                received = poll_fn(|context| self.reader.poll_fill(context, &mut self.stream)), if reading => {
-                    match received? {
-                        0 => return Ok(()),
-                        bytes => self.received(bytes),
+                room = self.shared.budget.take(self.intake.lacking().unwrap_or(0)),
+                    if self.intake.lacking().is_some() && self.may_start() => self.intake.granted(room),
+                received = poll_fn(|context| {
+                    self.intake.poll_fill(context, &mut self.stream, self.shared.door.limits())
+                }), if reading => {
+                    if received? == 0 {
+                        return Ok(());
                     }
                 }
                 () = &mut stopping, if self.deadline.is_none() => {
-                    let deadline = Instant::now() + self.shared.limits.stop_grace;
+                    let deadline = Instant::now() + self.shared.limits().stop_grace;
                     self.deadline = Some(deadline);
                     timer.as_mut().reset(deadline.into());
                 }
@@ -165,31 +139,11 @@ impl Connection {
 
     /// Whether one more request may start now.
     fn may_start(&self) -> bool {
-        let limits = &self.shared.limits;
+        let limits = self.shared.limits();
         self.deadline.is_none()
             && !self.pending.in_order()
             && self.pending.len() < limits.requests_in_flight
             && self.pending.bytes() < limits.bytes_in_flight
-    }
-
-    /// When the client must have sent more of the frame under way. Time in which the server does not read is the client's.
-    fn upload_limit(&mut self, reading: bool) -> Option<Instant> {
-        if !reading || !self.reader.under_way() {
-            self.upload = None;
-            return None;
-        }
-        let upload = self.upload.get_or_insert_with(|| Upload { since: Instant::now(), bytes: 0 });
-        Some(upload.since + self.shared.limits.upload_period)
-    }
-
-    fn received(&mut self, bytes: usize) {
-        self.received = Instant::now();
-        if let Some(upload) = &mut self.upload {
-            upload.bytes += bytes;
-            if upload.bytes >= self.shared.limits.upload_least_bytes {
-                *upload = Upload { since: self.received, bytes: 0 };
-            }
-        }
     }
 
     /// Does what is due, and answers when there will be something again.
@@ -199,74 +153,26 @@ impl Connection {
         let limit = match self.deadline {
             Some(deadline) if deadline <= now => return Err(ConnectionError::Stopped),
             Some(deadline) => deadline,
-            None => self.client_limit(now)?,
+            None => self.intake.client_limit(now, !self.pending.is_empty(), self.shared.limits())?,
         };
         Ok(self.pending.deadline().map_or(limit, |deadline| deadline.min(limit)))
     }
 
-    /// When the client must have sent something; an error if that has passed.
-    fn client_limit(&self, now: Instant) -> Result<Instant, ConnectionError> {
-        let limits = &self.shared.limits;
-        let upload_limit = self.upload.as_ref().map(|upload| upload.since + limits.upload_period);
-        if let Some(upload) = &self.upload
-            && upload_limit <= Some(now)
-        {
-            return Err(ConnectionError::Slow { bytes: upload.bytes, period: limits.upload_period });
-        }
-        let idle_limit = match self.received + limits.idle {
-            limit if limit > now => limit,
-            // A client that waits for an answer or for room is not idle.
-            _ if self.pending.is_empty() && self.lacking.is_none() => return Err(ConnectionError::Idle),
-            _ => now + limits.idle,
-        };
-        Ok(upload_limit.map_or(idle_limit, |limit| limit.min(idle_limit)))
-    }
-
     /// Starts the requests whose bytes are here, as far as there is room for them.
     fn start_requests(&mut self) -> Result<(), ConnectionError> {
-        self.lacking = None;
         while self.may_start() {
-            match self.reader.next()? {
-                Next::Frame(frame) => {
-                    self.upload = None;
-                    self.start(frame)?;
-                }
-                Next::Room(bytes) if self.charge(bytes) => self.reader.grant(bytes),
-                Next::Room(_) => return Ok(()),
-                Next::Incomplete => {
-                    self.reader.release();
-                    return Ok(());
-                }
+            let shared = &self.shared;
+            match self.intake.next(&shared.budget, shared.limits(), self.pending.allowance())? {
+                Some(arrived) => self.start(arrived)?,
+                None => return Ok(()),
             }
         }
         Ok(())
     }
 
-    /// Charges bytes of the frame at the front to the connection's allowance, and what does not fit there to the budget.
-    fn charge(&mut self, bytes: usize) -> bool {
-        let taken = self.pending.allowance() + self.charge.allowance;
-        let allowance = bytes.min(self.shared.limits.allowance_bytes.saturating_sub(taken));
-        let pool = bytes - allowance;
-        let fits = self.shared.budget.try_take(&mut self.charge.room, pool);
-        match fits {
-            true => self.charge.allowance += allowance,
-            false => self.lacking = Some(Lacking { allowance, pool }),
-        }
-        fits
-    }
-
-    /// Takes in the room that was lacking.
-    fn granted(&mut self, room: Room) {
-        let Some(Lacking { allowance, pool }) = self.lacking.take() else { return };
-        self.charge.allowance += allowance;
-        self.charge.room.add(room);
-        self.reader.grant(allowance + pool);
-    }
-
     /// Hands one request to its handler.
-    fn start(&mut self, frame: BytesMut) -> Result<(), ConnectionError> {
+    fn start(&mut self, Arrived { frame, charge }: Arrived) -> Result<(), ConnectionError> {
         let bytes = frame.len();
-        let charge = std::mem::take(&mut self.charge);
         let call = self.call(frame, charge.room)?;
         let api = api::find(call.api_key).ok_or(ConnectionError::UnknownApi { key: call.api_key })?;
         // ApiVersions answers any version itself: the client asks because it does not know (KIP-511).
@@ -299,17 +205,6 @@ impl Connection {
                 self.output.push(message).map_err(CallError::Response)?;
             }
         }
-        Ok(self.output.flush(&self.stream, self.shared.limits.idle).await?)
+        Ok(self.output.flush(&self.stream, self.shared.limits().idle).await?)
     }
-}
-
-/// Resolves once the server stops, or is gone.
-pub(crate) async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Resolves when the server has been stopping for so long.
-async fn stopped_for(stop: &watch::Receiver<bool>, grace: Duration) {
-    told_to_stop(&mut stop.clone()).await;
-    tokio::time::sleep(grace).await;
 }

@@ -4,18 +4,13 @@
 //! own except what belongs to clients' connections (fetch sessions, identity). Core errors become Kafka's codes in
 //! `error` only.
 
-mod addresses;
 mod api;
-mod budget;
 mod call;
 mod check;
 mod cold;
 mod connection;
 mod damage;
 mod error;
-mod frames;
-mod limits;
-mod listener;
 mod matrix;
 mod output;
 mod pending;
@@ -24,8 +19,6 @@ mod server;
 mod session;
 mod sessions;
 
-pub use limits::ConnectionLimits;
-pub use listener::Listener;
 pub use matrix::protocol_matrix;
 pub use server::KafkaServer;
 

@@ -1,10 +1,11 @@
 //! What several administrative requests share: addresses, permissions, partitions, kinds of resources and their altering.
 
-use crate::call::{Call, Peer};
+use crate::call::Call;
 use crate::error;
 use duolog_base::NodeId;
 use duolog_core::config::Source;
 use duolog_core::metadata::{ConfigChange, ConfigResource, ConfigUpdate, MetadataImage, PartitionImage, check_topic_name};
+use duolog_net::Peer;
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::metadata_response::MetadataResponsePartition;
 

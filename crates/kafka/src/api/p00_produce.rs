@@ -9,12 +9,12 @@
 //! librdkafka looks for version 0 before it uses newer ones (KAFKA-18659). From 13 on topics are named by id.
 
 use super::Api;
-use crate::budget::Room;
 use crate::call::{Call, CallError, Handled, Reply, ResponseStart};
 use crate::error;
 use duolog_base::{PartitionIndex, TopicId};
 use duolog_core::broker::{Acks, Origin, PendingAppend, ProduceBatch, ProduceError, Produced};
 use duolog_core::metadata::{MetadataImage, TopicImage};
+use duolog_net::Room;
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::produce_request::{ProduceRequest, TopicProduceData};
 use duolog_wire::kafka::messages::produce_response::{PartitionProduceResponse, ProduceResponse, TopicProduceResponse};

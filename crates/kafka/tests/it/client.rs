@@ -6,7 +6,8 @@ use duolog_core::broker::{Broker, BrokerOptions};
 use duolog_core::config::{BrokerConfig, Source};
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::TopicImage;
-use duolog_kafka::{ConnectionLimits, KafkaServer, Listener, Services};
+use duolog_kafka::{KafkaServer, Services};
+use duolog_net::{ConnectionLimits, Door, Listener};
 use duolog_wire::kafka::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use duolog_wire::kafka::messages::fetch_response::FetchResponse;
 use duolog_wire::kafka::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
@@ -55,7 +56,7 @@ impl Server {
         let groups = GroupCoordinator::start(&broker);
         let services = Arc::new(Services { broker: broker.clone(), groups });
         let listener = Listener { name: "kafka".to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 0)), advertised: None };
-        let server = KafkaServer::bind(vec![listener], services, limits).unwrap();
+        let server = KafkaServer::bind(vec![listener], services, Door::new(limits)).unwrap();
         let address = server.local_addresses()[0];
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(server.serve(stopped));

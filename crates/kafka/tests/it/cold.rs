@@ -1,7 +1,7 @@
 //! Reading what only the disk has: after a restart nothing is in memory, and the log is written around the page cache.
 
 use crate::client::{Client, FETCH, Server, batch, fetch_request, values};
-use duolog_kafka::ConnectionLimits;
+use duolog_net::ConnectionLimits;
 use duolog_wire::kafka::messages::fetch_response::FetchResponse;
 
 const PARTITIONS: i32 = 4;

@@ -1,7 +1,7 @@
 //! What a connection bears, and what closes it.
 
 use crate::client::{Client, Server, batch};
-use duolog_kafka::ConnectionLimits;
+use duolog_net::ConnectionLimits;
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::api_versions_request::ApiVersionsRequest;
 use duolog_wire::kafka::messages::api_versions_response::ApiVersionsResponse;

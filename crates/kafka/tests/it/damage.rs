@@ -3,7 +3,7 @@
 
 use crate::client::{FETCH, Server, batch, fetch_request, values};
 use duolog_base::{Disk, OpenMode, RealDisk};
-use duolog_kafka::ConnectionLimits;
+use duolog_net::ConnectionLimits;
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::fetch_response::FetchResponse;
 use std::os::unix::fs::FileExt;

@@ -3,7 +3,7 @@
 use crate::client::{FETCH, PRODUCE, Server, batch, fetch_request, idempotent_batch, now, produce_request, values};
 use bytes::BytesMut;
 use duolog_base::TimestampMs;
-use duolog_kafka::ConnectionLimits;
+use duolog_net::ConnectionLimits;
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::Records;
 use duolog_wire::kafka::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};

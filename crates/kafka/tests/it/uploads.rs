@@ -1,7 +1,7 @@
 //! Requests that arrive slowly, in part, or all at once: nobody's upload stops the others.
 
 use crate::client::{Client, FETCH, PRODUCE, Server, batch, fetch_request};
-use duolog_kafka::ConnectionLimits;
+use duolog_net::ConnectionLimits;
 use duolog_wire::kafka::messages::fetch_request::{FetchRequest, ForgottenTopic};
 use duolog_wire::kafka::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use duolog_wire::kafka::messages::produce_response::ProduceResponse;

@@ -17,8 +17,6 @@ use tokio::net::TcpStream;
 
 /// Bytes of the size in front of a frame.
 const SIZE_BYTES: usize = 4;
-/// Smallest request: key, version and correlation id.
-const LEAST_FRAME_BYTES: usize = 8;
 /// Size of the first chunk of a connection, in bytes; it doubles whenever a read fills it.
 const LEAST_CHUNK_BYTES: usize = 4 << 10;
 const MOST_CHUNK_BYTES: usize = 64 << 10;
@@ -29,7 +27,7 @@ const FIRST_ALLOCATION_BYTES: usize = 2 << 20;
 
 /// Why the bytes are no frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum FrameError {
+pub enum FrameError {
     #[error("request of {bytes} bytes is larger than the limit of {limit}")]
     TooLarge { bytes: usize, limit: usize },
     #[error("request size {size} is impossible")]
@@ -38,7 +36,7 @@ pub(crate) enum FrameError {
 
 /// What the bytes at hand make.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub enum Next {
     Frame(BytesMut),
     /// The frame at the front needs room for so many bytes more: see [`FrameReader::grant`].
     Room(usize),
@@ -48,7 +46,7 @@ pub(crate) enum Next {
 
 /// The bytes of one connection that are not a frame yet.
 #[derive(Debug)]
-pub(crate) struct FrameReader {
+pub struct FrameReader {
     chunk: BytesMut,
     chunk_bytes: usize,
     large: Option<Large>,
@@ -56,6 +54,7 @@ pub(crate) struct FrameReader {
     granted: usize,
     /// The last frame was a large one: read little more than the next one's size, so that little of it is copied.
     expect_large: bool,
+    least: usize,
     limit: usize,
 }
 
@@ -67,13 +66,14 @@ struct Large {
 }
 
 impl FrameReader {
-    pub(crate) fn new(limit: usize) -> FrameReader {
+    /// Frames of `least` to `limit` bytes.
+    pub fn new(limit: usize, least: usize) -> FrameReader {
         let chunk_bytes = LEAST_CHUNK_BYTES;
-        FrameReader { chunk: BytesMut::new(), chunk_bytes, large: None, granted: 0, expect_large: false, limit }
+        FrameReader { chunk: BytesMut::new(), chunk_bytes, large: None, granted: 0, expect_large: false, least, limit }
     }
 
     /// The next frame, if its bytes are here and granted.
-    pub(crate) fn next(&mut self) -> Result<Next, FrameError> {
+    pub fn next(&mut self) -> Result<Next, FrameError> {
         if self.large.is_none() {
             let Some(prefix) = self.chunk.first_chunk::<SIZE_BYTES>() else { return Ok(Next::Incomplete) };
             let size = self.checked_size(i32::from_be_bytes(*prefix))?;
@@ -91,7 +91,7 @@ impl FrameReader {
     fn checked_size(&self, size: i32) -> Result<usize, FrameError> {
         match usize::try_from(size) {
             Ok(bytes) if bytes > self.limit => Err(FrameError::TooLarge { bytes, limit: self.limit }),
-            Ok(bytes) if bytes >= LEAST_FRAME_BYTES => Ok(bytes),
+            Ok(bytes) if bytes >= self.least => Ok(bytes),
             _ => Err(FrameError::Size { size }),
         }
     }
@@ -132,17 +132,17 @@ impl FrameReader {
     }
 
     /// Gives the frame at the front the room that [`Next::Room`] asked for.
-    pub(crate) fn grant(&mut self, bytes: usize) {
+    pub fn grant(&mut self, bytes: usize) {
         self.granted += bytes;
     }
 
     /// Whether a part of a frame is here.
-    pub(crate) fn under_way(&self) -> bool {
+    pub fn under_way(&self) -> bool {
         self.large.is_some() || !self.chunk.is_empty()
     }
 
     /// Reads once when the socket is readable; 0 is the end of the stream.
-    pub(crate) fn poll_fill(&mut self, context: &mut Context<'_>, stream: &mut TcpStream) -> Poll<io::Result<usize>> {
+    pub fn poll_fill(&mut self, context: &mut Context<'_>, stream: &mut TcpStream) -> Poll<io::Result<usize>> {
         ready!(stream.poll_read_ready(context))?;
         let mut space = self.space();
         let room = space.remaining_mut();
@@ -174,7 +174,7 @@ impl FrameReader {
     }
 
     /// Gives the chunk back if nothing is in it.
-    pub(crate) fn release(&mut self) {
+    pub fn release(&mut self) {
         if self.chunk.is_empty() {
             self.chunk = BytesMut::new();
         }
@@ -210,7 +210,7 @@ mod tests {
 
     /// Feeds the bytes in portions and collects the frames.
     fn frames(bytes: &[u8], portion: usize) -> Result<Vec<BytesMut>, FrameError> {
-        let mut reader = FrameReader::new(4 << 20);
+        let mut reader = FrameReader::new(4 << 20, 8);
         let mut frames = Vec::new();
         for mut part in bytes.chunks(portion) {
             while !part.is_empty() {
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_frame_under_way_is_neither_granted_nor_allocated_much_more_than_arrived() {
-        let mut reader = FrameReader::new(100 << 20);
+        let mut reader = FrameReader::new(100 << 20, 8);
         reader.push(&(100i32 << 20).to_be_bytes());
         let mut arrived = 0;
         let portion = vec![0; 1 << 20];
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_small_frame_waits_for_room_and_then_comes_once() {
-        let mut reader = FrameReader::new(1 << 20);
+        let mut reader = FrameReader::new(1 << 20, 8);
         reader.push(&framed(&[7; 20]));
         for _ in 0..2 {
             assert!(matches!(reader.next().unwrap(), Next::Room(20)));

@@ -23,12 +23,12 @@ const STEP_FACTOR: usize = 3;
 const MOST_STEP_BYTES: usize = 4 << 20;
 
 /// How far beyond the bytes that have arrived a frame may take room.
-pub(crate) fn step(arrived: usize) -> usize {
+pub fn step(arrived: usize) -> usize {
     (arrived * STEP_FACTOR).clamp(FIRST_STEP_BYTES, MOST_STEP_BYTES)
 }
 
 /// What all connections have together.
-pub(crate) struct Budget {
+pub struct Budget {
     /// One permit a byte.
     pool: Arc<Semaphore>,
     /// One permit: the right to end a frame though the pool is empty.
@@ -37,19 +37,19 @@ pub(crate) struct Budget {
 
 /// Part of the budget; goes back when dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Room {
+pub struct Room {
     pool: Option<OwnedSemaphorePermit>,
     reserve: Option<OwnedSemaphorePermit>,
 }
 
 impl Budget {
-    pub(crate) fn new(pool_bytes: usize) -> Budget {
+    pub fn new(pool_bytes: usize) -> Budget {
         let pool = Semaphore::new(pool_bytes.min(Semaphore::MAX_PERMITS));
         Budget { pool: Arc::new(pool), reserve: Arc::new(Semaphore::new(1)) }
     }
 
     /// Enlarges the room if that is possible without waiting.
-    pub(crate) fn try_take(&self, room: &mut Room, bytes: usize) -> bool {
+    pub fn try_take(&self, room: &mut Room, bytes: usize) -> bool {
         if bytes == 0 || room.reserve.is_some() {
             return true;
         }
@@ -59,7 +59,7 @@ impl Budget {
     }
 
     /// Waits for so much of the pool, or for the reserve.
-    pub(crate) async fn take(&self, bytes: usize) -> Room {
+    pub async fn take(&self, bytes: usize) -> Room {
         let closed = "the budget is never closed";
         tokio::select! {
             biased;
@@ -74,7 +74,7 @@ fn permits(bytes: usize) -> u32 {
 }
 
 impl Room {
-    pub(crate) fn add(&mut self, other: Room) {
+    pub fn add(&mut self, other: Room) {
         match (&mut self.pool, other.pool) {
             (Some(pool), Some(more)) => pool.merge(more),
             (pool, more) => *pool = pool.take().or(more),

@@ -1,0 +1,21 @@
+//! What the front ends have in common: listening, accepting within limits, and frames that take room as they arrive.
+//!
+//! Nothing here knows a protocol beyond "a length of four bytes, then so many bytes". A front end gives [`Server`] a
+//! [`Service`] that serves one connection, and reads its requests through an [`Intake`].
+
+mod addresses;
+mod budget;
+mod door;
+mod frames;
+mod intake;
+mod limits;
+mod listener;
+mod server;
+
+pub use budget::{Budget, Room};
+pub use door::Door;
+pub use frames::FrameError;
+pub use intake::{Arrived, Charge, Intake, Late};
+pub use limits::ConnectionLimits;
+pub use listener::{Listener, Peer};
+pub use server::{BindError, Server, Service, stopped_for, told_to_stop};

@@ -1,0 +1,182 @@
+//! Listens, accepts, and runs one task a connection; stops without losing an answer that is on its way.
+
+use crate::addresses::Place;
+use crate::door::Door;
+use crate::listener::{Listener, Peer};
+use socket2::{Domain, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::JoinSet;
+
+/// Connections the kernel holds until they are accepted.
+const BACKLOG: i32 = 1024;
+/// How long to wait after accepting failed, for want of file descriptors as a rule.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Ids of connections, unique for the life of the process.
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
+
+/// One who serves connections.
+pub trait Service: Send + Sync + 'static {
+    /// Serves one client until it leaves, sends what it must not, or `stop` turns true.
+    fn serve(self: Arc<Self>, stream: TcpStream, peer: Peer, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send;
+
+    /// Told of a connection that was closed because its address has as many as it may.
+    fn refused(&self);
+}
+
+/// Why a listener is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("listening on {address}: {error}")]
+pub struct BindError {
+    pub address: SocketAddr,
+    pub error: io::Error,
+}
+
+/// Bound sockets and who serves on them.
+pub struct Server<S> {
+    listeners: Vec<(Listener, TcpListener)>,
+    service: Arc<S>,
+    door: Arc<Door>,
+}
+
+impl<S: Service> Server<S> {
+    /// Binds all listeners; within a tokio runtime. Clients may connect from now on and are answered by [`Server::serve`].
+    pub fn bind(listeners: Vec<Listener>, service: Arc<S>, door: Arc<Door>) -> Result<Server<S>, BindError> {
+        let bound = listeners.into_iter().map(|listener| {
+            let address = listener.address;
+            let socket = bind(address).map_err(|error| BindError { address, error })?;
+            Ok((listener, socket))
+        });
+        Ok(Server { listeners: bound.collect::<Result<_, _>>()?, service, door })
+    }
+
+    pub fn service(&self) -> &Arc<S> {
+        &self.service
+    }
+
+    /// Where the listeners are bound, in the order given.
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|(_, socket)| socket.local_addr().ok()).collect()
+    }
+
+    /// Serves until `stop` turns true, then answers what is pending and returns.
+    pub async fn serve(self, stop: watch::Receiver<bool>) -> io::Result<()> {
+        let mut accepting = JoinSet::new();
+        for (listener, socket) in self.listeners {
+            let (service, door, stop) = (self.service.clone(), self.door.clone(), stop.clone());
+            accepting.spawn(Acceptor { listener, socket, service, door, stop }.run());
+        }
+        while let Some(ended) = accepting.join_next().await {
+            ended.map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// One listening socket and the connections that came through it.
+struct Acceptor<S> {
+    listener: Listener,
+    socket: TcpListener,
+    service: Arc<S>,
+    door: Arc<Door>,
+    stop: watch::Receiver<bool>,
+}
+
+impl<S: Service> Acceptor<S> {
+    async fn run(self) {
+        let mut tasks = JoinSet::new();
+        let mut stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = told_to_stop(&mut stop) => break,
+                Some(ended) = tasks.join_next(), if !tasks.is_empty() => report_panic(ended),
+                accepted = accept(&self.socket, &self.door) => match accepted {
+                    Ok((stream, remote, permit)) => {
+                        let Some(place) = self.enter(remote) else { continue };
+                        let (service, stop) = (self.service.clone(), self.stop.clone());
+                        let advertised = self.listener.advertised.clone();
+                        tasks.spawn(serve(service, advertised, stream, remote, (permit, place), stop));
+                    }
+                    Err(error) => {
+                        tracing::warn!(listener = self.listener.name, %error, "accepting a connection failed");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(self.socket);
+        while let Some(ended) = tasks.join_next().await {
+            report_panic(ended);
+        }
+    }
+
+    /// A place for one more connection of the address; without one the connection is dropped.
+    fn enter(&self, remote: SocketAddr) -> Option<Place> {
+        let place = self.door.enter(remote.ip());
+        if place.is_none() {
+            self.service.refused();
+            tracing::warn!(%remote, "connection closed: its address has as many as it may");
+        }
+        place
+    }
+}
+
+/// A connection whose handler panicked is gone; the others go on. One that is cancelled ends with the process.
+fn report_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection ended by a bug in the server");
+    }
+}
+
+/// Takes the next connection; at the limit, only after another one has gone.
+async fn accept(socket: &TcpListener, door: &Door) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = door.wait().await?;
+    let (stream, remote) = socket.accept().await?;
+    Ok((stream, remote, permit))
+}
+
+async fn serve<S: Service>(
+    service: Arc<S>,
+    advertised: Option<(String, u16)>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    _counted: (OwnedSemaphorePermit, Place),
+    stop: watch::Receiver<bool>,
+) {
+    let Ok(local) = stream.local_addr() else { return };
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%remote, %error, "connection lost at once");
+        return;
+    }
+    let connection = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
+    service.serve(stream, Peer { local, remote, advertised, connection }, stop).await;
+}
+
+/// Resolves once the server stops, or is gone.
+pub async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Resolves when the server has been stopping for so long.
+pub async fn stopped_for(stop: &watch::Receiver<bool>, grace: Duration) {
+    told_to_stop(&mut stop.clone()).await;
+    tokio::time::sleep(grace).await;
+}
