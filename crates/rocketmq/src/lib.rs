@@ -2,8 +2,24 @@
 //!
 //! bytes -> frame -> typed header -> `remoting/cNNN_name.rs` -> `duolog_core` -> answer. A queue is a partition, with the same
 //! number and the same offsets. What a RocketMQ message is as a record, and a record as a message, is said in [`message`] only.
+//! What belongs to clients' connections (who is a member of which group, who holds which lock) is state of this node's own.
 
+mod append;
+pub mod clients;
 pub mod compact;
 pub mod locator;
+pub mod locks;
+mod matrix;
 pub mod message;
+pub mod names;
+mod node;
+mod offsets;
+mod pull;
+pub mod remoting;
+mod server;
+mod topics;
 pub mod transcode;
+
+pub use matrix::protocol_matrix;
+pub use node::Node;
+pub use server::RocketMqServer;

@@ -32,6 +32,10 @@ pub struct BrokerConfig {
     pub listeners: Vec<String>,
     pub advertised_listeners: Vec<String>,
     pub http_listen: String,
+    /// What RocketMQ's clients know the cluster by.
+    pub rocketmq_cluster: String,
+    pub rocketmq_broker: String,
+    pub rocketmq_max_message_bytes: usize,
     /// Size of one commit log file, in bytes.
     pub log_file_bytes: u64,
     pub tail_cache_bytes: usize,
@@ -113,6 +117,9 @@ impl BrokerConfig {
             listeners: words(&values, "listeners"),
             advertised_listeners: words(&values, "advertised.listeners"),
             http_listen: values.text("http.listen"),
+            rocketmq_cluster: values.text("rocketmq.cluster.name"),
+            rocketmq_broker: values.text("rocketmq.broker.name"),
+            rocketmq_max_message_bytes: values.number("rocketmq.max.message.bytes")?,
             log_file_bytes: values.number("log.file.bytes")?,
             tail_cache_bytes: values.number("log.tail.cache.bytes")?,
             disk_reserve_bytes: values.number("log.disk.reserve.bytes")?,

@@ -98,9 +98,10 @@ pub const KEYS: &[Key] = &[
     broker(
         "listeners",
         Kind::List(&[]),
-        "kafka://127.0.0.1:9092",
+        "kafka://127.0.0.1:9092,namesrv://127.0.0.1:9876,rocketmq://127.0.0.1:10911,rocketmq://127.0.0.1:10909",
         false,
-        "Addresses to listen on, as `protocol://host:port`, separated by commas; port 0 takes a free one.",
+        "Addresses to listen on, as `protocol://host:port`, separated by commas; port 0 takes a free one. RocketMQ's name \
+         server (`namesrv`) and broker (`rocketmq`) answer the same requests; routes name the first `rocketmq` listener.",
     ),
     unset(broker(
         "advertised.listeners",
@@ -109,6 +110,21 @@ pub const KEYS: &[Key] = &[
         false,
         "Addresses to tell clients instead of the ones they dialled, as `protocol://host:port`, separated by commas.",
     )),
+    broker("rocketmq.cluster.name", Kind::Text, "DefaultCluster", false, "What RocketMQ's clients know the cluster by."),
+    broker(
+        "rocketmq.broker.name",
+        Kind::Text,
+        "duolog",
+        false,
+        "What RocketMQ's clients know the broker by. Their offsets and locks belong to it: it must not change.",
+    ),
+    broker(
+        "rocketmq.max.message.bytes",
+        Kind::Int { min: 1024, max: 16 << 20 },
+        "4194304",
+        false,
+        "Largest body that RocketMQ clients may send, in bytes; the topic's `max.message.bytes` holds, too.",
+    ),
     broker("http.listen", Kind::Text, "127.0.0.1:9644", false, "Address for metrics and health checks; port 0 takes a free one."),
     // Durability and storage.
     broker(

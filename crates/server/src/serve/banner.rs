@@ -1,5 +1,6 @@
 //! What `serve` prints once it accepts connections: where it listens, what it promises, and what to try.
 
+use super::listen::Scheme;
 use duolog_core::config::FlushMode;
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -11,6 +12,7 @@ const DEFAULT_BOOTSTRAP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCAL
 
 /// A listener that accepts connections.
 pub(super) struct ShownListener {
+    pub(super) scheme: Scheme,
     pub(super) name: String,
     pub(super) address: SocketAddr,
     pub(super) advertised: Option<(String, u16)>,
@@ -28,9 +30,9 @@ pub(super) struct Banner {
 impl Banner {
     pub(super) fn text(&self) -> String {
         let mut text = format!("Duolog {}\n", env!("CARGO_PKG_VERSION"));
-        for ShownListener { name, address, advertised } in &self.listeners {
-            let _ = write!(text, "  Kafka       kafka://{address}");
-            if name != "kafka" {
+        for ShownListener { scheme, name, address, advertised } in &self.listeners {
+            let _ = write!(text, "  {:<10}  {}://{address}", title(*scheme), scheme.text());
+            if name != scheme.text() {
                 let _ = write!(text, " ({name})");
             }
             if let Some((host, port)) = advertised {
@@ -67,9 +69,10 @@ impl Banner {
         if name.chars().all(plain) { name.into_owned() } else { format!("'{}'", name.replace('\'', r"'\''")) }
     }
 
-    /// The flag that the commands need to find the first listener; nothing if the default finds it.
+    /// The flag that the commands need to find the first Kafka listener; nothing if the default finds it.
     fn bootstrap(&self) -> String {
-        let Some(first) = self.listeners.first() else { return String::new() };
+        let mut kafka = self.listeners.iter().filter(|listener| listener.scheme == Scheme::Kafka);
+        let Some(first) = kafka.next() else { return String::new() };
         let bound = first.address;
         let address = match bound.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), bound.port()),
@@ -77,6 +80,14 @@ impl Banner {
             _ => bound,
         };
         if address == DEFAULT_BOOTSTRAP { String::new() } else { format!(" --bootstrap {address}") }
+    }
+}
+
+fn title(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Kafka => "Kafka",
+        Scheme::NameServer => "NameServer",
+        Scheme::RocketMq => "RocketMQ",
     }
 }
 
@@ -93,7 +104,12 @@ mod tests {
 
     fn banner(address: &str) -> Banner {
         Banner {
-            listeners: vec![ShownListener { name: "kafka".into(), address: address.parse().unwrap(), advertised: None }],
+            listeners: vec![ShownListener {
+                scheme: Scheme::Kafka,
+                name: "kafka".into(),
+                address: address.parse().unwrap(),
+                advertised: None,
+            }],
             http: "127.0.0.1:9644".parse().unwrap(),
             data_dirs: vec!["./duolog-data".into()],
             flush: FlushMode::Sync,

@@ -1,17 +1,18 @@
 //! Listener addresses as they are written: `kafka://HOST:PORT`, with an optional name in front and an optional
-//! advertised address behind: `outside=kafka://0.0.0.0:9092?advertised=broker.example:9092`.
+//! advertised address behind: `outside=kafka://0.0.0.0:9092?advertised=broker.example:9092`. RocketMQ's name server and broker
+//! listen at `namesrv://` and `rocketmq://`.
 //!
 //! Without a name a listener is called after its scheme, and the second of that name gets a number. Addresses may also be
 //! advertised with the key `advertised.listeners`, whose entries are matched by name.
 
-use duolog_kafka::Listener;
+use duolog_net::Listener;
 use std::net::SocketAddr;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
-    #[error("listener {given:?} is not of the form [NAME=]kafka://HOST:PORT[?advertised=HOST:PORT]")]
+    #[error("listener {given:?} is not of the form [NAME=]SCHEME://HOST:PORT[?advertised=HOST:PORT]")]
     Form { given: String },
-    #[error("listener {given:?}: {scheme}:// is not served; only kafka:// is")]
+    #[error("listener {given:?}: {scheme}:// is not served; only kafka://, namesrv:// and rocketmq:// are")]
     Scheme { given: String, scheme: String },
     #[error("listener {given:?}: unknown option {option:?}; the only one is advertised=HOST:PORT")]
     Option { given: String, option: String },
@@ -27,36 +28,71 @@ pub(crate) enum ListenError {
     None,
 }
 
-const SCHEME: &str = "kafka";
+/// What is spoken at a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Kafka,
+    NameServer,
+    RocketMq,
+}
+
+impl Scheme {
+    const ALL: [Scheme; 3] = [Scheme::Kafka, Scheme::NameServer, Scheme::RocketMq];
+
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Scheme::Kafka => "kafka",
+            Scheme::NameServer => "namesrv",
+            Scheme::RocketMq => "rocketmq",
+        }
+    }
+}
+
+/// A listener, and what is spoken there.
+#[derive(Clone, Debug)]
+pub(crate) struct Spoken {
+    pub(crate) scheme: Scheme,
+    pub(crate) listener: Listener,
+}
+
+/// Those of one scheme.
+pub(crate) fn of(listeners: &[Spoken], scheme: Scheme) -> Vec<Listener> {
+    listeners.iter().filter(|spoken| spoken.scheme == scheme).map(|spoken| spoken.listener.clone()).collect()
+}
 
 /// What was written, taken apart.
 struct Parts {
     name: Option<String>,
+    scheme: Scheme,
     host: String,
     port: u16,
     advertised: Option<(String, u16)>,
 }
 
 /// Resolves the values of `listeners` and `advertised.listeners`.
-pub(crate) fn resolve(listeners: &[String], advertised: &[String]) -> Result<Vec<Listener>, ListenError> {
-    let mut resolved: Vec<Listener> = Vec::new();
+pub(crate) fn resolve(listeners: &[String], advertised: &[String]) -> Result<Vec<Spoken>, ListenError> {
+    let mut resolved: Vec<Spoken> = Vec::new();
     for given in listeners {
         let parts = parse(given)?;
         let address = socket_address(given, &parts)?;
-        let taken = |name: &str, resolved: &[Listener]| resolved.iter().any(|listener| listener.name == name);
+        let taken = |name: &str| resolved.iter().any(|spoken| spoken.listener.name == name);
+        let scheme = parts.scheme.text();
         let name = match parts.name {
-            Some(name) if taken(&name, &resolved) => return Err(ListenError::Repeated { name }),
+            Some(name) if taken(&name) => return Err(ListenError::Repeated { name }),
             Some(name) => name,
-            None if taken(SCHEME, &resolved) => format!("{SCHEME}-{}", resolved.len() + 1),
-            None => SCHEME.to_owned(),
+            None if taken(scheme) => {
+                let number = 1 + resolved.iter().filter(|spoken| spoken.scheme == parts.scheme).count();
+                format!("{scheme}-{number}")
+            }
+            None => scheme.to_owned(),
         };
-        resolved.push(Listener { name, address, advertised: parts.advertised });
+        resolved.push(Spoken { scheme: parts.scheme, listener: Listener { name, address, advertised: parts.advertised } });
     }
     for given in advertised {
         let parts = parse(given)?;
-        let name = parts.name.unwrap_or_else(|| SCHEME.to_owned());
-        let listener = resolved.iter_mut().find(|listener| listener.name == name).ok_or(ListenError::Unmatched { name })?;
-        listener.advertised = Some((parts.host, parts.port));
+        let name = parts.name.unwrap_or_else(|| parts.scheme.text().to_owned());
+        let listener = resolved.iter_mut().map(|spoken| &mut spoken.listener).find(|listener| listener.name == name);
+        listener.ok_or(ListenError::Unmatched { name })?.advertised = Some((parts.host, parts.port));
     }
     if resolved.is_empty() { Err(ListenError::None) } else { Ok(resolved) }
 }
@@ -71,9 +107,8 @@ fn parse(given: &str) -> Result<Parts, ListenError> {
     if name.as_ref().is_some_and(String::is_empty) {
         return Err(form());
     }
-    if scheme != SCHEME {
-        return Err(ListenError::Scheme { given: given.to_owned(), scheme: scheme.to_owned() });
-    }
+    let unknown = || ListenError::Scheme { given: given.to_owned(), scheme: scheme.to_owned() };
+    let scheme = Scheme::ALL.into_iter().find(|known| known.text() == scheme).ok_or_else(unknown)?;
     let (address, options) = rest.split_once('?').map_or((rest, None), |(address, options)| (address, Some(options)));
     let (host, port) = host_and_port(address).ok_or_else(form)?;
     let advertised = match options {
@@ -83,7 +118,7 @@ fn parse(given: &str) -> Result<Parts, ListenError> {
             None => return Err(ListenError::Option { given: given.to_owned(), option: options.to_owned() }),
         },
     };
-    Ok(Parts { name, host, port, advertised })
+    Ok(Parts { name, scheme, host, port, advertised })
 }
 
 /// `HOST:PORT`, where an IPv6 address stands in brackets.
@@ -108,8 +143,12 @@ fn socket_address(given: &str, parts: &Parts) -> Result<SocketAddr, ListenError>
 mod tests {
     use super::*;
 
+    fn all(listeners: &[String], advertised: &[String]) -> Result<Vec<Listener>, ListenError> {
+        Ok(resolve(listeners, advertised)?.into_iter().map(|spoken| spoken.listener).collect())
+    }
+
     fn one(text: &str) -> Result<Vec<Listener>, ListenError> {
-        resolve(&[text.to_owned()], &[])
+        all(&[text.to_owned()], &[])
     }
 
     #[test]
@@ -126,9 +165,19 @@ mod tests {
     #[test]
     fn advertised_listeners_are_matched_by_name() {
         let listeners = ["kafka://127.0.0.1:1".to_owned(), "kafka://127.0.0.1:2".to_owned()];
-        let resolved = resolve(&listeners, &["kafka-2=kafka://b:9".to_owned()]).unwrap();
+        let resolved = all(&listeners, &["kafka-2=kafka://b:9".to_owned()]).unwrap();
         assert_eq!((resolved[0].advertised.clone(), resolved[1].advertised.clone()), (None, Some(("b".into(), 9))));
         assert!(matches!(resolve(&listeners, &["x=kafka://b:9".to_owned()]), Err(ListenError::Unmatched { .. })));
+    }
+
+    #[test]
+    fn each_scheme_counts_its_own_listeners() {
+        let given = ["kafka://127.0.0.1:1", "namesrv://127.0.0.1:2", "rocketmq://127.0.0.1:3", "rocketmq://127.0.0.1:4"];
+        let resolved = resolve(&given.map(str::to_owned), &["rocketmq=rocketmq://b:9".to_owned()]).unwrap();
+        let names: Vec<&str> = resolved.iter().map(|spoken| spoken.listener.name.as_str()).collect();
+        assert_eq!(names, ["kafka", "namesrv", "rocketmq", "rocketmq-2"]);
+        assert_eq!(of(&resolved, Scheme::RocketMq)[0].advertised, Some(("b".into(), 9)));
+        assert_eq!(of(&resolved, Scheme::NameServer).len(), 1);
     }
 
     #[test]

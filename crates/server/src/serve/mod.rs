@@ -19,9 +19,12 @@ use duolog_base::{Disk, RealDisk, SystemClock};
 use duolog_core::broker::{Broker, BrokerOpenError, BrokerOptions};
 use duolog_core::config::BrokerConfig;
 use duolog_core::group::GroupCoordinator;
-use duolog_kafka::{ConnectionLimits, KafkaServer, Listener, Services};
+use duolog_kafka::{KafkaServer, Services};
 use duolog_log::LogFailure;
+use duolog_net::{BindError, ConnectionLimits, Door};
+use duolog_rocketmq::{Node, RocketMqServer};
 use http::{Health, HttpServer, Served};
+use listen::{Scheme, Spoken};
 use logging::LogFormat;
 use signals::Signals;
 use std::io::{self, Write};
@@ -38,7 +41,8 @@ pub(crate) struct ServeArguments {
     /// Where everything is stored; repeatable, one a disk: partitions are spread over them [default: ./duolog-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Vec<PathBuf>,
-    /// Address to listen on, as [NAME=]kafka://HOST:PORT[?advertised=HOST:PORT]; repeatable; port 0 takes a free one [default: kafka://127.0.0.1:9092]
+    /// Address to listen on, as [NAME=]SCHEME://HOST:PORT[?advertised=HOST:PORT] where SCHEME is kafka, namesrv or rocketmq;
+    /// repeatable; port 0 takes a free one [default: all three on 127.0.0.1, at 9092, 9876, and 10911 and 10909]
     #[arg(long, value_name = "URL")]
     listen: Vec<String>,
     /// Address of metrics and health checks; port 0 takes a free one [default: 127.0.0.1:9644]
@@ -127,7 +131,7 @@ fn http_address(given: &str) -> Result<SocketAddr, ServeError> {
     given.to_socket_addrs().map_err(|_| error())?.next().ok_or_else(error)
 }
 
-async fn serve(config: BrokerConfig, listeners: Vec<Listener>, http: SocketAddr) -> Result<(), ServeError> {
+async fn serve(config: BrokerConfig, listeners: Vec<Spoken>, http: SocketAddr) -> Result<(), ServeError> {
     let mut signals = Signals::install().map_err(ServeError::Runtime)?;
     let health = Arc::new(Health::default());
     let http_error = |error| ServeError::Bind { address: format!("http://{http}"), error };
@@ -139,9 +143,14 @@ async fn serve(config: BrokerConfig, listeners: Vec<Listener>, http: SocketAddr)
     let groups = GroupCoordinator::start(&broker);
     health.opened(Served { broker: broker.clone(), groups: groups.clone(), disk });
     let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone() });
-    let kafka = bind_kafka(&listeners, services, &config)?;
+    let door = Door::new(ConnectionLimits::from_config(&config));
+    let of = |scheme| listen::of(&listeners, scheme);
+    let kafka = KafkaServer::bind(of(Scheme::Kafka), services, door.clone()).map_err(|error| in_use(&listeners, error))?;
+    let node = Arc::new(Node::new(broker.clone(), groups.clone()));
+    let rocketmq = RocketMqServer::bind(of(Scheme::RocketMq), of(Scheme::NameServer), node.clone(), door)
+        .map_err(|error| in_use(&listeners, error))?;
     let banner = Banner {
-        listeners: addresses(&listeners, &kafka.local_addresses()),
+        listeners: shown(&listeners, &kafka, &rocketmq),
         http: http_server.address().map_err(http_error)?,
         data_dirs: config.data_dirs.clone(),
         flush: config.topic.flush,
@@ -149,7 +158,8 @@ async fn serve(config: BrokerConfig, listeners: Vec<Listener>, http: SocketAddr)
     };
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(http_server.serve(stopped.clone()));
-    let kafka = tokio::spawn(kafka.serve(stopped));
+    let kafka = tokio::spawn(kafka.serve(stopped.clone()));
+    let rocketmq = tokio::spawn(rocketmq.serve(stopped));
     health.set_ready(true);
     announce(&banner);
     let outcome = until_stopped(&mut signals, &broker).await;
@@ -162,10 +172,14 @@ async fn serve(config: BrokerConfig, listeners: Vec<Listener>, http: SocketAddr)
     tokio::spawn(signals.exit_at_next());
     stop.send_replace(true);
     broker.stop_waiting();
+    // What RocketMQ's clients have said last goes to the groups before those close.
+    let ended = rocketmq.await;
     // Members that wait for a rebalance would hold up the listeners.
     groups.close().await;
-    if let Err(error) = kafka.await {
-        tracing::error!(%error, "the listeners ended badly");
+    for ended in [ended, kafka.await] {
+        if let Err(error) = ended {
+            tracing::error!(%error, "the listeners ended badly");
+        }
     }
     broker.close().await;
     tracing::info!("stopped");
@@ -182,21 +196,30 @@ async fn open_broker(config: &BrokerConfig, disk: Arc<dyn Disk>) -> Result<Arc<B
     Ok(Broker::open(options).await?)
 }
 
-fn bind_kafka(listeners: &[Listener], services: Arc<Services>, config: &BrokerConfig) -> Result<KafkaServer, ServeError> {
-    let limits = ConnectionLimits::from_config(config);
-    let wanted: Vec<String> = listeners.iter().map(|listener| format!("kafka://{}", listener.address)).collect();
-    let bound = KafkaServer::bind(listeners.to_vec(), services, limits);
-    bound.map_err(|error| ServeError::Bind { address: wanted.join(", "), error })
+/// Names the listener whose address is taken.
+fn in_use(listeners: &[Spoken], BindError { address, error }: BindError) -> ServeError {
+    let spoken = listeners.iter().find(|spoken| spoken.listener.address == address);
+    let scheme = spoken.map_or("", |spoken| spoken.scheme.text());
+    ServeError::Bind { address: format!("{scheme}://{address}"), error }
 }
 
 /// The listeners as the banner shows them, with the ports they really have.
-fn addresses(listeners: &[Listener], bound: &[SocketAddr]) -> Vec<ShownListener> {
-    let shown = |(listener, address): (&Listener, &SocketAddr)| ShownListener {
-        name: listener.name.clone(),
-        address: *address,
-        advertised: listener.advertised.clone(),
-    };
-    listeners.iter().zip(bound).map(shown).collect()
+fn shown(listeners: &[Spoken], kafka: &KafkaServer, rocketmq: &RocketMqServer) -> Vec<ShownListener> {
+    let schemes = [
+        (Scheme::Kafka, kafka.local_addresses()),
+        (Scheme::NameServer, rocketmq.name_server_addresses()),
+        (Scheme::RocketMq, rocketmq.broker_addresses()),
+    ];
+    let shown = schemes.into_iter().flat_map(|(scheme, bound)| {
+        let named = listen::of(listeners, scheme).into_iter().zip(bound);
+        named.map(move |(listener, address)| ShownListener {
+            scheme,
+            name: listener.name,
+            address,
+            advertised: listener.advertised,
+        })
+    });
+    shown.collect()
 }
 
 /// Somebody may wait for the banner to begin, so it leaves at once; nobody reading it is no reason to stop.

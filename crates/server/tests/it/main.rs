@@ -9,5 +9,6 @@ mod import;
 mod journal;
 mod log_tools;
 mod power;
+mod rocketmq;
 mod server;
 mod start;

@@ -1,0 +1,247 @@
+//! Reading messages: batches of the log, filtered and put into RocketMQ's encoding; and waiting for them.
+//!
+//! A read goes on over batches without a wanted message until it has some, or has looked at enough for one request. Batches in
+//! memory are read where they lie; ranges of files on the blocking pool, held to their checksums.
+
+use crate::message::MessageView;
+use crate::node::Node;
+use crate::remoting::Refusal;
+use crate::transcode::{Source, TranscodeError, TranscodeLimits, Transcoder};
+use bytes::{Bytes, BytesMut};
+use duolog_base::{Offset, PartitionIndex};
+use duolog_core::broker::{FetchError, PartitionEnds};
+use duolog_core::filter::Subscription;
+use duolog_core::metadata::TopicImage;
+use duolog_log::{ReadError, ReadPart, ReadPlan};
+use duolog_wire::remoting::code::response;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+/// Bytes of batches that one step of a read plans for each message wanted, and at most.
+const PLANNED_BYTES_PER_MESSAGE: usize = 4 << 10;
+const LEAST_PLANNED_BYTES: usize = 64 << 10;
+const MOST_PLANNED_BYTES: usize = 1 << 20;
+/// Bytes of batches that one request looks at without finding a wanted message.
+const SCANNED_BYTES: usize = 16 << 20;
+/// Plans that one request makes: those that leave out batches by their tags may be empty.
+const PLANS: usize = 64;
+/// Reads of files at a time, all clients together.
+const FILE_READS: usize = 16;
+
+static FILE_READ_PERMITS: Semaphore = Semaphore::const_new(FILE_READS);
+
+/// What is to be read.
+#[derive(Clone)]
+pub struct Wanted {
+    pub topic: Arc<TopicImage>,
+    pub queue: PartitionIndex,
+    pub from: Offset,
+    pub max_messages: usize,
+    /// Of the answer, unless one message is larger.
+    pub max_bytes: usize,
+    pub subscription: Arc<Subscription>,
+    /// What clients are told of the broker's address.
+    pub store_host: SocketAddr,
+}
+
+/// What a read came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pulled {
+    /// Messages, one behind the other.
+    Found { messages: Bytes, count: usize },
+    /// There were messages, and none was wanted.
+    NoneWanted,
+    /// There is nothing yet.
+    Nothing,
+    /// The queue does not reach to where the read was to begin.
+    Moved,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullOutcome {
+    pub pulled: Pulled,
+    /// Where to read on.
+    pub next: Offset,
+    pub ends: PartitionEnds,
+}
+
+impl Node {
+    /// Reads once.
+    pub async fn pull(&self, wanted: &Wanted) -> Result<PullOutcome, Refusal> {
+        let mut reading = Reading::new(wanted);
+        loop {
+            let planned = wanted.max_messages.saturating_mul(PLANNED_BYTES_PER_MESSAGE);
+            let planned = planned.clamp(LEAST_PLANNED_BYTES, MOST_PLANNED_BYTES);
+            let (from, tags) = (reading.next(), wanted.subscription.tag_filter());
+            let fetched = match self.broker.read(&wanted.topic, wanted.queue, from, planned, true, tags) {
+                Ok(fetched) => fetched,
+                Err(FetchError::OutOfRange { ends, .. }) => return Ok(reading.moved(ends)),
+                Err(error) => return Err(error.into()),
+            };
+            if fetched.plan.next == from {
+                return Ok(reading.outcome(fetched.ends));
+            }
+            reading.take(fetched.plan).await?;
+            if reading.is_enough() {
+                return Ok(reading.outcome(fetched.ends));
+            }
+        }
+    }
+
+    /// Reads; if there is nothing, waits for something that is wanted, until the deadline.
+    pub async fn pull_or_wait(&self, mut wanted: Wanted, deadline: Instant) -> Result<PullOutcome, Refusal> {
+        let asked = wanted.from;
+        let mut stopping = self.broker.stopping();
+        let mut images = self.broker.metadata().changes();
+        let mut is_over = false;
+        loop {
+            let number = wanted.topic.partition(wanted.queue).map(|partition| (partition.number, wanted.topic.config.flush));
+            // Reads after the registration, so that nothing that arrives is missed.
+            let watch = self.broker.watch(number);
+            let mut outcome = self.pull(&wanted).await?;
+            let has_passed = outcome.next > asked && outcome.pulled == Pulled::Nothing;
+            if is_over && has_passed {
+                outcome.pulled = Pulled::NoneWanted;
+            }
+            if is_over || outcome.pulled != Pulled::Nothing {
+                return Ok(outcome);
+            }
+            wanted.from = outcome.next;
+            tokio::select! {
+                biased;
+                () = watch.changed() => {}
+                _ = images.changed() => {
+                    let name = &wanted.topic.name;
+                    let image = self.broker.image();
+                    let topic = image.topic(name).filter(|topic| topic.id == wanted.topic.id);
+                    wanted.topic = topic.cloned().ok_or_else(|| crate::topics::unknown(name))?;
+                }
+                _ = stopping.wait_for(|stopping| *stopping) => is_over = true,
+                () = tokio::time::sleep_until(deadline) => is_over = true,
+            }
+        }
+    }
+}
+
+/// A read under way.
+struct Reading<'a> {
+    wanted: &'a Wanted,
+    transcoder: Transcoder<'a>,
+    out: BytesMut,
+    /// Behind the batches that cannot be read.
+    resume: Option<Offset>,
+    scanned: usize,
+    plans: usize,
+    /// Offset behind the batches looked at.
+    passed: Offset,
+}
+
+impl<'a> Reading<'a> {
+    fn new(wanted: &'a Wanted) -> Reading<'a> {
+        let transcoder = transcoder(wanted, wanted.from);
+        Reading { wanted, transcoder, out: BytesMut::new(), resume: None, scanned: 0, plans: 0, passed: wanted.from }
+    }
+
+    /// Where the next step begins.
+    fn next(&self) -> Offset {
+        self.passed.max(self.transcoder.progress().next)
+    }
+
+    async fn take(&mut self, plan: ReadPlan) -> Result<(), Refusal> {
+        self.scanned += plan.bytes;
+        self.plans += 1;
+        let behind = plan.next;
+        if plan.parts.iter().all(|part| matches!(part, ReadPart::Memory(_))) {
+            for part in &plan.parts {
+                if let ReadPart::Memory(batch) = part
+                    && self.push(batch)?
+                {
+                    return Ok(());
+                }
+            }
+        } else {
+            let bytes = materialize(plan).await?;
+            let mut rest = &bytes[..];
+            while let Some(batch) = first_batch(rest) {
+                rest = &rest[batch.len()..];
+                if self.push(batch)? {
+                    return Ok(());
+                }
+            }
+        }
+        self.passed = behind;
+        Ok(())
+    }
+
+    /// Takes the messages of a batch; whether there is no room for more, or a reason to stop.
+    fn push(&mut self, batch: &[u8]) -> Result<bool, Refusal> {
+        let subscription = &*self.wanted.subscription;
+        let mut is_wanted = |message: &MessageView<'_>| subscription.matches(message.tag(), message);
+        match self.transcoder.push_batch(batch, &mut is_wanted, &mut self.out) {
+            Ok(progress) => Ok(progress.full),
+            Err(error) => self.skip(&error),
+        }
+    }
+
+    /// A batch that cannot be decoded does not hold up the queue: what comes before it is given first.
+    fn skip(&mut self, error: &TranscodeError) -> Result<bool, Refusal> {
+        if self.transcoder.progress().messages > 0 {
+            self.resume = Some(self.transcoder.progress().next);
+            return Ok(true);
+        }
+        let (topic, queue) = (&self.wanted.topic.name, self.wanted.queue);
+        tracing::warn!(topic, %queue, %error, "a stored batch cannot be shown to RocketMQ clients");
+        let resume = error.resume().ok_or_else(|| Refusal::new(response::SYSTEM_ERROR, error.to_string()))?;
+        self.transcoder = transcoder(self.wanted, resume);
+        self.passed = resume;
+        Ok(false)
+    }
+
+    fn is_enough(&self) -> bool {
+        let progress = self.transcoder.progress();
+        progress.full || progress.messages > 0 || self.resume.is_some() || self.scanned >= SCANNED_BYTES || self.plans >= PLANS
+    }
+
+    fn outcome(self, ends: PartitionEnds) -> PullOutcome {
+        let progress = self.transcoder.progress();
+        let (pulled, next) = match progress.messages {
+            0 if self.next() >= ends.high_watermark => (Pulled::Nothing, self.next()),
+            0 => (Pulled::NoneWanted, self.next()),
+            count => (Pulled::Found { messages: self.out.freeze(), count }, progress.next),
+        };
+        PullOutcome { pulled, next, ends }
+    }
+
+    /// The queue begins later, or ends earlier.
+    fn moved(&self, ends: PartitionEnds) -> PullOutcome {
+        let next = if self.next() < ends.log_start { ends.log_start } else { ends.high_watermark };
+        PullOutcome { pulled: Pulled::Moved, next, ends }
+    }
+}
+
+fn transcoder(wanted: &Wanted, from: Offset) -> Transcoder<'_> {
+    let number = wanted.topic.partition(wanted.queue).map_or_else(Default::default, |partition| partition.number);
+    let source = Source { topic: &wanted.topic.name, queue: wanted.queue, number, store_host: wanted.store_host };
+    let limits = TranscodeLimits { max_messages: wanted.max_messages, max_bytes: wanted.max_bytes };
+    Transcoder::new(source, from, limits)
+}
+
+/// The batch at the beginning of the bytes, by its own length.
+fn first_batch(bytes: &[u8]) -> Option<&[u8]> {
+    let header = duolog_wire::record::BatchHeader::parse(bytes).ok()?;
+    bytes.get(..header.total_bytes())
+}
+
+/// Reads a plan's bytes on the blocking pool.
+async fn materialize(plan: ReadPlan) -> Result<Bytes, Refusal> {
+    let failed = |error: &dyn std::fmt::Display| Refusal::new(response::SYSTEM_ERROR, format!("reading failed: {error}"));
+    let _permit = FILE_READ_PERMITS.acquire().await.map_err(|error| failed(&error))?;
+    let reading = tokio::task::spawn_blocking(move || plan.materialize());
+    let read: Result<Bytes, ReadError> = reading.await.map_err(|error| failed(&error))?;
+    read.map_err(|error| {
+        tracing::error!(%error, "reading failed");
+        failed(&error)
+    })
+}

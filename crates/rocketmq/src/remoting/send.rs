@@ -1,0 +1,321 @@
+//! SEND_MESSAGE (10), SEND_MESSAGE_V2 (310) and SEND_BATCH_MESSAGE (320): messages from producers.
+//!
+//! All sends that one read from a connection brings are gathered and appended together. A send to a topic that must be created
+//! first goes its own way. What a producer does not wait for, or says need not be safe (`WAIT=false`), is acknowledged once
+//! written; everything else as the topic's `flush` says.
+
+use crate::append::{Appending, Gathering, Place, Target};
+use crate::clients::ChannelRef;
+use crate::locator::Locator;
+use crate::message::{MessageError, MessageLimits, Outgoing};
+use crate::names::{RETRY_PREFIX, is_closed_topic};
+use crate::node::Node;
+use crate::remoting::Handling;
+use crate::remoting::call::{Answer, Call, Refusal, encoded};
+use crate::remoting::unanswered::{Held, Waiting};
+use crate::topics::{Wish, unknown};
+use duolog_base::{Offset, PartitionIndex, PartitionNumber, TimestampMs};
+use duolog_core::broker::Acks;
+use duolog_core::metadata::{MetadataImage, TopicImage};
+use duolog_wire::remoting::batch::BatchBody;
+use duolog_wire::remoting::code::{request, response};
+use duolog_wire::remoting::header::{Header, SendMessageRequest, SendMessageResponse};
+use duolog_wire::remoting::message::sys_flag;
+use duolog_wire::remoting::message_id::OffsetMessageId;
+use duolog_wire::remoting::properties::{Properties, name};
+use duolog_wire::remoting::{Command, Fields};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// Messages of one batch at most.
+const BATCH_MESSAGES: usize = 32 << 10;
+/// What clients are told of the region; the trace of a message says it again.
+const REGION: &str = "DefaultRegion";
+
+pub(super) fn is_send(code: i32) -> bool {
+    matches!(code, request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE)
+}
+
+/// A send by itself, whose topic is created if need be.
+pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
+    let header = header(&call.command)?;
+    let wish = Wish { default_topic: header.default_topic, queues: header.default_topic_queue_nums };
+    check_open(header.topic)?;
+    call.node.topic_to_send(header.topic, wish).await?;
+    let mut gathering = Gathering::default();
+    let image = call.node.broker.image();
+    let sent = gather(&mut gathering, &call.node, &call.channel, &image, &call.command)?;
+    let sent = sent.ok_or_else(|| unknown(header.topic))?;
+    let mut appending = gathering.append(&call.node.broker);
+    std::future::poll_fn(|context| appending.poll_done(context)).await;
+    let offset = appending.offset(sent.place)?;
+    Ok(sent.answer(offset, call.node.store_host(call.channel.peer())))
+}
+
+/// Sends of one connection that are appended together.
+pub(super) struct Sends {
+    node: Arc<Node>,
+    channel: ChannelRef,
+    image: Option<Arc<MetadataImage>>,
+    gathering: Gathering,
+    waiting: Vec<WaitingSend>,
+}
+
+struct WaitingSend {
+    sent: Sent,
+    answer: Command,
+    is_one_way: bool,
+    _held: Held,
+    _waiting: Waiting,
+}
+
+impl Sends {
+    pub(super) fn new(node: Arc<Node>, channel: ChannelRef) -> Sends {
+        Sends { node, channel, image: None, gathering: Gathering::default(), waiting: Vec::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.gathering.is_empty()
+    }
+
+    /// Takes in a send. One that is refused, or has to wait for its topic, comes back with what answers it.
+    pub(super) fn add(&mut self, call: Call, waiting: Waiting) -> Option<(Handling, Waiting)> {
+        let image = self.image.get_or_insert_with(|| self.node.broker.image());
+        match gather(&mut self.gathering, &self.node, &self.channel, image, &call.command) {
+            Ok(Some(sent)) => {
+                let (answer, is_one_way) = (call.command.answer(response::SUCCESS), call.command.is_one_way());
+                self.waiting.push(WaitingSend { sent, answer, is_one_way, _held: call.held, _waiting: waiting });
+                None
+            }
+            Ok(None) => Some((Box::pin(handle(call)), waiting)),
+            Err(refusal) => Some((Box::pin(std::future::ready(Err(refusal))), waiting)),
+        }
+    }
+
+    pub(super) fn append(self) -> PendingSends {
+        let store_host = self.node.store_host(self.channel.peer());
+        PendingSends { appending: self.gathering.append(&self.node.broker), waiting: self.waiting, store_host }
+    }
+}
+
+/// Sends that have their offsets, and are not stored yet.
+pub(super) struct PendingSends {
+    appending: Appending,
+    waiting: Vec<WaitingSend>,
+    store_host: SocketAddr,
+}
+
+impl PendingSends {
+    pub(super) fn poll_done(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.appending.poll_done(context)
+    }
+
+    /// Gives the answers once all are stored.
+    pub(super) fn answers(&mut self, mut give: impl FnMut(Command)) {
+        for send in self.waiting.drain(..).filter(|send| !send.is_one_way) {
+            let offset = self.appending.offset(send.sent.place);
+            let outcome = offset.map(|offset| send.sent.answer(offset, self.store_host)).map_err(Refusal::from);
+            give(encoded(send.answer, outcome));
+        }
+    }
+}
+
+/// A send that is gathered.
+struct Sent {
+    place: Place,
+    messages: i64,
+    queue: PartitionIndex,
+    number: PartitionNumber,
+    /// Of all messages, joined by commas.
+    unique_keys: Option<String>,
+}
+
+impl Sent {
+    fn answer(&self, first: Offset, store_host: SocketAddr) -> Answer {
+        let id = |offset: Offset| {
+            let commit_log_offset = Locator::pack(self.number, offset).to_wire();
+            OffsetMessageId { store_host, commit_log_offset }.to_string()
+        };
+        let ids: Vec<String> = (0..self.messages).map(|ahead| id(first.plus(ahead))).collect();
+        let response = SendMessageResponse {
+            msg_id: &ids.join(","),
+            queue_id: self.queue.0,
+            queue_offset: first.0,
+            transaction_id: self.unique_keys.as_deref(),
+            ..SendMessageResponse::default()
+        };
+        let mut answer = Answer::ok().header(response);
+        answer.fields.push(name::MESSAGE_REGION, REGION);
+        answer.fields.push(name::TRACE_ON, "true");
+        answer
+    }
+}
+
+fn header(command: &Command) -> Result<SendMessageRequest<'_>, Refusal> {
+    let fields: &Fields = &command.fields;
+    // Batches come in either form.
+    let is_short = command.code == request::SEND_MESSAGE_V2 || fields.get("topic").is_none();
+    Ok(if is_short { SendMessageRequest::from_v2(fields)? } else { SendMessageRequest::from_fields(fields)? })
+}
+
+fn check_open(topic: &str) -> Result<(), Refusal> {
+    match is_closed_topic(topic) {
+        true => Err(Refusal::new(response::NO_PERMISSION, format!("Sending message to topic[{topic}] is forbidden."))),
+        false => Ok(()),
+    }
+}
+
+/// Adds the messages of a send; `None` if its topic does not exist.
+fn gather(
+    gathering: &mut Gathering,
+    node: &Node,
+    channel: &ChannelRef,
+    image: &MetadataImage,
+    command: &Command,
+) -> Result<Option<Sent>, Refusal> {
+    let header = header(command)?;
+    check_open(header.topic)?;
+    let Some(topic) = image.topic(header.topic).filter(|topic| !topic.internal) else { return Ok(None) };
+    let queue = queue(node, topic, header.queue_id)?;
+    let limits = MessageLimits { max_body_bytes: node.broker.config().rocketmq_max_message_bytes };
+    if command.body.len() > limits.max_body_bytes {
+        let remark = format!("body of {} bytes is larger than {}", command.body.len(), limits.max_body_bytes);
+        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+    }
+    let send = Send { header, channel, command, limits, store_timestamp: node.broker.clock().now() };
+    let number = topic.partitions[queue.0 as usize].number;
+    let is_batch = header.batch || command.code == request::SEND_BATCH_MESSAGE;
+    let (place, messages, unique_keys) = match is_batch {
+        true => send.gather_batch(gathering, topic, queue)?,
+        false => send.gather_one(gathering, topic, queue)?,
+    };
+    Ok(Some(Sent { place, messages, queue, number, unique_keys }))
+}
+
+/// The queue asked for; a negative one leaves the choice to the server.
+fn queue(node: &Node, topic: &TopicImage, asked: i32) -> Result<PartitionIndex, Refusal> {
+    let count = topic.partitions.len() as i32;
+    if asked >= count {
+        let remark = format!("request queueId[{asked}] is illegal, topic[{}] has {count} queues", topic.name);
+        return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+    }
+    let any = || (node.monotonic_ms() % count as u64) as i32;
+    Ok(PartitionIndex(if asked < 0 { any() } else { asked }))
+}
+
+/// A send whose target is known.
+struct Send<'a> {
+    header: SendMessageRequest<'a>,
+    channel: &'a ChannelRef,
+    command: &'a Command,
+    limits: MessageLimits,
+    store_timestamp: TimestampMs,
+}
+
+type GatheredSend = (Place, i64, Option<String>);
+
+/// `WAIT=true` is what everybody means: it is not stored.
+const WITHOUT_WAIT: &[(&str, Option<&str>)] = &[(name::WAIT, None)];
+
+impl<'a> Send<'a> {
+    fn gather_one(
+        &self,
+        gathering: &mut Gathering,
+        topic: &Arc<TopicImage>,
+        queue: PartitionIndex,
+    ) -> Result<GatheredSend, Refusal> {
+        let properties = Properties::new(self.header.properties.unwrap_or_default());
+        let wishes = self.check(properties)?;
+        let message = self.message(&self.command.body, properties, self.header.flag, wishes);
+        let target = self.target(topic, queue, wishes.is_safe);
+        let (place, stored) = gathering.push(&target, &message, self.limits)?;
+        Ok((place, 1, stored.unique_key.map(str::to_owned)))
+    }
+
+    fn gather_batch(
+        &self,
+        gathering: &mut Gathering,
+        topic: &Arc<TopicImage>,
+        queue: PartitionIndex,
+    ) -> Result<GatheredSend, Refusal> {
+        let illegal = |remark: String| Refusal::new(response::MESSAGE_ILLEGAL, remark);
+        if self.header.topic.starts_with(RETRY_PREFIX) {
+            return Err(illegal("batch request does not support retry group".to_owned()));
+        }
+        let mut messages = Vec::new();
+        let mut is_safe = false;
+        for message in BatchBody::new(&self.command.body, BATCH_MESSAGES) {
+            let message = message.map_err(|error| illegal(error.to_string()))?;
+            let wishes = self.check(message.properties)?;
+            is_safe |= wishes.is_safe;
+            messages.push(self.message(message.body, message.properties, message.flag, wishes));
+        }
+        if messages.is_empty() {
+            return Err(illegal("a batch without messages".to_owned()));
+        }
+        let count = messages.len() as i64;
+        let mut keys: Vec<&str> = Vec::with_capacity(messages.len());
+        let target = self.target(topic, queue, is_safe);
+        let place = gathering.push_all(&target, messages.into_iter(), self.limits, |stored| keys.extend(stored.unique_key))?;
+        Ok((place, count, (!keys.is_empty()).then(|| keys.join(","))))
+    }
+
+    fn message<'m>(&self, body: &'m [u8], properties: Properties<'m>, flag: i32, wishes: Wishes) -> Outgoing<'m> {
+        Outgoing {
+            body,
+            properties,
+            changes: if wishes.says_wait { WITHOUT_WAIT } else { &[] },
+            flag,
+            sys_flag: self.header.sys_flag,
+            born_timestamp: TimestampMs(self.header.born_timestamp),
+            born_host: self.channel.peer().remote,
+            store_timestamp: self.store_timestamp,
+            reconsume_times: self.header.reconsume_times.unwrap_or(0),
+            prepared_transaction_offset: 0,
+        }
+    }
+
+    fn target(&self, topic: &Arc<TopicImage>, queue: PartitionIndex, is_safe: bool) -> Target {
+        let acks = if is_safe && !self.command.is_one_way() { Acks::All } else { Acks::Leader };
+        Target { topic: topic.clone(), queue, acks }
+    }
+
+    /// Refuses what is not served yet, so that nobody takes a message for delayed or pending that is neither.
+    fn check(&self, properties: Properties<'_>) -> Result<Wishes, Refusal> {
+        let mut wishes = Wishes { is_safe: true, says_wait: false };
+        let mut prepared = self.header.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_PREPARED;
+        let is_retry = self.header.topic.starts_with(RETRY_PREFIX);
+        for (property, value) in properties {
+            match property {
+                name::WAIT if value == "true" => wishes.says_wait = true,
+                name::WAIT => wishes.is_safe = !value.eq_ignore_ascii_case("false"),
+                name::TRANSACTION_PREPARED => prepared |= value == "true",
+                // A retry is delivered at once, whichever way it comes.
+                name::DELAY if value == "0" || is_retry => {}
+                name::DELAY | name::TIMER_DELAY_SECONDS | name::TIMER_DELAY_MS | name::TIMER_DELIVER_MS => {
+                    let remark = format!("delayed messages are not served: property {property}");
+                    return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+                }
+                _ => {}
+            }
+        }
+        match prepared {
+            true => Err(Refusal::new(response::NO_PERMISSION, "sending transaction messages is forbidden: they are not served")),
+            false => Ok(wishes),
+        }
+    }
+}
+
+/// What the properties say of how a message is to be stored.
+#[derive(Clone, Copy)]
+struct Wishes {
+    is_safe: bool,
+    says_wait: bool,
+}
+
+impl From<MessageError> for Refusal {
+    fn from(error: MessageError) -> Refusal {
+        Refusal::new(response::MESSAGE_ILLEGAL, error.to_string())
+    }
+}

@@ -1,0 +1,8 @@
+//! The server as RocketMQ clients meet it, over real sockets.
+
+mod client;
+mod consumers;
+mod docs;
+mod hostile;
+mod messages;
+mod routes;

@@ -1,0 +1,71 @@
+//! Where clients find topics, and what is told of them.
+
+use crate::client::{Client, Server};
+use duolog_wire::remoting::HeaderForm;
+use duolog_wire::remoting::body::{ClusterInfo, TopicList, TopicRoute, from_json};
+use duolog_wire::remoting::code::{request, response};
+use duolog_wire::remoting::header::{CommonFields, RouteRequest, TopicsByClusterRequest};
+
+fn route(topic: &str) -> RouteRequest<'_> {
+    RouteRequest { topic, ..RouteRequest::default() }
+}
+
+#[tokio::test]
+async fn a_route_names_the_broker_at_the_address_that_was_dialled_in_either_form() {
+    let server = Server::start().await;
+    server.topic("orders", 4).await;
+    for form in [HeaderForm::Json, HeaderForm::Binary] {
+        for address in [server.name_server, server.broker] {
+            let mut client = Client::connect(address).await;
+            client.form = form;
+            let answer = client.ask(request::GET_ROUTEINFO_BY_TOPIC, route("orders")).await;
+            let route: TopicRoute = from_json(&answer.body).unwrap();
+            let queues = &route.queue_datas[0];
+            assert_eq!((queues.read_queue_nums, queues.write_queue_nums, queues.perm), (4, 4, 6));
+            assert_eq!((queues.broker_name.as_str(), route.broker_datas[0].broker_name.as_str()), ("duolog", "duolog"));
+            assert_eq!(route.broker_datas[0].broker_addrs[&0], server.broker.to_string());
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_topic_to_inherit_from_is_there_only_if_sending_creates_topics() {
+    for (enabled, code) in [("true", response::SUCCESS), ("false", response::TOPIC_NOT_EXIST)] {
+        let server = Server::start_with(&[("auto.create.topics.enable", enabled)]).await;
+        let mut client = Client::connect(server.name_server).await;
+        let answer = client.ask(request::GET_ROUTEINFO_BY_TOPIC, route("TBW102")).await;
+        assert_eq!(answer.code, code);
+        if code == response::SUCCESS {
+            assert_eq!(from_json::<TopicRoute>(&answer.body).unwrap().queue_datas[0].perm, 7);
+        }
+        let answer = client.ask(request::GET_ROUTEINFO_BY_TOPIC, route("unknown")).await;
+        assert_eq!(answer.code, response::TOPIC_NOT_EXIST);
+        assert!(answer.remark.unwrap().contains("unknown"));
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn topics_are_listed_without_those_that_only_the_server_writes() {
+    let server = Server::start().await;
+    server.topic("orders", 1).await;
+    server.node.broker.metadata().ensure_offsets_topic().await.unwrap();
+    let mut client = Client::connect(server.name_server).await;
+    let list = |body: &[u8]| from_json::<TopicList>(body).unwrap().topic_list;
+    let answer = client.ask(request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER, CommonFields::default()).await;
+    assert_eq!(list(&answer.body), ["orders"]);
+    for (cluster, expected) in [("DefaultCluster", vec!["orders".to_owned()]), ("other", Vec::new())] {
+        let answer = client.ask(request::GET_TOPICS_BY_CLUSTER, TopicsByClusterRequest { cluster }).await;
+        assert_eq!(list(&answer.body), expected);
+    }
+    let answer = client.ask(request::GET_ROUTEINFO_BY_TOPIC, route("__consumer_offsets")).await;
+    assert_eq!(answer.code, response::TOPIC_NOT_EXIST);
+    let answer = client.ask(request::GET_SYSTEM_TOPIC_LIST_FROM_NS, CommonFields::default()).await;
+    assert!(list(&answer.body).contains(&"DefaultCluster".to_owned()));
+    let answer = client.ask(request::GET_BROKER_CLUSTER_INFO, CommonFields::default()).await;
+    let info: ClusterInfo = from_json(&answer.body).unwrap();
+    assert_eq!(info.cluster_addr_table["DefaultCluster"], ["duolog"]);
+    assert_eq!(info.broker_addr_table["duolog"].broker_addrs[&0], server.broker.to_string());
+    server.stop().await;
+}
