@@ -5,6 +5,7 @@
 
 mod c011_pull;
 mod c014_consumer_offsets;
+mod c017_create_topic;
 mod c029_queue_offsets;
 mod c034_heartbeat;
 mod c035_unregister;
@@ -41,6 +42,7 @@ const REQUESTS: &[Request] = &[
     Request { code: request::PULL_MESSAGE, handle: |call| Box::pin(c011_pull::handle(call)) },
     Request { code: request::QUERY_CONSUMER_OFFSET, handle: |call| Box::pin(c014_consumer_offsets::query(call)) },
     Request { code: request::UPDATE_CONSUMER_OFFSET, handle: |call| Box::pin(c014_consumer_offsets::update(call)) },
+    Request { code: request::UPDATE_AND_CREATE_TOPIC, handle: |call| Box::pin(c017_create_topic::handle(call)) },
     Request { code: request::SEARCH_OFFSET_BY_TIMESTAMP, handle: |call| Box::pin(c029_queue_offsets::search(call)) },
     Request { code: request::GET_MAX_OFFSET, handle: |call| Box::pin(c029_queue_offsets::max(call)) },
     Request { code: request::GET_MIN_OFFSET, handle: |call| Box::pin(c029_queue_offsets::min(call)) },

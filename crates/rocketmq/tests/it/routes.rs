@@ -4,7 +4,7 @@ use crate::client::{Client, Server};
 use duolog_wire::remoting::HeaderForm;
 use duolog_wire::remoting::body::{ClusterInfo, TopicList, TopicRoute, from_json};
 use duolog_wire::remoting::code::{request, response};
-use duolog_wire::remoting::header::{CommonFields, RouteRequest, TopicsByClusterRequest};
+use duolog_wire::remoting::header::{CommonFields, CreateTopicRequest, RouteRequest, TopicsByClusterRequest};
 
 fn route(topic: &str) -> RouteRequest<'_> {
     RouteRequest { topic, ..RouteRequest::default() }
@@ -67,5 +67,38 @@ async fn topics_are_listed_without_those_that_only_the_server_writes() {
     let info: ClusterInfo = from_json(&answer.body).unwrap();
     assert_eq!(info.cluster_addr_table["DefaultCluster"], ["duolog"]);
     assert_eq!(info.broker_addr_table["duolog"].broker_addrs[&0], server.broker.to_string());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_topic_is_created_by_request_and_made_larger_by_the_next() {
+    let server = Server::start().await;
+    let mut client = Client::connect(server.broker).await;
+    let create = |queues, perm, attributes| CreateTopicRequest {
+        topic: "made",
+        default_topic: "TBW102",
+        read_queue_nums: queues,
+        write_queue_nums: queues,
+        perm,
+        topic_filter_type: "SINGLE_TAG",
+        attributes,
+        ..CreateTopicRequest::default()
+    };
+    for (queues, perm, attributes, expected) in
+        [(2, 6, None, (2, 6, "MIXED")), (5, 4, Some("+message.type=FIFO"), (5, 4, "FIFO")), (3, 6, None, (5, 6, "FIFO"))]
+    {
+        let answer = client.ask(request::UPDATE_AND_CREATE_TOPIC, create(queues, perm, attributes)).await;
+        assert_eq!(answer.code, 0, "{:?}", answer.remark);
+        let image = server.node.broker.image();
+        let topic = image.topic("made").unwrap();
+        assert_eq!((topic.partitions.len(), topic.config.perm.0, topic.config.message_type.as_str()), expected);
+    }
+    let odd = [create(0, 6, None), create(1, 9, None), create(1, 6, Some("+queue.type=BatchCQ")), create(1, 6, Some("x"))];
+    let system = CreateTopicRequest { topic: "TBW102", ..create(1, 6, None) };
+    for refused in odd.into_iter().chain([system]) {
+        assert_eq!(client.ask(request::UPDATE_AND_CREATE_TOPIC, refused).await.code, response::INVALID_PARAMETER);
+    }
+    let path = CreateTopicRequest { topic: "../made", ..create(1, 6, None) };
+    assert_eq!(client.ask(request::UPDATE_AND_CREATE_TOPIC, path).await.code, response::MESSAGE_ILLEGAL);
     server.stop().await;
 }
