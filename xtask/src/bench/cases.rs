@@ -6,15 +6,17 @@
 
 use super::figures::Metric;
 use super::goal::{Bound, Goal};
+use super::options::Peer;
+use super::remoting;
 
 /// How long loads run.
 #[derive(Debug)]
 pub(super) struct Scale {
-    seconds: u32,
+    pub(super) seconds: u32,
     /// A JVM needs some of it to compile what it runs; ours gets the same.
-    warm_up: u32,
+    pub(super) warm_up: u32,
     /// Messages of 1 KiB that a consumer reads; four times as many of 100 bytes.
-    messages: u64,
+    pub(super) messages: u64,
     /// What the active file holds when a loaded server is killed.
     file_bytes: u64,
     /// Messages of 1 KiB that are read from the disk beside a hot topic.
@@ -65,13 +67,13 @@ impl Case {
     }
 }
 
-const SYNC: Settings = &["flush=sync"];
+pub(super) const SYNC: Settings = &["flush=sync"];
 /// As Kafka by default.
-const ASYNC: Settings = &["flush=async"];
+pub(super) const ASYNC: Settings = &["flush=async"];
 const DEFAULTS: Settings = &[];
 
-const THROUGHPUT: &[Metric] = &[Metric::CpuPerMillion, Metric::Rate, Metric::Rss];
-const LATENCY: &[Metric] = &[Metric::Rate, Metric::P50, Metric::P99, Metric::P999, Metric::CpuPerMillion];
+pub(super) const THROUGHPUT: &[Metric] = &[Metric::CpuPerMillion, Metric::Rate, Metric::Rss];
+pub(super) const LATENCY: &[Metric] = &[Metric::Rate, Metric::P50, Metric::P99, Metric::P999, Metric::CpuPerMillion];
 const FOOTPRINT: &[Metric] = &[Metric::Rss, Metric::OpenFiles];
 const TIME: &[Metric] = &[Metric::Seconds, Metric::Rss, Metric::OpenFiles];
 
@@ -82,7 +84,14 @@ const OPEN_FILES: f64 = 200.0;
 const PACE: u32 = 20_000;
 const PACE_REACHED: f64 = 19_800.0;
 
-pub(super) fn all(scale: &Scale) -> Vec<Case> {
+pub(super) fn all(peer: Peer, scale: &Scale) -> Vec<Case> {
+    match peer {
+        Peer::Kafka => kafka(scale),
+        Peer::RocketMq => remoting::cases(scale),
+    }
+}
+
+fn kafka(scale: &Scale) -> Vec<Case> {
     let mut cases = Vec::new();
     throughput(&mut cases, scale);
     one_in_flight(&mut cases, scale);
@@ -95,7 +104,7 @@ pub(super) fn all(scale: &Scale) -> Vec<Case> {
     cases
 }
 
-fn goal(metric: Metric, bound: Bound) -> Goal {
+pub(super) fn goal(metric: Metric, bound: Bound) -> Goal {
     Goal { metric, bound }
 }
 
@@ -377,7 +386,7 @@ mod tests {
 
     #[test]
     fn names_are_different_and_goals_refer_to_cases() {
-        let cases = all(&Scale::FULL);
+        let cases: Vec<Case> = Peer::ALL.into_iter().flat_map(|peer| all(peer, &Scale::FULL)).collect();
         let names: HashSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(names.len(), cases.len());
         for goal in cases.iter().flat_map(|case| &case.goals) {
@@ -389,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_the_rest_of_a_name() {
-        let cases = all(&Scale::QUICK);
+        let cases = all(Peer::Kafka, &Scale::QUICK);
         let count = |name| cases.iter().filter(|case| case.matches(name)).count();
         assert_eq!((count("idle"), count("idle*"), count("produce-*"), count("*")), (1, 2, 8, cases.len()));
     }

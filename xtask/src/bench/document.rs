@@ -6,35 +6,50 @@ use super::failure::Failure;
 use super::figures::{Figures, Median, Metric, median};
 use super::goal::Evidence;
 use super::machine;
+use super::options::Peer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
-const BEGIN: &str = "<!-- What follows is written by `cargo xtask bench compare --peer kafka`. -->";
-const END: &str = "<!-- What `cargo xtask bench` writes ends here. -->";
-
-/// Replaces what lies between the two marks.
-pub(super) fn write(root: &Path) -> Result<(), Failure> {
-    let path = root.join("docs/benchmarks.md");
-    let text = std::fs::read_to_string(&path).map_err(|error| Failure::file(&path, error))?;
-    let missing = |line| Failure::Mark { path: path.clone(), line };
-    let (before, rest) = text.split_once(BEGIN).ok_or_else(|| missing(BEGIN))?;
-    let (_, after) = rest.split_once(END).ok_or_else(|| missing(END))?;
-    let generated = generated(root)?;
-    std::fs::write(&path, format!("{before}{BEGIN}\n{generated}{END}{after}")).map_err(|error| Failure::file(&path, error))
+/// What stands before the tables of a peer.
+fn begin(peer: Peer) -> &'static str {
+    match peer {
+        Peer::Kafka => "<!-- What follows is written by `cargo xtask bench compare --peer kafka`. -->",
+        Peer::RocketMq => "<!-- What follows is written by `cargo xtask bench compare --peer rocketmq`. -->",
+    }
 }
 
-fn generated(root: &Path) -> Result<String, Failure> {
-    let cases = all(&Scale::FULL);
+const END: &str = "<!-- What `cargo xtask bench` writes ends here. -->";
+
+/// Replaces what lies between the marks of each peer.
+pub(super) fn write(root: &Path) -> Result<(), Failure> {
+    let path = root.join("docs/benchmarks.md");
+    let mut text = std::fs::read_to_string(&path).map_err(|error| Failure::file(&path, error))?;
+    for peer in Peer::ALL {
+        let begin = begin(peer);
+        let missing = |line| Failure::Mark { path: path.clone(), line };
+        let (before, rest) = text.split_once(begin).ok_or_else(|| missing(begin))?;
+        let (_, after) = rest.split_once(END).ok_or_else(|| missing(END))?;
+        let generated = generated(root, peer)?;
+        text = format!("{before}{begin}\n{generated}{END}{after}");
+    }
+    std::fs::write(&path, text).map_err(|error| Failure::file(&path, error))
+}
+
+fn generated(root: &Path, peer: Peer) -> Result<String, Failure> {
+    let cases = all(peer, &Scale::FULL);
     let mut outcomes = BTreeMap::new();
     for case in &cases {
         if let Some(outcome) = stored(root, &case.name)? {
             outcomes.insert(case.name.clone(), outcome);
         }
     }
+    if outcomes.is_empty() {
+        return Ok("\nNot measured yet.\n".to_owned());
+    }
     let mut text = String::from("\n");
-    conditions(&mut text, root, &outcomes);
-    text += "| case | figure | Duolog | Kafka | ratio | goal |\n|---|---|---|---|---|---|\n";
+    conditions(&mut text, root, peer, &outcomes);
+    let _ = writeln!(text, "| case | figure | Duolog | {} | ratio | goal |\n|---|---|---|---|---|---|", peer.title());
     for case in &cases {
         if let Some(outcome) = outcomes.get(&case.name) {
             rows(&mut text, case, outcome, &outcomes);
@@ -54,7 +69,7 @@ fn generated(root: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn conditions(text: &mut String, root: &Path, outcomes: &BTreeMap<String, Outcome>) {
+fn conditions(text: &mut String, root: &Path, peer: Peer, outcomes: &BTreeMap<String, Outcome>) {
     let revisions: BTreeSet<String> =
         outcomes.values().map(|outcome| format!("{} ({})", outcome.revision, outcome.date)).collect();
     let rounds: BTreeSet<usize> = outcomes.values().map(|outcome| outcome.ours.len()).collect();
@@ -64,7 +79,11 @@ fn conditions(text: &mut String, root: &Path, outcomes: &BTreeMap<String, Outcom
         let _ = writeln!(text, "* {line}");
     }
     let _ = writeln!(text, "* Duolog: {}", revisions.into_iter().collect::<Vec<_>>().join(", "));
-    let _ = writeln!(text, "* Apache Kafka: 4.3.1, heap of 1 GB, its own `server.properties` and start script's JVM options\n");
+    let about_peer = match peer {
+        Peer::Kafka => "Apache Kafka: 4.3.1, heap of 1 GB, its own `server.properties` and start script's JVM options",
+        Peer::RocketMq => "Apache RocketMQ: 5.5.0, heap of 2 GB, the broker's own settings and its start script's JVM options",
+    };
+    let _ = writeln!(text, "* {about_peer}\n");
 }
 
 fn rows(text: &mut String, case: &Case, outcome: &Outcome, outcomes: &BTreeMap<String, Outcome>) {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Failure {
     #[error(
         "usage: cargo xtask bench list
-       cargo xtask bench run CASE... [--binary PATH | --peer kafka] [--set KEY=VALUE]... [--rounds N] [--quick]
-       cargo xtask bench compare --peer kafka [--case NAME]... [--binary PATH] [--rounds N] [--quick]
+       cargo xtask bench run CASE... [--binary PATH | --peer kafka|rocketmq] [--set KEY=VALUE]... [--rounds N] [--quick]
+       cargo xtask bench compare --peer kafka|rocketmq [--case NAME]... [--binary PATH] [--rounds N] [--quick]
        cargo xtask bench document
 A name that ends in * stands for all cases that begin so."
     )]

@@ -51,10 +51,10 @@ impl Goal {
         match self.bound {
             Bound::AtMost(limit) => format!("{metric} at most {limit}"),
             Bound::AtLeast(limit) => format!("{metric} at least {limit}"),
-            Bound::OfPeerAtMost(share) => format!("{metric} at most {share} of Kafka's"),
-            Bound::OfPeerAtLeast(share) => format!("{metric} at least {share} times Kafka's"),
+            Bound::OfPeerAtMost(share) => format!("{metric} at most {share:.3} of the peer's"),
+            Bound::OfPeerAtLeast(share) => format!("{metric} at least {share} times the peer's"),
             Bound::OfCaseAtLeast(case, share) => format!("{metric} at least {share} of `{case}`"),
-            Bound::OfCaseAtMost(case, share) => format!("{metric} at most {share} of `{case}`"),
+            Bound::OfCaseAtMost(case, share) => format!("{metric} at most {share:.3} of `{case}`"),
         }
     }
 }

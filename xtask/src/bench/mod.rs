@@ -15,6 +15,8 @@ mod machine;
 mod measure;
 mod options;
 mod ready;
+mod remoting;
+mod rocketmq;
 mod server;
 mod tool;
 
@@ -22,13 +24,15 @@ pub(crate) use failure::Failure;
 
 use crate::interop::places::Places;
 use cases::{Case, Scale};
-use options::{Command, Compare, Run};
+use options::{Command, Compare, Peer, Run};
 
 /// Takes the arguments that `options` describes.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     match options::parse(arguments)? {
         Command::List => {
-            cases::all(&Scale::FULL).iter().for_each(|case| println!("{:28} {}", case.name, case.about));
+            for case in Peer::ALL.into_iter().flat_map(|peer| cases::all(peer, &Scale::FULL)) {
+                println!("{:28} {}", case.name, case.about);
+            }
             Ok(())
         }
         Command::Run(options) => run_one(&options),
@@ -39,9 +43,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
 
 fn run_one(options: &Run) -> Result<(), Failure> {
     let places = places()?;
-    let cases = chosen(&options.cases, if options.quick { &Scale::QUICK } else { &Scale::FULL })?;
+    let asked_as = options.peer.unwrap_or_else(|| peer_of(&options.cases));
+    let cases = chosen(asked_as, &options.cases, scale(options.quick))?;
     let tool = tool::build(&places)?;
-    let subject = server::subject(&places, options.kafka, options.binary.as_deref())?;
+    let subject = match options.peer {
+        Some(peer) => server::peer(&places, peer)?,
+        None => server::ours(&places, asked_as, options.binary.as_deref())?,
+    };
     for case in &cases {
         for _ in 0..options.rounds {
             let figures = measure::measure(&places, &tool, &subject, case, &options.settings)?;
@@ -54,17 +62,27 @@ fn run_one(options: &Run) -> Result<(), Failure> {
 
 fn compare_all(options: &Compare) -> Result<(), Failure> {
     let places = places()?;
-    let cases = chosen(&options.cases, if options.quick { &Scale::QUICK } else { &Scale::FULL })?;
+    let cases = chosen(options.peer, &options.cases, scale(options.quick))?;
     let tool = tool::build(&places)?;
-    let subjects = [server::subject(&places, false, options.binary.as_deref())?, server::subject(&places, true, None)?];
+    let subjects = [server::ours(&places, options.peer, options.binary.as_deref())?, server::peer(&places, options.peer)?];
     compare::compare(&places, &tool, &subjects, &cases, options)?;
     places.clean();
     if options.quick { Ok(()) } else { document::write(&places.root) }
 }
 
+fn scale(quick: bool) -> &'static Scale {
+    if quick { &Scale::QUICK } else { &Scale::FULL }
+}
+
+/// With whom the first of these cases is compared.
+fn peer_of(names: &[String]) -> Peer {
+    let has = |peer: &Peer| names.iter().any(|name| cases::all(*peer, &Scale::QUICK).iter().any(|case| case.matches(name)));
+    Peer::ALL.into_iter().find(has).unwrap_or_default()
+}
+
 /// The named cases, or all.
-fn chosen(names: &[String], scale: &Scale) -> Result<Vec<Case>, Failure> {
-    let all = cases::all(scale);
+fn chosen(peer: Peer, names: &[String], scale: &Scale) -> Result<Vec<Case>, Failure> {
+    let all = cases::all(peer, scale);
     if let Some(unknown) = names.iter().find(|name| !all.iter().any(|case| case.matches(name))) {
         return Err(Failure::NoSuchCase { name: unknown.clone() });
     }

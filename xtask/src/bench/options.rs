@@ -14,11 +14,43 @@ pub(super) enum Command {
     Document,
 }
 
+/// Whom we are compared with, and so which protocol the loads speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Peer {
+    #[default]
+    Kafka,
+    RocketMq,
+}
+
+impl Peer {
+    pub(super) const ALL: [Peer; 2] = [Peer::Kafka, Peer::RocketMq];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Peer::Kafka => "kafka",
+            Peer::RocketMq => "rocketmq",
+        }
+    }
+
+    /// For tables.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Peer::Kafka => "Kafka",
+            Peer::RocketMq => "RocketMQ",
+        }
+    }
+
+    fn named(name: &str) -> Result<Peer, Failure> {
+        Peer::ALL.into_iter().find(|peer| peer.name() == name).ok_or(Failure::Usage)
+    }
+}
+
 /// One server, for tuning.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Run {
     pub(super) cases: Vec<String>,
-    pub(super) kafka: bool,
+    /// The peer instead of ours.
+    pub(super) peer: Option<Peer>,
     pub(super) binary: Option<PathBuf>,
     /// Settings of our server, over the case's own.
     pub(super) settings: Vec<String>,
@@ -29,6 +61,7 @@ pub(super) struct Run {
 /// Both servers in turn.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Compare {
+    pub(super) peer: Peer,
     /// Empty: all.
     pub(super) cases: Vec<String>,
     pub(super) binary: Option<PathBuf>,
@@ -54,32 +87,33 @@ fn run(arguments: &[String]) -> Result<Run, Failure> {
         match argument.as_str() {
             "--quick" => options.quick = true,
             "--binary" => options.binary = Some(PathBuf::from(value(rest.next())?)),
-            "--peer" if value(rest.next())? == "kafka" => options.kafka = true,
+            "--peer" => options.peer = Some(Peer::named(value(rest.next())?)?),
             "--set" => options.settings.push(value(rest.next())?.clone()),
             "--rounds" => options.rounds = number(rest.next())?,
             name if !name.starts_with("--") => options.cases.push(name.to_owned()),
             _ => return Err(Failure::Usage),
         }
     }
-    let consistent = !options.cases.is_empty() && !(options.kafka && (options.binary.is_some() || !options.settings.is_empty()));
+    let consistent =
+        !options.cases.is_empty() && !(options.peer.is_some() && (options.binary.is_some() || !options.settings.is_empty()));
     if consistent { Ok(options) } else { Err(Failure::Usage) }
 }
 
 fn compare(arguments: &[String]) -> Result<Compare, Failure> {
     let mut options = Compare { rounds: ROUNDS, ..Compare::default() };
-    let mut peer = false;
+    let mut peer = None;
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
             "--quick" => options.quick = true,
-            "--peer" => peer = value(rest.next())? == "kafka",
+            "--peer" => peer = Some(Peer::named(value(rest.next())?)?),
             "--binary" => options.binary = Some(PathBuf::from(value(rest.next())?)),
             "--case" => options.cases.push(value(rest.next())?.clone()),
             "--rounds" => options.rounds = number(rest.next())?,
             _ => return Err(Failure::Usage),
         }
     }
-    if peer { Ok(options) } else { Err(Failure::Usage) }
+    Ok(Compare { peer: peer.ok_or(Failure::Usage)?, ..options })
 }
 
 fn value(argument: Option<&String>) -> Result<&String, Failure> {
@@ -112,9 +146,10 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_is_with_kafka_and_has_three_rounds() {
-        let expected = Compare { cases: vec!["idle".to_owned()], rounds: 3, ..Compare::default() };
-        assert_eq!(parsed("compare --peer kafka --case idle").unwrap(), Command::Compare(expected));
+    fn a_comparison_names_the_peer_and_has_three_rounds() {
+        let expected = |peer| Compare { peer, cases: vec!["idle".to_owned()], rounds: 3, ..Compare::default() };
+        assert_eq!(parsed("compare --peer kafka --case idle").unwrap(), Command::Compare(expected(Peer::Kafka)));
+        assert_eq!(parsed("compare --peer rocketmq --case idle").unwrap(), Command::Compare(expected(Peer::RocketMq)));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! When a server that was just started first answers: a Metadata request that says that a broker is there and that the
-//! partitions asked for have a leader. Asked over a plain socket, since a client library would add its own pauses.
+//! partitions asked for have a leader, or any request of remoting. Asked over a plain socket, since a client library would add its own pauses.
 
 use super::failure::Failure;
+use super::options::Peer;
 use crate::interop;
 use crate::interop::process::Running;
 use std::io::{Read, Write};
@@ -18,12 +19,20 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 const METADATA: [u8; 4] = [0, 3, 0, 1];
 
 /// Waits from now; gives the time it took.
-pub(super) fn wait(address: &str, wanted: Option<(&str, usize)>, process: &mut Running) -> Result<Duration, Failure> {
+pub(super) fn wait(
+    asked_as: Peer,
+    address: &str,
+    wanted: Option<(&str, usize)>,
+    process: &mut Running,
+) -> Result<Duration, Failure> {
     let start = Instant::now();
     while start.elapsed() < LIMIT {
-        if let Some(leaders) = ask(address, wanted.map(|(topic, _)| topic))
-            && wanted.is_none_or(|(_, partitions)| leaders == partitions)
-        {
+        let answered = match asked_as {
+            Peer::Kafka => ask(address, wanted.map(|(topic, _)| topic))
+                .is_some_and(|leaders| wanted.is_none_or(|(_, partitions)| leaders == partitions)),
+            Peer::RocketMq => ask_remoting(address).is_some(),
+        };
+        if answered {
             return Ok(start.elapsed());
         }
         if let Some(status) = process.ended() {
@@ -45,6 +54,19 @@ fn ask(address: &str, topic: Option<&str>) -> Option<usize> {
     let mut answer = vec![0; bytes];
     stream.read_exact(&mut answer).ok()?;
     leaders(&mut Reader(&answer))
+}
+
+/// Asks which topics a broker has for itself; any answer will do.
+fn ask_remoting(address: &str) -> Option<()> {
+    const HEADER: &[u8] = br#"{"code":305,"flag":0,"language":"JAVA","opaque":1,"version":479}"#;
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT)).ok()?;
+    let mut frame = (HEADER.len() as u32 + 4).to_be_bytes().to_vec();
+    // The header's form, 0 for JSON, is the first byte of its length.
+    frame.extend_from_slice(&(HEADER.len() as u32).to_be_bytes());
+    frame.extend_from_slice(HEADER);
+    stream.write_all(&frame).ok()?;
+    stream.read_exact(&mut [0; 4]).ok()
 }
 
 /// Without a topic, an empty list: no topics.

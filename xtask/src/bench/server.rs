@@ -2,8 +2,10 @@
 
 use super::cases::Settings;
 use super::failure::Failure;
-use super::{kafka, ready};
+use super::options::Peer;
+use super::{kafka, ready, rocketmq};
 use crate::interop;
+use crate::interop::address::free_port;
 use crate::interop::install;
 use crate::interop::kafka::free_ports;
 use crate::interop::places::{Places, tail};
@@ -17,31 +19,50 @@ const LOG_TAIL_LINES: usize = 40;
 /// Whose server is measured.
 #[derive(Debug)]
 pub(super) enum Subject {
-    Duolog { binary: PathBuf },
-    Kafka { jars: PathBuf },
+    /// Ours, asked in the peer's protocol.
+    Duolog {
+        binary: PathBuf,
+        asked_as: Peer,
+    },
+    Kafka {
+        jars: PathBuf,
+    },
+    RocketMq {
+        jars: PathBuf,
+    },
 }
 
 impl Subject {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Subject::Duolog { .. } => "duolog",
-            Subject::Kafka { .. } => "kafka",
+            Subject::Kafka { .. } => Peer::Kafka.name(),
+            Subject::RocketMq { .. } => Peer::RocketMq.name(),
         }
     }
 }
 
-/// Builds ours unless a binary is named, or installs the peer.
-pub(super) fn subject(places: &Places, kafka: bool, binary: Option<&Path>) -> Result<Subject, Failure> {
-    match (kafka, binary) {
-        (true, _) => Ok(Subject::Kafka { jars: install::jars(places, "tools/pom.xml")? }),
-        (false, Some(binary)) => Ok(Subject::Duolog { binary: binary.to_owned() }),
-        (false, None) => Ok(Subject::Duolog { binary: interop::build(places)? }),
-    }
+/// Installs the peer.
+pub(super) fn peer(places: &Places, peer: Peer) -> Result<Subject, Failure> {
+    Ok(match peer {
+        Peer::Kafka => Subject::Kafka { jars: install::jars(places, "tools/pom.xml")? },
+        Peer::RocketMq => Subject::RocketMq { jars: install::jars(places, "rocketmq/peer/pom.xml")? },
+    })
+}
+
+/// Builds ours unless a binary is named.
+pub(super) fn ours(places: &Places, asked_as: Peer, binary: Option<&Path>) -> Result<Subject, Failure> {
+    let binary = match binary {
+        Some(binary) => binary.to_owned(),
+        None => interop::build(places)?,
+    };
+    Ok(Subject::Duolog { binary, asked_as })
 }
 
 /// A running server.
 pub(super) struct Server {
     command: Command,
+    asked_as: Peer,
     address: String,
     directory: PathBuf,
     process: Option<Running>,
@@ -53,19 +74,30 @@ impl Server {
         let directory = places.run.join(subject.name());
         remove(&directory)?;
         std::fs::create_dir_all(&directory).map_err(|error| Failure::file(&directory, error))?;
-        let (port, second_port) = free_ports().map_err(|error| Failure::file(&directory, error))?;
-        let command = match subject {
-            Subject::Duolog { binary } => duolog(binary, port, &directory, settings, more),
-            Subject::Kafka { jars } => kafka::prepare(places, jars, (port, second_port), &directory)?,
+        let no_port = |error| Failure::file(&directory, error);
+        let (port, command, asked_as) = match subject {
+            Subject::Duolog { binary, asked_as } => {
+                let (port, _) = free_ports().map_err(no_port)?;
+                (port, duolog(binary, *asked_as, port, &directory, settings, more), *asked_as)
+            }
+            Subject::Kafka { jars } => {
+                let (port, controller) = free_ports().map_err(no_port)?;
+                (port, kafka::prepare(places, jars, (port, controller), &directory)?, Peer::Kafka)
+            }
+            Subject::RocketMq { jars } => {
+                // It takes the port two below for old clients, and the one above for its replicas.
+                let port = free_port(-2..=1).map_err(no_port)?;
+                (port, rocketmq::prepare(jars, port, &directory, settings)?, Peer::RocketMq)
+            }
         };
-        Ok(Server { command, address: format!("127.0.0.1:{port}"), directory, process: None })
+        Ok(Server { command, asked_as, address: format!("127.0.0.1:{port}"), directory, process: None })
     }
 
     /// Starts it on the data it has; gives how long it took until it answered that these partitions have a leader.
     pub(super) fn start(&mut self, wanted: Option<(&str, usize)>) -> Result<Duration, Failure> {
         let log = self.directory.join("server.log");
         let mut process = Running::start(&mut self.command, &log)?;
-        let took = ready::wait(&self.address, wanted, &mut process)?;
+        let took = ready::wait(self.asked_as, &self.address, wanted, &mut process)?;
         self.process = Some(process);
         Ok(took)
     }
@@ -102,10 +134,14 @@ impl Server {
     }
 }
 
-fn duolog(binary: &Path, port: u16, directory: &Path, settings: Settings, more: &[String]) -> Command {
+fn duolog(binary: &Path, asked_as: Peer, port: u16, directory: &Path, settings: Settings, more: &[String]) -> Command {
     let mut command = Command::new(binary);
     command.arg("serve").arg("--data-dir").arg(directory.join("data"));
-    command.args(["--listen", &format!("kafka://127.0.0.1:{port}"), "--http", "127.0.0.1:0"]);
+    let listen = match asked_as {
+        Peer::Kafka => format!("kafka://127.0.0.1:{port}"),
+        Peer::RocketMq => format!("rocketmq://127.0.0.1:{port}"),
+    };
+    command.args(["--listen", &listen, "--http", "127.0.0.1:0"]);
     for setting in settings.iter().copied().chain(more.iter().map(String::as_str)) {
         command.args(["--set", setting]);
     }

@@ -5,7 +5,7 @@
 //! Nothing is skipped: a tool that is missing fails the run. What a suite prints, and what the server logs, is shown when
 //! a scenario fails.
 
-mod address;
+pub(crate) mod address;
 mod broker;
 mod control;
 mod corpus;
