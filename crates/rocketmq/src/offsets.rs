@@ -57,6 +57,11 @@ impl Offsets {
         find(&noted.groups).or_else(|| find(&noted.storing))
     }
 
+    fn is_storing(&self, group: &str, topic: &str, queue: PartitionIndex) -> bool {
+        let noted = self.noted.lock();
+        noted.storing.get(group).and_then(|topics| topics.get(topic)).is_some_and(|queues| queues.contains_key(&queue.0))
+    }
+
     fn begin_storing(&self) -> Arc<HashMap<String, GroupOffsets>> {
         let mut noted = self.noted.lock();
         noted.storing = Arc::new(std::mem::take(&mut noted.groups));
@@ -88,6 +93,10 @@ impl Node {
     /// Stores an offset.
     pub async fn commit(&self, group: &str, topic: &TopicImage, queue: PartitionIndex, offset: Offset) -> Result<(), GroupError> {
         self.offsets.forget(group, &topic.name, queue);
+        if self.offsets.is_storing(group, &topic.name, queue) {
+            // An older offset of the queue is on its way, and must not come after this one.
+            let _turn = self.offsets.storing.lock().await;
+        }
         let topics = vec![commit_topic(topic, [(queue.0, offset)])];
         commit(&self.groups, group, topics).await
     }

@@ -183,12 +183,12 @@ fn gather(
         let remark = format!("body of {} bytes is larger than {}", command.body.len(), limits.max_body_bytes);
         return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
     }
-    let send = Send { header, channel, command, limits, store_timestamp: node.broker.clock().now() };
+    let incoming = Incoming { header, channel, command, limits, store_timestamp: node.broker.clock().now() };
     let number = topic.partitions[queue.0 as usize].number;
     let is_batch = header.batch || command.code == request::SEND_BATCH_MESSAGE;
     let (place, messages, unique_keys) = match is_batch {
-        true => send.gather_batch(gathering, topic, queue)?,
-        false => send.gather_one(gathering, topic, queue)?,
+        true => incoming.gather_batch(gathering, topic, queue)?,
+        false => incoming.gather_one(gathering, topic, queue)?,
     };
     Ok(Some(Sent { place, messages, queue, number, unique_keys }))
 }
@@ -205,7 +205,7 @@ fn queue(node: &Node, topic: &TopicImage, asked: i32) -> Result<PartitionIndex, 
 }
 
 /// A send whose target is known.
-struct Send<'a> {
+struct Incoming<'a> {
     header: SendMessageRequest<'a>,
     channel: &'a ChannelRef,
     command: &'a Command,
@@ -218,7 +218,7 @@ type GatheredSend = (Place, i64, Option<String>);
 /// `WAIT=true` is what everybody means: it is not stored.
 const WITHOUT_WAIT: &[(&str, Option<&str>)] = &[(name::WAIT, None)];
 
-impl<'a> Send<'a> {
+impl<'a> Incoming<'a> {
     fn gather_one(
         &self,
         gathering: &mut Gathering,
