@@ -37,7 +37,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Answer, Refusal> {
     let node = call.node.clone();
     let metrics = node.broker.metrics();
     let outcome = match wait {
-        None => node.pull(&wanted).await?,
+        None => told_of_progress(node.pull(&wanted).await?, wanted.from),
         Some(wait) => {
             // The first look is free: most pulls find something.
             let outcome = node.pull(&wanted).await?;
@@ -60,7 +60,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Answer, Refusal> {
     Ok(answer(outcome))
 }
 
-/// What was passed over before the wait counts, too.
+/// Whoever does not wait any longer is told that there was something, and goes on behind it.
 fn told_of_progress(outcome: PullOutcome, asked: Offset) -> PullOutcome {
     match outcome.pulled {
         Pulled::Nothing if outcome.next > asked => PullOutcome { pulled: Pulled::NoneWanted, ..outcome },

@@ -218,6 +218,8 @@ async fn a_pull_that_waited_in_vain_says_how_far_it_has_looked() {
     client.send("t", 0, "unwanted", "TAGS\u{1}a\u{2}").await;
     let answer = client.pull(waiting("t", 0, "b", 10)).await;
     assert_eq!((answer.code, pulled(&answer).next_begin_offset), (response::PULL_RETRY_IMMEDIATELY, 1));
+    let answer = client.pull(PullMessageRequest { subscription: Some("b"), ..pull_header("t", 0, 0) }).await;
+    assert_eq!((answer.code, pulled(&answer).next_begin_offset), (response::PULL_RETRY_IMMEDIATELY, 1), "without waiting");
     let mut sql = waiting("t", 0, "TAGS = 'a'", 10);
     sql.expression_type = Some("SQL92");
     assert_eq!(bodies(&messages(&client.pull(sql).await)), ["unwanted"]);
