@@ -68,7 +68,7 @@ const fn suite(
 /// The RocketMQ suites that pass against our own server; the others run against it only when they are asked for.
 const ROCKETMQ_READY: &[&str] = &[];
 
-pub(super) const SUITES: [Suite; 9] = [
+pub(super) const SUITES: [Suite; 11] = [
     suite("java-newest", Kafka, Dialect::Plain, 240, |places, target| java(places, target, "java/newest.xml")),
     suite("java-3.9", Kafka, Dialect::Plain, 240, |places, target| java(places, target, "java/3.9.xml")),
     suite("librdkafka", Kafka, Dialect::Pytest, 240, |places, target| pytest(places, target, "python/test_librdkafka.py")),
@@ -78,6 +78,8 @@ pub(super) const SUITES: [Suite; 9] = [
     suite("tools", Kafka, Dialect::Pytest, 420, tools),
     suite("rocketmq-java-5", Remoting, Dialect::Plain, 420, |places, target| rocketmq_java(places, target, "5")),
     suite("rocketmq-java-4.9", Remoting, Dialect::Plain, 420, |places, target| rocketmq_java(places, target, "4.9")),
+    suite("rocketmq-go", Remoting, Dialect::Go, 420, rocketmq_go),
+    suite("rocketmq-tools", Remoting, Dialect::Plain, 420, rocketmq_tools),
 ];
 
 pub(super) fn names() -> Vec<&'static str> {
@@ -97,11 +99,23 @@ fn rocketmq_java(places: &Places, target: &Target, release: &str) -> Result<Comm
     let jars = install::jars(places, &format!("rocketmq/java/{release}.xml"))?;
     let own = format!("rocketmq/java/src-{release}");
     let classes = install::classes(places, &["java/src/interop/Check.java", "rocketmq/java/src", &own], &jars)?;
-    let mut java = jvm(&classes, &jars);
+    Ok(rocketmq_jvm(places, target, &classes, &jars, "interop.Main"))
+}
+
+/// `mqadmin`, with clients for it to look at.
+fn rocketmq_tools(places: &Places, target: &Target) -> Result<Command, Failure> {
+    let jars = install::jars(places, "rocketmq/tools/pom.xml")?;
+    let sources = ["java/src/interop/Check.java", "rocketmq/java/src", "rocketmq/java/src-5", "rocketmq/tools/src"];
+    let classes = install::classes(places, &sources, &jars)?;
+    Ok(rocketmq_jvm(places, target, &classes, &jars, "interop.Tools"))
+}
+
+fn rocketmq_jvm(places: &Places, target: &Target, classes: &Path, jars: &Path, main_class: &str) -> Command {
+    let mut java = jvm(classes, jars);
     // Logs and the offsets of broadcasting consumers go below the home directory.
-    java.arg(format!("-Duser.home={}", places.run.display())).arg("interop.Main").args(target.scenario);
+    java.arg(format!("-Duser.home={}", places.run.display())).arg(main_class).args(target.scenario);
     java.env("NAMESRV", &target.addresses.name_server).env("BOOTSTRAP", &target.addresses.kafka).env("CONTROL", target.control);
-    Ok(java)
+    java
 }
 
 fn jvm(classes: &Path, jars: &Path) -> Command {
@@ -121,13 +135,24 @@ fn pytest(places: &Places, target: &Target, path: &str) -> Result<Command, Failu
 }
 
 fn franz_go(places: &Places, target: &Target) -> Result<Command, Failure> {
+    Ok(go_test(places, target, "go"))
+}
+
+fn rocketmq_go(places: &Places, target: &Target) -> Result<Command, Failure> {
+    let mut go = go_test(places, target, "rocketmq/go");
+    // Where broadcasting consumers keep their offsets.
+    go.env("NAMESRV", &target.addresses.name_server).env("rocketmq.client.localOffsetStoreDir", places.run.join("offsets"));
+    Ok(go)
+}
+
+fn go_test(places: &Places, target: &Target, module: &str) -> Command {
     let mut go = Command::new("go");
     go.args(["test", "-mod=readonly", "-v", "-count=1", "-timeout=240s"]);
     if let Some(scenario) = target.scenario {
         go.args(["-run", scenario]);
     }
-    go.arg("./...").current_dir(places.suites.join("go")).env("BOOTSTRAP", &target.addresses.kafka);
-    Ok(go)
+    go.arg("./...").current_dir(places.suites.join(module)).env("BOOTSTRAP", &target.addresses.kafka);
+    go
 }
 
 fn kafkajs(places: &Places, target: &Target) -> Result<Command, Failure> {

@@ -40,7 +40,7 @@ public final class Main {
         System.exit(allPassed ? 0 : 1);
     }
 
-    private static boolean run(Map<String, Scenario> scenarios, Server server, int atATime) throws Exception {
+    static boolean run(Map<String, Scenario> scenarios, Server server, int atATime) throws Exception {
         ExecutorService threads = Executors.newFixedThreadPool(atATime);
         List<Future<Boolean>> outcomes = scenarios.entrySet().stream()
                 .map(entry -> threads.submit(() -> passes(entry.getKey(), entry.getValue(), server)))
