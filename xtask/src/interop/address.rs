@@ -33,37 +33,7 @@ pub(crate) fn free_port(neighbours: RangeInclusive<i16>) -> std::io::Result<u16>
     Err(std::io::Error::from(std::io::ErrorKind::AddrInUse))
 }
 
-/// The address of the first `SCHEME://HOST:PORT` in a banner. The port that was asked for, 0, is none.
-pub(super) fn announced(log: &str, scheme: &str) -> Option<String> {
-    let scheme = format!("{scheme}://");
-    log.match_indices(&scheme).find_map(|(at, scheme)| {
-        let rest = &log[at + scheme.len()..];
-        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || ".:[]-".contains(c)))?;
-        let (host, port) = rest[..end].rsplit_once(':')?;
-        let port: u16 = port.parse().ok()?;
-        (port != 0 && !host.is_empty()).then(|| format!("{host}:{port}"))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::announced;
-
-    fn kafka(log: &str) -> Option<String> {
-        announced(log, "kafka")
-    }
-
-    #[test]
-    fn the_banner_says_where_the_server_listens() {
-        assert_eq!(kafka("listening on kafka://127.0.0.1:39111\n").as_deref(), Some("127.0.0.1:39111"));
-        assert_eq!(kafka("asked kafka://127.0.0.1:0, got kafka://127.0.0.1:5 (tcp)").as_deref(), Some("127.0.0.1:5"));
-        assert_eq!(kafka("\u{1b}[1mkafka://[::1]:7\u{1b}[0m").as_deref(), Some("[::1]:7"));
-        assert_eq!(announced("kafka://[::1]:7 namesrv://[::1]:8\n", "namesrv").as_deref(), Some("[::1]:8"));
-    }
-
-    #[test]
-    fn half_a_line_is_no_address() {
-        assert_eq!(kafka("kafka://127.0.0.1:39"), None);
-        assert_eq!(kafka("starting"), None);
-    }
+/// An address of this machine with a free port.
+pub(crate) fn free_address() -> std::io::Result<String> {
+    Ok(format!("127.0.0.1:{}", free_port(0..=0)?))
 }

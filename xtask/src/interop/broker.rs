@@ -1,12 +1,12 @@
 //! The server under test: started on loopback with a data directory of this run, killed, stopped and started again on
 //! the same data and port.
 
-use super::address::{Addresses, announced};
+use super::address::{Addresses, free_address};
 use super::failure::Failure;
 use super::options::Subject;
 use super::places::{Places, tail};
 use super::process::{POLL, Running, run};
-use super::rocketmq::Peer;
+use super::rocketmq::{BROKER_NAME, Peer};
 use super::{install, kafka};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,10 +16,9 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 const LOG_TAIL_LINES: usize = 40;
-const ANY_PORT: &str = "127.0.0.1:0";
 
 enum Kind {
-    Duolog { binary: PathBuf },
+    Duolog { binary: PathBuf, rocketmq: String },
     Kafka { jars: PathBuf, properties: PathBuf },
     RocketMq(Peer),
     External,
@@ -45,7 +44,8 @@ impl Broker {
             Subject::External(addresses) => (Kind::External, addresses.clone()),
             Subject::Duolog { binary } => {
                 let binary = binary.clone().map_or_else(|| build(places), Ok)?;
-                (Kind::Duolog { binary }, Addresses { kafka: ANY_PORT.to_owned(), ..Addresses::default() })
+                let (rocketmq, addresses) = duolog_addresses().map_err(|error| Failure::file(&directory, error))?;
+                (Kind::Duolog { binary, rocketmq }, addresses)
             }
             Subject::Kafka => {
                 let jars = install::jars(places, "tools/pom.xml")?;
@@ -124,7 +124,7 @@ impl Broker {
         self.starts += 1;
         let mut command = match &self.kind {
             Kind::External => return Ok(()),
-            Kind::Duolog { binary } => self.duolog(binary),
+            Kind::Duolog { binary, rocketmq } => self.duolog(binary, rocketmq),
             Kind::Kafka { jars, properties } => kafka::command(jars, properties),
             Kind::RocketMq(peer) => {
                 let log = self.directory.join(format!("name-server-{}.log", self.starts));
@@ -135,31 +135,38 @@ impl Broker {
             }
         };
         let mut process = Running::start(&mut command, &self.log())?;
-        self.addresses = wait_until(&mut process, |log| self.ready(log))?;
+        wait_until(&mut process, |log| self.ready(log).then_some(()))?;
         self.process = Some(process);
         Ok(())
     }
 
-    fn duolog(&self, binary: &Path) -> Command {
+    fn duolog(&self, binary: &Path, rocketmq: &str) -> Command {
         let mut command = Command::new(binary);
-        command.arg("serve").arg("--data-dir").arg(self.directory.join("data"));
-        command.args(["--listen", &format!("kafka://{}", self.addresses.kafka), "--http", ANY_PORT]);
-        // As for the peer: groups form at once, which makes a run minutes shorter.
-        command.args(["--set", "group.initial.rebalance.delay.ms=0"]);
+        command.arg("serve").arg("--data-dir").arg(self.directory.join("data")).args(["--http", "127.0.0.1:0"]);
+        let Addresses { kafka, name_server, .. } = &self.addresses;
+        for listener in [format!("kafka://{kafka}"), format!("namesrv://{name_server}"), format!("rocketmq://{rocketmq}")] {
+            command.args(["--listen", &listener]);
+        }
+        // As for the peers: groups form at once, which makes a run minutes shorter, and the broker has a machine room.
+        command.args(["--set", "group.initial.rebalance.delay.ms=0", "--set", &format!("rocketmq.broker.name={BROKER_NAME}")]);
         command
     }
 
-    /// The addresses the server says it listens on, once it does.
-    fn ready(&self, log: &str) -> Option<Addresses> {
+    /// Whether its log shows that it serves.
+    fn ready(&self, log: &str) -> bool {
         match self.kind {
-            Kind::Kafka { .. } => log.contains("Kafka Server started").then(|| self.addresses.clone()),
-            Kind::RocketMq(_) => log.contains(Peer::BROKER_READY).then(|| self.addresses.clone()),
-            Kind::Duolog { .. } | Kind::External => {
-                let kafka = announced(log, "kafka").filter(|address| std::net::TcpStream::connect(address).is_ok())?;
-                Some(Addresses { kafka, ..Addresses::default() })
-            }
+            Kind::Kafka { .. } => log.contains("Kafka Server started"),
+            Kind::RocketMq(_) => log.contains(Peer::BROKER_READY),
+            Kind::Duolog { .. } => log.contains(&format!("kafka://{}", self.addresses.kafka)),
+            Kind::External => true,
         }
     }
+}
+
+/// The address of RocketMQ's broker, which clients learn from the name server, and the others.
+fn duolog_addresses() -> std::io::Result<(String, Addresses)> {
+    let addresses = Addresses { kafka: free_address()?, name_server: free_address()?, grpc: String::new() };
+    Ok((free_address()?, addresses))
 }
 
 /// Waits until a server's log has what shows that it serves.

@@ -164,13 +164,7 @@ final class Crossing {
         }
         scope.uses(topic);
         DefaultMQProducer producer = scope.producer();
-        Check.eventually("five queues", () -> {
-            try {
-                return producer.fetchPublishMessageQueues(topic).size() == 5;
-            } catch (org.apache.rocketmq.client.exception.MQClientException notYet) {
-                return false;
-            }
-        });
+        Check.eventually("five queues", () -> Scope.found(producer, topic) == 5);
         scope.fill(producer, topic, 2);
         scope.receive(topic).take(10);
     }

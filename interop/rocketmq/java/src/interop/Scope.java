@@ -54,14 +54,17 @@ final class Scope implements AutoCloseable {
     void create(String topic, int queues) throws Exception {
         DefaultMQProducer producer = producer();
         Release.createTopic(producer, topic, queues);
-        Check.eventually(topic + " has a route", () -> {
-            try {
-                return producer.fetchPublishMessageQueues(topic).size() == queues;
-            } catch (MQClientException notYet) {
-                return false;
-            }
-        });
+        Check.eventually(topic + " has a route", () -> found(producer, topic) == queues);
         topics.add(topic);
+    }
+
+    /** How many queues a producer finds; none when there is no such topic. */
+    static int found(DefaultMQProducer producer, String topic) {
+        try {
+            return producer.fetchPublishMessageQueues(topic).size();
+        } catch (MQClientException notYet) {
+            return 0;
+        }
     }
 
     /** Remembers a topic that came into being by itself. */

@@ -9,20 +9,23 @@ import java.nio.charset.StandardCharsets;
 /** Where the server under test is reached, and how it is restarted. */
 final class Server {
     final String nameServer;
+    /** Empty when the server under test does not speak it. */
+    final String grpc;
     /** Empty when the server under test does not speak Kafka. */
     final String kafka;
     /** Empty when the server is not the run's to restart. */
     private final String control;
 
-    private Server(String nameServer, String kafka, String control) {
+    private Server(String nameServer, String grpc, String kafka, String control) {
         this.nameServer = nameServer;
+        this.grpc = grpc;
         this.kafka = kafka;
         this.control = control;
     }
 
-    /** All three variables must be there, so that nothing is left out by mistake. */
+    /** All variables must be there, so that nothing is left out by mistake. */
     static Server fromEnvironment() {
-        return new Server(variable("NAMESRV"), variable("BOOTSTRAP"), variable("CONTROL"));
+        return new Server(variable("NAMESRV"), variable("GRPC"), variable("BOOTSTRAP"), variable("CONTROL"));
     }
 
     private static String variable(String name) {

@@ -1,0 +1,341 @@
+package interop;
+
+import static interop.Main.Scenario;
+
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
+import org.apache.rocketmq.client.apis.ClientConfiguration;
+import org.apache.rocketmq.client.apis.ClientException;
+import org.apache.rocketmq.client.apis.ClientServiceProvider;
+import org.apache.rocketmq.client.apis.consumer.ConsumeResult;
+import org.apache.rocketmq.client.apis.consumer.FilterExpression;
+import org.apache.rocketmq.client.apis.consumer.FilterExpressionType;
+import org.apache.rocketmq.client.apis.consumer.MessageListener;
+import org.apache.rocketmq.client.apis.consumer.PushConsumer;
+import org.apache.rocketmq.client.apis.consumer.SimpleConsumer;
+import org.apache.rocketmq.client.apis.message.Message;
+import org.apache.rocketmq.client.apis.message.MessageBuilder;
+import org.apache.rocketmq.client.apis.message.MessageView;
+import org.apache.rocketmq.client.apis.producer.Producer;
+import org.apache.rocketmq.client.apis.producer.SendReceipt;
+import org.apache.rocketmq.client.java.message.MessageViewImpl;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
+import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
+
+/** The Java client of RocketMQ's gRPC protocol, beside remoting and Kafka clients. */
+public final class Grpc {
+    private static final ClientServiceProvider PROVIDER = ClientServiceProvider.loadService();
+    private static final int AT_A_TIME = 3;
+    /** The shortest that Apache's proxy allows. */
+    private static final Duration INVISIBLE = Duration.ofSeconds(10);
+
+    private Grpc() {}
+
+    public static void main(String[] arguments) throws Exception {
+        Server server = Server.fromEnvironment();
+        String pattern = arguments.length > 0 ? arguments[0] : "";
+        Map<String, Scenario> together = scenarios();
+        Map<String, Scenario> alone = new TreeMap<>(server.restarts() ? Map.of("restart: gRPC clients go on after kill -9", Grpc::restarted) : Map.of());
+        together.keySet().removeIf(name -> !name.contains(pattern));
+        alone.keySet().removeIf(name -> !name.contains(pattern));
+        boolean allPassed = Main.run(together, server, AT_A_TIME) & Main.run(alone, server, 1) && !(together.isEmpty() && alone.isEmpty());
+        System.exit(allPassed ? 0 : 1);
+    }
+
+    private static Map<String, Scenario> scenarios() {
+        Map<String, Scenario> all = new TreeMap<>();
+        all.put("grpc: what is acknowledged does not come again", Grpc::acknowledged);
+        all.put("grpc: what is not acknowledged comes again", Grpc::again);
+        all.put("grpc: everything a message carries arrives", Grpc::properties);
+        all.put("grpc: callbacks are called", Grpc::callbacks);
+        all.put("grpc: tags and SQL92 filter", Grpc::filters);
+        all.put("grpc: a push consumer gets a message that failed again", Grpc::push);
+        all.put("grpc: messages of a group come in order", Grpc::ordered);
+        all.put("grpc: a body of 4 MiB arrives", Grpc::large);
+        all.put("grpc: remoting and gRPC clients read each other", Grpc::remoting);
+        all.put("grpc: a topic that is not there is refused", Grpc::missing);
+        return all;
+    }
+
+    private static ClientConfiguration configuration(Scope scope) {
+        return ClientConfiguration.newBuilder().setEndpoints(scope.server.grpc).enableSsl(false).setRequestTimeout(Duration.ofSeconds(10)).build();
+    }
+
+    private interface Closing {
+        void close() throws Exception;
+    }
+
+    private static void closeWith(Scope scope, Closing client) {
+        scope.onClose(() -> {
+            try {
+                client.close();
+            } catch (Exception failure) {
+                throw new IllegalStateException(failure);
+            }
+        });
+    }
+
+    private static Producer producer(Scope scope, String topic) throws ClientException {
+        Producer producer = PROVIDER.newProducerBuilder().setClientConfiguration(configuration(scope)).setTopics(topic).build();
+        closeWith(scope, producer::close);
+        return producer;
+    }
+
+    private static SimpleConsumer simple(Scope scope, String group, String topic, FilterExpression filter) throws ClientException {
+        SimpleConsumer consumer = PROVIDER.newSimpleConsumerBuilder().setClientConfiguration(configuration(scope)).setConsumerGroup(group)
+                .setAwaitDuration(Duration.ofSeconds(2)).setSubscriptionExpressions(Map.of(topic, filter)).build();
+        closeWith(scope, consumer::close);
+        return consumer;
+    }
+
+    private static PushConsumer push(Scope scope, String group, String topic, MessageListener listener) throws ClientException {
+        PushConsumer consumer = PROVIDER.newPushConsumerBuilder().setClientConfiguration(configuration(scope)).setConsumerGroup(group)
+                .setSubscriptionExpressions(Map.of(topic, FilterExpression.SUB_ALL)).setConsumptionThreadCount(4).setMessageListener(listener).build();
+        closeWith(scope, consumer::close);
+        return consumer;
+    }
+
+    private static MessageBuilder message(String topic, String body) {
+        return PROVIDER.newMessageBuilder().setTopic(topic).setBody(body.getBytes(StandardCharsets.UTF_8));
+    }
+
+    private static void fill(Producer producer, String topic, int count) throws ClientException {
+        for (int number = 0; number < count; number++) {
+            producer.send(message(topic, Integer.toString(number)).build());
+        }
+    }
+
+    private static byte[] bytes(MessageView message) {
+        ByteBuffer body = message.getBody();
+        byte[] bytes = new byte[body.remaining()];
+        body.get(bytes);
+        return bytes;
+    }
+
+    private static String body(MessageView message) {
+        return new String(bytes(message), StandardCharsets.UTF_8);
+    }
+
+    private static List<String> bodies(List<MessageView> messages) {
+        return messages.stream().map(Grpc::body).sorted().toList();
+    }
+
+    /** Receives until so many have come, acknowledges each, and has them looked at by a Kafka client. */
+    private static List<MessageView> take(Scope scope, SimpleConsumer consumer, int count) throws Exception {
+        List<MessageView> messages = new ArrayList<>();
+        Check.eventually(count + " messages", () -> {
+            for (MessageView message : consumer.receive(16, INVISIBLE)) {
+                consumer.ack(message);
+                messages.add(message);
+            }
+            return messages.size() >= count;
+        });
+        Check.equal(count, messages.size());
+        crossRead(scope, messages);
+        return messages;
+    }
+
+    private static void crossRead(Scope scope, List<MessageView> messages) throws Exception {
+        if (!scope.server.hasKafka()) {
+            return;
+        }
+        KafkaView view = KafkaView.of(scope.server, messages.get(0).getTopic());
+        for (MessageView message : messages) {
+            MessageViewImpl whole = (MessageViewImpl) message;
+            byte[] value = view.at(whole.getMessageQueue().getQueueId(), whole.getOffset()).value();
+            Check.that(Arrays.equals(bytes(message), value), "body and value are the same at " + whole.getOffset());
+        }
+    }
+
+    private static void acknowledged(Scope scope) throws Exception {
+        String topic = scope.topic(4);
+        fill(producer(scope, topic), topic, 40);
+        SimpleConsumer consumer = simple(scope, Scope.name("group"), topic, FilterExpression.SUB_ALL);
+        List<MessageView> messages = take(scope, consumer, 40);
+        Check.equal(40, new HashSet<>(bodies(messages)).size());
+        long invisible = System.nanoTime() + INVISIBLE.toNanos();
+        while (System.nanoTime() < invisible) {
+            Check.equal(List.of(), bodies(consumer.receive(16, INVISIBLE)));
+        }
+    }
+
+    private static void again(Scope scope) throws Exception {
+        String topic = scope.topic(1);
+        SendReceipt receipt = producer(scope, topic).send(message(topic, "again").build());
+        SimpleConsumer consumer = simple(scope, Scope.name("group"), topic, FilterExpression.SUB_ALL);
+        List<Integer> attempts = new ArrayList<>();
+        Check.eventually("it comes three times", () -> {
+            for (MessageView message : consumer.receive(16, Duration.ofSeconds(20))) {
+                Check.equal(receipt.getMessageId(), message.getMessageId());
+                attempts.add(message.getDeliveryAttempt());
+                if (attempts.size() == 3) {
+                    consumer.ack(message);
+                } else {
+                    consumer.changeInvisibleDuration(message, INVISIBLE);
+                }
+            }
+            return attempts.size() >= 3;
+        });
+        Check.equal(List.of(1, 2, 3), attempts);
+    }
+
+    private static void properties(Scope scope) throws Exception {
+        String topic = scope.topic(1);
+        long before = System.currentTimeMillis();
+        Message sent = message(topic, "\u6f22 body").setTag("tag").setKeys("one", "two").addProperty("colour", "gr\u00fcn").build();
+        SendReceipt receipt = producer(scope, topic).send(sent);
+        MessageView message = take(scope, simple(scope, Scope.name("group"), topic, FilterExpression.SUB_ALL), 1).get(0);
+        Check.equal("\u6f22 body", body(message));
+        Check.equal("tag", message.getTag().orElse(null));
+        Check.equal(Set.of("one", "two"), Set.copyOf(message.getKeys()));
+        Check.equal("gr\u00fcn", message.getProperties().get("colour"));
+        Check.equal(receipt.getMessageId(), message.getMessageId());
+        Check.equal(topic, message.getTopic());
+        Check.equal(1, message.getDeliveryAttempt());
+        Check.that(message.getBornTimestamp() >= before, "born now");
+    }
+
+    private static void callbacks(Scope scope) throws Exception {
+        String topic = scope.topic(4);
+        Producer producer = producer(scope, topic);
+        List<CompletableFuture<SendReceipt>> receipts = new ArrayList<>();
+        for (int number = 0; number < 100; number++) {
+            receipts.add(producer.sendAsync(message(topic, Integer.toString(number)).build()));
+        }
+        Set<String> ids = new HashSet<>();
+        for (CompletableFuture<SendReceipt> receipt : receipts) {
+            ids.add(receipt.get(30, TimeUnit.SECONDS).getMessageId().toString());
+        }
+        Check.equal(100, ids.size());
+        take(scope, simple(scope, Scope.name("group"), topic, FilterExpression.SUB_ALL), 100);
+    }
+
+    private static void filters(Scope scope) throws Exception {
+        String topic = scope.topic(2);
+        Producer producer = producer(scope, topic);
+        for (int number = 0; number < 12; number++) {
+            String colour = List.of("red", "green", "blue").get(number % 3);
+            producer.send(message(topic, colour + number).setTag(colour).addProperty("number", Integer.toString(number)).build());
+        }
+        FilterExpression tags = new FilterExpression("red || blue", FilterExpressionType.TAG);
+        List<String> reds = bodies(take(scope, simple(scope, Scope.name("tags"), topic, tags), 8));
+        Check.that(reds.stream().noneMatch(body -> body.startsWith("green")), reds.toString());
+        FilterExpression sql = new FilterExpression("number > 8 AND TAGS = 'red'", FilterExpressionType.SQL92);
+        Check.equal(List.of("red9"), bodies(take(scope, simple(scope, Scope.name("sql"), topic, sql), 1)));
+    }
+
+    private static void push(Scope scope) throws Exception {
+        String topic = scope.topic(2);
+        fill(producer(scope, topic), topic, 10);
+        Map<String, List<Integer>> attempts = new ConcurrentHashMap<>();
+        push(scope, Scope.name("push"), topic, message -> {
+            List<Integer> mine = attempts.computeIfAbsent(body(message), any -> Collections.synchronizedList(new ArrayList<>()));
+            mine.add(message.getDeliveryAttempt());
+            return body(message).equals("3") && mine.size() == 1 ? ConsumeResult.FAILURE : ConsumeResult.SUCCESS;
+        });
+        Check.eventually("ten messages, one of them twice", () -> attempts.size() == 10 && attempts.get("3").size() == 2);
+        Check.equal(List.of(1, 2), attempts.remove("3"));
+        attempts.values().forEach(once -> Check.equal(List.of(1), once));
+    }
+
+    /** A topic of messages with groups, and a consumer group that keeps their order. */
+    private static void ordered(Scope scope) throws Exception {
+        String topic = Scope.name("fifo");
+        String group = Scope.name("fifo");
+        DefaultMQProducer creator = scope.producer();
+        creator.createTopic("TBW102", topic, 4, Map.of("+message.type", "FIFO"));
+        scope.uses(topic);
+        Check.eventually("four queues", () -> Scope.found(creator, topic) == 4);
+        DefaultMQAdminExt admin = scope.fit(new DefaultMQAdminExt());
+        admin.start();
+        scope.onClose(admin::shutdown);
+        SubscriptionGroupConfig config = new SubscriptionGroupConfig();
+        config.setGroupName(group);
+        config.setConsumeMessageOrderly(true);
+        for (var broker : admin.examineBrokerClusterInfo().getBrokerAddrTable().values()) {
+            admin.createAndUpdateSubscriptionGroupConfig(broker.selectBrokerAddr(), config);
+        }
+        Producer producer = producer(scope, topic);
+        List<String> steps = new ArrayList<>();
+        for (int step = 0; step < 10; step++) {
+            steps.add(Integer.toString(step));
+            for (int order = 0; order < 5; order++) {
+                producer.send(message(topic, order + ":" + step).setMessageGroup("order " + order).build());
+            }
+        }
+        Map<String, List<String>> orders = new ConcurrentHashMap<>();
+        push(scope, group, topic, message -> {
+            String[] parts = body(message).split(":");
+            orders.computeIfAbsent(parts[0], any -> Collections.synchronizedList(new ArrayList<>())).add(parts[1]);
+            return ConsumeResult.SUCCESS;
+        });
+        Check.eventually("everything", () -> orders.values().stream().mapToInt(List::size).sum() >= 50);
+        orders.values().forEach(order -> Check.equal(steps, order));
+    }
+
+    private static void large(Scope scope) throws Exception {
+        String topic = scope.topic(1);
+        byte[] body = new byte[4 << 20];
+        new Random(4).nextBytes(body);
+        producer(scope, topic).send(PROVIDER.newMessageBuilder().setTopic(topic).setBody(body).build());
+        MessageView message = take(scope, simple(scope, Scope.name("group"), topic, FilterExpression.SUB_ALL), 1).get(0);
+        Check.that(Arrays.equals(body, bytes(message)), "the body is the same");
+    }
+
+    private static void remoting(Scope scope) throws Exception {
+        String topic = scope.topic(2);
+        fill(producer(scope, topic), topic, 10);
+        DefaultMQProducer remoting = scope.producer();
+        String text = "zlib is good at this. ".repeat(1000);
+        for (int number = 0; number < 10; number++) {
+            scope.send(remoting, Scope.message(topic, text + number));
+        }
+        List<String> received = Inbox.bodies(scope.receive(topic).take(20));
+        Check.equal(received, bodies(take(scope, simple(scope, Scope.name("group"), topic, FilterExpression.SUB_ALL), 20)));
+    }
+
+    private static void missing(Scope scope) {
+        String topic = Scope.name("missing");
+        Check.fails(ClientException.class, () -> producer(scope, topic).send(message(topic, "nowhere").build()));
+    }
+
+    private static void restarted(Scope scope) throws Exception {
+        String topic = scope.topic(4);
+        Producer producer = producer(scope, topic);
+        Set<String> received = ConcurrentHashMap.newKeySet();
+        push(scope, Scope.name("push"), topic, message -> {
+            received.add(body(message));
+            return ConsumeResult.SUCCESS;
+        });
+        Set<String> acknowledged = new HashSet<>();
+        for (int number = 0; number < 200; number++) {
+            producer.send(message(topic, "before " + number).build());
+            acknowledged.add("before " + number);
+        }
+        scope.server.killAndStart();
+        Check.eventually("sending works again", () -> {
+            String body = "after " + acknowledged.size();
+            try {
+                producer.send(message(topic, body).build());
+            } catch (ClientException notYet) {
+                return false;
+            }
+            return acknowledged.add(body) && acknowledged.size() >= 300;
+        });
+        Check.eventually("everything arrives", () -> received.containsAll(acknowledged));
+    }
+}
