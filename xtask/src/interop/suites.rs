@@ -7,7 +7,7 @@ use super::install;
 use super::options::Subject;
 use super::places::Places;
 use super::tally::Dialect;
-use Protocol::{Kafka, Remoting};
+use Protocol::{Grpc, Kafka, Remoting};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -20,6 +20,7 @@ pub(super) const CORPUS: &str = "corpus";
 pub(super) enum Protocol {
     Kafka,
     Remoting,
+    Grpc,
 }
 
 /// A suite that only needs addresses.
@@ -51,6 +52,7 @@ impl Suite {
             (Subject::RocketMq, protocol) => protocol != Protocol::Kafka,
             (Subject::External(addresses), Protocol::Kafka) => !addresses.kafka.is_empty(),
             (Subject::External(addresses), Protocol::Remoting) => !addresses.name_server.is_empty(),
+            (Subject::External(addresses), Protocol::Grpc) => !addresses.grpc.is_empty(),
         }
     }
 }
@@ -68,7 +70,7 @@ const fn suite(
 /// The RocketMQ suites that pass against our own server; the others run against it only when they are asked for.
 const ROCKETMQ_READY: &[&str] = &[];
 
-pub(super) const SUITES: [Suite; 11] = [
+pub(super) const SUITES: [Suite; 12] = [
     suite("java-newest", Kafka, Dialect::Plain, 240, |places, target| java(places, target, "java/newest.xml")),
     suite("java-3.9", Kafka, Dialect::Plain, 240, |places, target| java(places, target, "java/3.9.xml")),
     suite("librdkafka", Kafka, Dialect::Pytest, 240, |places, target| pytest(places, target, "python/test_librdkafka.py")),
@@ -78,6 +80,7 @@ pub(super) const SUITES: [Suite; 11] = [
     suite("tools", Kafka, Dialect::Pytest, 420, tools),
     suite("rocketmq-java-5", Remoting, Dialect::Plain, 420, |places, target| rocketmq_java(places, target, "5")),
     suite("rocketmq-java-4.9", Remoting, Dialect::Plain, 420, |places, target| rocketmq_java(places, target, "4.9")),
+    suite("rocketmq-grpc-java", Grpc, Dialect::Plain, 420, rocketmq_grpc_java),
     suite("rocketmq-go", Remoting, Dialect::Go, 420, rocketmq_go),
     suite("rocketmq-tools", Remoting, Dialect::Plain, 420, rocketmq_tools),
 ];
@@ -110,12 +113,25 @@ fn rocketmq_tools(places: &Places, target: &Target) -> Result<Command, Failure> 
     Ok(rocketmq_jvm(places, target, &classes, &jars, "interop.Tools"))
 }
 
+fn rocketmq_grpc_java(places: &Places, target: &Target) -> Result<Command, Failure> {
+    let jars = install::jars(places, "rocketmq/grpc/java/pom.xml")?;
+    let sources = ["java/src/interop/Check.java", "rocketmq/java/src", "rocketmq/java/src-5", "rocketmq/grpc/java/src"];
+    let classes = install::classes(places, &sources, &jars)?;
+    Ok(rocketmq_jvm(places, target, &classes, &jars, "interop.Grpc"))
+}
+
 fn rocketmq_jvm(places: &Places, target: &Target, classes: &Path, jars: &Path, main_class: &str) -> Command {
     let mut java = jvm(classes, jars);
     // Logs and the offsets of broadcasting consumers go below the home directory.
     java.arg(format!("-Duser.home={}", places.run.display())).arg(main_class).args(target.scenario);
-    java.env("NAMESRV", &target.addresses.name_server).env("BOOTSTRAP", &target.addresses.kafka).env("CONTROL", target.control);
+    java.env("CONTROL", target.control);
+    rocketmq_addresses(&mut java, target);
     java
+}
+
+fn rocketmq_addresses(command: &mut Command, target: &Target) {
+    let Addresses { kafka, name_server, grpc } = target.addresses;
+    command.env("NAMESRV", name_server).env("GRPC", grpc).env("BOOTSTRAP", kafka);
 }
 
 fn jvm(classes: &Path, jars: &Path) -> Command {
@@ -141,7 +157,8 @@ fn franz_go(places: &Places, target: &Target) -> Result<Command, Failure> {
 fn rocketmq_go(places: &Places, target: &Target) -> Result<Command, Failure> {
     let mut go = go_test(places, target, "rocketmq/go");
     // Where broadcasting consumers keep their offsets.
-    go.env("NAMESRV", &target.addresses.name_server).env("rocketmq.client.localOffsetStoreDir", places.run.join("offsets"));
+    go.env("rocketmq.client.localOffsetStoreDir", places.run.join("offsets"));
+    rocketmq_addresses(&mut go, target);
     Ok(go)
 }
 
