@@ -16,6 +16,7 @@ mod node;
 mod offsets;
 mod pull;
 pub mod remoting;
+mod resets;
 mod server;
 mod topics;
 pub mod transcode;

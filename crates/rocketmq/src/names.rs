@@ -8,6 +8,9 @@ pub const DEAD_LETTER_PREFIX: &str = "%DLQ%";
 pub const AUTO_CREATE_TOPIC: &str = "TBW102";
 pub const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
 
+/// What the name of the topic of replies ends with; the cluster's name comes first.
+const REPLY_TOPIC_END: &str = "_REPLY_TOPIC";
+
 /// Queues of topics that are created by sending, at most; a client asks for fewer as a rule.
 pub const AUTO_CREATE_QUEUES: i32 = 8;
 /// Queues of the topic that is called like the cluster.
@@ -40,6 +43,7 @@ impl NodeNames {
         match topic {
             AUTO_CREATE_TOPIC => Some(AUTO_CREATE_QUEUES),
             _ if topic == self.cluster => Some(CLUSTER_TOPIC_QUEUES),
+            _ if topic.strip_suffix(REPLY_TOPIC_END) == Some(&self.cluster) => Some(1),
             _ if topic == self.broker || OPEN_TOPICS.contains(&topic) || CLOSED_TOPICS.contains(&topic) => Some(1),
             _ => None,
         }
@@ -87,6 +91,7 @@ mod tests {
         assert_eq!(names.built_in_queues("c"), Some(CLUSTER_TOPIC_QUEUES));
         assert_eq!(names.built_in_queues("b"), Some(1));
         assert_eq!(names.built_in_queues("TBW102"), Some(8));
+        assert_eq!(names.built_in_queues("c_REPLY_TOPIC"), Some(1));
         assert_eq!(names.built_in_queues("orders"), None);
         assert!(names.system_topics().any(|topic| topic == "b"));
     }

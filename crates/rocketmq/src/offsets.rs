@@ -5,6 +5,7 @@
 //! answered. A crash costs what was noted in the last moment, which the clients send again.
 
 use crate::node::Node;
+use crate::resets::{Resets, TooManyResets};
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex};
 use duolog_core::group::{CommitPartition, CommitRequest, CommitTopic, FetchRequest, FetchTopic, GroupCoordinator, GroupError};
 use duolog_core::metadata::{MetadataImage, TopicImage};
@@ -24,6 +25,8 @@ type GroupOffsets = HashMap<String, HashMap<i32, Offset>>;
 /// Offsets that are on their way to the coordinator.
 #[derive(Default)]
 pub struct Offsets {
+    /// What was set while members go by what they remember.
+    pub(crate) resets: Resets,
     /// Guards what was noted; held for one look-up.
     noted: Mutex<Noted>,
     /// Held by the one who stores.
@@ -39,9 +42,12 @@ struct Noted {
 }
 
 impl Offsets {
-    /// Notes an offset; it is stored a moment later.
+    /// Notes an offset; it is stored a moment later. One that the member says of the time before it learns of a new one is not.
     pub fn note(&self, group: &str, topic: &str, queue: PartitionIndex, offset: Offset) {
         let mut noted = self.noted.lock();
+        if self.resets.holds(group, topic, queue) {
+            return;
+        }
         if noted.count == NOTED_OFFSETS {
             return;
         }
@@ -101,6 +107,22 @@ impl Node {
         commit(&self.groups, group, topics).await
     }
 
+    /// Sets offsets of a group, whatever its members remember: they are sent there when they pull the next time.
+    pub async fn reset(&self, group: &str, topic: &TopicImage, offsets: &[(PartitionIndex, Offset)]) -> Result<(), ResetError> {
+        let is_alive = |group: &str| self.clients.with_consumers(group, |_| ()).is_some();
+        let resets = &self.offsets.resets;
+        resets.add(group, &topic.name, offsets, is_alive)?;
+        // What was noted before is neither stored later nor being stored now.
+        offsets.iter().for_each(|(queue, _)| self.offsets.forget(group, &topic.name, *queue));
+        let _turn = self.offsets.storing.lock().await;
+        let topics = vec![commit_topic(topic, offsets.iter().map(|(queue, offset)| (queue.0, *offset)))];
+        let outcome = commit(&self.groups, group, topics).await;
+        if outcome.is_err() || !is_alive(group) {
+            resets.forget(group, &topic.name, offsets);
+        }
+        Ok(outcome?)
+    }
+
     /// Stores what was noted.
     pub async fn store_offsets(&self) {
         let _turn = self.offsets.storing.lock().await;
@@ -117,6 +139,15 @@ impl Node {
         }
         self.offsets.noted.lock().storing = Arc::default();
     }
+}
+
+/// Why the offsets of a group are not set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResetError {
+    #[error(transparent)]
+    TooMany(#[from] TooManyResets),
+    #[error(transparent)]
+    Group(#[from] GroupError),
 }
 
 fn known_topics(image: &MetadataImage, topics: &GroupOffsets) -> Vec<CommitTopic> {

@@ -90,6 +90,31 @@ impl Node {
         }
     }
 
+    /// The message at an offset, as clients read it; `None` if it is not there any more.
+    pub async fn message_at(
+        &self,
+        topic: &Arc<TopicImage>,
+        queue: PartitionIndex,
+        offset: Offset,
+        store_host: SocketAddr,
+    ) -> Result<Option<Bytes>, Refusal> {
+        let wanted = Wanted {
+            topic: topic.clone(),
+            queue,
+            from: offset,
+            max_messages: 1,
+            max_bytes: 0,
+            subscription: Arc::new(Subscription::all()),
+            store_host,
+        };
+        let outcome = self.pull(&wanted).await?;
+        Ok(match outcome.pulled {
+            // Compaction may have taken the message away, and the one found is a later one.
+            Pulled::Found { messages, .. } if outcome.next == offset.plus(1) => Some(messages),
+            _ => None,
+        })
+    }
+
     /// Reads; if there is nothing, waits for something that is wanted, until the deadline.
     pub async fn pull_or_wait(&self, mut wanted: Wanted, deadline: Instant) -> Result<PullOutcome, Refusal> {
         let asked = wanted.from;

@@ -32,6 +32,8 @@ pub struct Clients {
 #[derive(Default)]
 struct State {
     producers: HashMap<String, HashMap<u64, Client>>,
+    /// The producers by their own ids; of one that has connected anew, the last.
+    producer_ids: HashMap<String, Client>,
     consumers: HashMap<String, ConsumerGroup>,
     /// The groups of each connection, so that its end costs no search.
     connections: HashMap<u64, Memberships>,
@@ -55,7 +57,9 @@ impl Clients {
         let mut state = self.state.lock();
         let connection = client.channel.id();
         if state.enter(connection, |of| &mut of.producers, group) {
-            state.producers.entry_ref(group).or_default().insert(connection, client);
+            state.producer_ids.insert(client.id.clone(), client.clone());
+            let before = state.producers.entry_ref(group).or_default().insert(connection, client);
+            before.into_iter().for_each(|before| state.forget_producer_id(&before, connection));
         }
     }
 
@@ -144,8 +148,7 @@ impl Clients {
 
     /// The client of that id in any producer group, for replies to its requests.
     pub fn find_producer(&self, client_id: &str) -> Option<Client> {
-        let state = self.state.lock();
-        state.producers.values().flat_map(HashMap::values).find(|client| client.id == client_id).cloned()
+        self.state.lock().producer_ids.get(client_id).cloned()
     }
 }
 
@@ -163,9 +166,20 @@ impl State {
             memberships.producers.remove(group);
         }
         let Some(members) = self.producers.get_mut(group) else { return };
-        members.remove(&connection);
+        let left = members.remove(&connection);
         if members.is_empty() {
             self.producers.remove(group);
+        }
+        left.into_iter().for_each(|client| self.forget_producer_id(&client, connection));
+    }
+
+    /// Forgets where a producer is, unless it is still there for another group.
+    fn forget_producer_id(&mut self, client: &Client, connection: u64) {
+        let producer = |group: &String| self.producers.get(group)?.get(&connection);
+        let mut groups = self.connections.get(&connection).into_iter().flat_map(|memberships| &memberships.producers);
+        let stays = groups.any(|group| producer(group).is_some_and(|other| other.id == client.id));
+        if !stays && self.producer_ids.get(&client.id).is_some_and(|known| known.channel.id() == connection) {
+            self.producer_ids.remove(&client.id);
         }
     }
 

@@ -34,6 +34,9 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) async fn handle(mut call: Call) -> Result<Answer, Refusal> {
     let (wanted, wait) = prepare(&call)?;
+    if let Some(moved) = reset(&call, &wanted)? {
+        return Ok(answer(moved));
+    }
     let node = call.node.clone();
     let metrics = node.broker.metrics();
     let outcome = match wait {
@@ -58,6 +61,19 @@ pub(super) async fn handle(mut call: Call) -> Result<Answer, Refusal> {
         metrics.bytes_out.add(messages.len() as u64);
     }
     Ok(answer(outcome))
+}
+
+/// If the group's offset was set meanwhile, the client is sent there.
+fn reset(call: &Call, wanted: &Wanted) -> Result<Option<PullOutcome>, Refusal> {
+    let resets = &call.node.offsets.resets;
+    if resets.is_empty() {
+        return Ok(None);
+    }
+    let header: PullMessageRequest<'_> = call.header()?;
+    let next = resets.take(header.consumer_group, header.topic, wanted.queue).filter(|offset| *offset != wanted.from);
+    let Some(next) = next else { return Ok(None) };
+    let ends = call.node.broker.ends(&wanted.topic, wanted.queue).ok_or_else(|| topics::unknown(header.topic))?;
+    Ok(Some(PullOutcome { pulled: Pulled::Moved, next, ends }))
 }
 
 /// Whoever does not wait any longer is told that there was something, and goes on behind it.

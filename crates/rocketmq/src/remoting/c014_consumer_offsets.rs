@@ -41,6 +41,9 @@ pub(super) async fn update(call: Call) -> Result<Answer, Refusal> {
     if header.commit_offset < 0 {
         return Err(Refusal::new(response::INVALID_PARAMETER, format!("offset {} is negative", header.commit_offset)));
     }
+    if call.node.offsets.resets.holds(header.consumer_group, header.topic, queue) {
+        return Ok(Answer::ok().remark("Offset has been previously reset"));
+    }
     let offset = Offset(header.commit_offset);
     match call.command.is_one_way() {
         true => call.node.offsets.note(header.consumer_group, header.topic, queue, offset),

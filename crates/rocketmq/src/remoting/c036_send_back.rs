@@ -9,13 +9,11 @@ use crate::locator::Locator;
 use crate::message::{MessageLimits, Outgoing};
 use crate::names::check_group;
 use crate::node::Node;
-use crate::pull::{Pulled, Wanted};
 use crate::remoting::call::{Answer, Call, Refusal};
 use bytes::Bytes;
 use duolog_base::{PartitionIndex, TimestampMs};
 use duolog_core::broker::Acks;
 use duolog_core::config::GroupConfig;
-use duolog_core::filter::Subscription;
 use duolog_core::metadata::{MetadataImage, TopicImage};
 use duolog_wire::remoting::code::response;
 use duolog_wire::remoting::header::ConsumerSendMessageBackRequest;
@@ -101,21 +99,7 @@ pub(crate) async fn find_message(
     let Some((topic, queue)) = locate(&image, locator, likely_topic) else { return Ok(None) };
     let Some(ends) = node.broker.ends(topic, queue) else { return Ok(None) };
     let Some(from) = locator.resolve(ends.log_start, ends.high_watermark) else { return Ok(None) };
-    let wanted = Wanted {
-        topic: topic.clone(),
-        queue,
-        from,
-        max_messages: 1,
-        max_bytes: 0,
-        subscription: Arc::new(Subscription::all()),
-        store_host,
-    };
-    let outcome = node.pull(&wanted).await?;
-    Ok(match outcome.pulled {
-        // Compaction may have taken the message away, and the one found is a later one.
-        Pulled::Found { messages, .. } if outcome.next == from.plus(1) => Some(messages),
-        _ => None,
-    })
+    node.message_at(topic, queue, from, store_host).await
 }
 
 /// The queue that a locator points into.

@@ -7,6 +7,7 @@ mod c011_pull;
 mod c014_consumer_offsets;
 mod c017_create_topic;
 mod c029_queue_offsets;
+mod c033_view_message;
 mod c034_heartbeat;
 mod c035_unregister;
 mod c036_send_back;
@@ -15,6 +16,11 @@ mod c041_locks;
 mod c046_check_client;
 mod c105_route;
 mod c206_topic_lists;
+mod c222_reset_offset;
+mod c307_ask_consumers;
+mod c321_consume_queue;
+mod c324_reply;
+mod c400_assignment;
 mod call;
 mod connection;
 mod output;
@@ -47,6 +53,7 @@ const REQUESTS: &[Request] = &[
     Request { code: request::GET_MAX_OFFSET, handle: |call| Box::pin(c029_queue_offsets::max(call)) },
     Request { code: request::GET_MIN_OFFSET, handle: |call| Box::pin(c029_queue_offsets::min(call)) },
     Request { code: request::GET_EARLIEST_MSG_STORETIME, handle: |call| Box::pin(c029_queue_offsets::earliest_time(call)) },
+    Request { code: request::VIEW_MESSAGE_BY_ID, handle: |call| Box::pin(c033_view_message::handle(call)) },
     Request { code: request::HEART_BEAT, handle: |call| Box::pin(c034_heartbeat::handle(call)) },
     Request { code: request::UNREGISTER_CLIENT, handle: |call| Box::pin(c035_unregister::handle(call)) },
     Request { code: request::CONSUMER_SEND_MSG_BACK, handle: |call| Box::pin(c036_send_back::handle(call)) },
@@ -57,12 +64,22 @@ const REQUESTS: &[Request] = &[
     Request { code: request::GET_ROUTEINFO_BY_TOPIC, handle: |call| Box::pin(c105_route::topic(call)) },
     Request { code: request::GET_BROKER_CLUSTER_INFO, handle: |call| Box::pin(c105_route::cluster(call)) },
     Request { code: request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER, handle: |call| Box::pin(c206_topic_lists::all(call)) },
+    Request { code: request::INVOKE_BROKER_TO_RESET_OFFSET, handle: |call| Box::pin(c222_reset_offset::handle(call)) },
+    Request { code: request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS, handle: |call| Box::pin(c307_ask_consumers::status(call)) },
     Request { code: request::GET_TOPICS_BY_CLUSTER, handle: |call| Box::pin(c206_topic_lists::by_cluster(call)) },
     Request { code: request::GET_SYSTEM_TOPIC_LIST_FROM_NS, handle: |call| Box::pin(c206_topic_lists::system(call)) },
     Request { code: request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER, handle: |call| Box::pin(c206_topic_lists::system(call)) },
+    Request { code: request::GET_CONSUMER_RUNNING_INFO, handle: |call| Box::pin(c307_ask_consumers::running_info(call)) },
+    Request { code: request::CONSUME_MESSAGE_DIRECTLY, handle: |call| Box::pin(c307_ask_consumers::consume_directly(call)) },
     Request { code: request::SEND_MESSAGE_V2, handle: |call| Box::pin(send::handle(call)) },
     Request { code: request::SEND_BATCH_MESSAGE, handle: |call| Box::pin(send::handle(call)) },
+    Request { code: request::QUERY_CONSUME_QUEUE, handle: |call| Box::pin(c321_consume_queue::handle(call)) },
+    Request { code: request::SEND_REPLY_MESSAGE, handle: |call| Box::pin(c324_reply::handle(call)) },
+    Request { code: request::SEND_REPLY_MESSAGE_V2, handle: |call| Box::pin(c324_reply::handle(call)) },
     Request { code: request::LITE_PULL_MESSAGE, handle: |call| Box::pin(c011_pull::handle(call)) },
+    Request { code: request::QUERY_ASSIGNMENT, handle: |call| Box::pin(c400_assignment::query(call)) },
+    Request { code: request::SET_MESSAGE_REQUEST_MODE, handle: |call| Box::pin(c400_assignment::set_mode(call)) },
+    Request { code: request::GET_ALL_MESSAGE_REQUEST_MODE, handle: |call| Box::pin(c400_assignment::modes(call)) },
 ];
 
 /// Begins to answer a request.

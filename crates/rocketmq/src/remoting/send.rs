@@ -152,16 +152,26 @@ impl Sent {
     }
 }
 
-fn header(command: &Command) -> Result<SendMessageRequest<'_>, Refusal> {
+pub(super) fn header(command: &Command) -> Result<SendMessageRequest<'_>, Refusal> {
     let fields: &Fields = &command.fields;
     // Batches come in either form.
     let is_short = command.code == request::SEND_MESSAGE_V2 || fields.get("topic").is_none();
     Ok(if is_short { SendMessageRequest::from_v2(fields)? } else { SendMessageRequest::from_fields(fields)? })
 }
 
-fn check_open(topic: &str) -> Result<(), Refusal> {
+pub(super) fn check_open(topic: &str) -> Result<(), Refusal> {
     match is_closed_topic(topic) {
         true => Err(Refusal::new(response::NO_PERMISSION, format!("Sending message to topic[{topic}] is forbidden."))),
+        false => Ok(()),
+    }
+}
+
+pub(super) fn check_body(command: &Command, limits: MessageLimits) -> Result<(), Refusal> {
+    match command.body.len() > limits.max_body_bytes {
+        true => {
+            let remark = format!("body of {} bytes is larger than {}", command.body.len(), limits.max_body_bytes);
+            Err(Refusal::new(response::MESSAGE_ILLEGAL, remark))
+        }
         false => Ok(()),
     }
 }
@@ -179,11 +189,15 @@ fn gather(
     let Some(topic) = image.topic(header.topic).filter(|topic| !topic.internal) else { return Ok(None) };
     let queue = queue(node, topic, header.queue_id)?;
     let limits = MessageLimits { max_body_bytes: node.broker.config().rocketmq_max_message_bytes };
-    if command.body.len() > limits.max_body_bytes {
-        let remark = format!("body of {} bytes is larger than {}", command.body.len(), limits.max_body_bytes);
-        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
-    }
-    let incoming = Incoming { header, channel, command, limits, store_timestamp: node.broker.clock().now() };
+    check_body(command, limits)?;
+    let incoming = Incoming {
+        header,
+        changes: [(name::WAIT, None), (name::CLUSTER, Some(&node.names.cluster))],
+        channel,
+        command,
+        limits,
+        store_timestamp: node.broker.clock().now(),
+    };
     let number = topic.partitions[queue.0 as usize].number;
     let is_batch = header.batch || command.code == request::SEND_BATCH_MESSAGE;
     let (place, messages, unique_keys) = match is_batch {
@@ -194,7 +208,7 @@ fn gather(
 }
 
 /// The queue asked for; a negative one leaves the choice to the server.
-fn queue(node: &Node, topic: &TopicImage, asked: i32) -> Result<PartitionIndex, Refusal> {
+pub(super) fn queue(node: &Node, topic: &TopicImage, asked: i32) -> Result<PartitionIndex, Refusal> {
     let count = topic.partitions.len() as i32;
     if asked >= count {
         let remark = format!("request queueId[{asked}] is illegal, topic[{}] has {count} queues", topic.name);
@@ -207,6 +221,9 @@ fn queue(node: &Node, topic: &TopicImage, asked: i32) -> Result<PartitionIndex, 
 /// A send whose target is known.
 struct Incoming<'a> {
     header: SendMessageRequest<'a>,
+    /// `WAIT=true` is what everybody means: it is not stored. To whom a question is replied by way of the cluster's topic for
+    /// replies, whose name the consumer has from the question.
+    changes: [(&'a str, Option<&'a str>); 2],
     channel: &'a ChannelRef,
     command: &'a Command,
     limits: MessageLimits,
@@ -214,9 +231,6 @@ struct Incoming<'a> {
 }
 
 type GatheredSend = (Place, i64, Option<String>);
-
-/// `WAIT=true` is what everybody means: it is not stored.
-const WITHOUT_WAIT: &[(&str, Option<&str>)] = &[(name::WAIT, None)];
 
 impl<'a> Incoming<'a> {
     fn gather_one(
@@ -261,11 +275,11 @@ impl<'a> Incoming<'a> {
         Ok((place, count, (!keys.is_empty()).then(|| keys.join(","))))
     }
 
-    fn message<'m>(&self, body: &'m [u8], properties: Properties<'m>, flag: i32, wishes: Wishes) -> Outgoing<'m> {
+    fn message<'m>(&'m self, body: &'m [u8], properties: Properties<'m>, flag: i32, wishes: Wishes) -> Outgoing<'m> {
         Outgoing {
             body,
             properties,
-            changes: if wishes.says_wait { WITHOUT_WAIT } else { &[] },
+            changes: &self.changes[usize::from(!wishes.says_wait)..1 + usize::from(wishes.is_question)],
             flag,
             sys_flag: self.header.sys_flag,
             born_timestamp: TimestampMs(self.header.born_timestamp),
@@ -283,13 +297,14 @@ impl<'a> Incoming<'a> {
 
     /// Refuses what is not served yet, so that nobody takes a message for delayed or pending that is neither.
     fn check(&self, properties: Properties<'_>) -> Result<Wishes, Refusal> {
-        let mut wishes = Wishes { is_safe: true, says_wait: false };
+        let mut wishes = Wishes { is_safe: true, says_wait: false, is_question: false };
         let mut prepared = self.header.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_PREPARED;
         let is_retry = self.header.topic.starts_with(RETRY_PREFIX);
         for (property, value) in properties {
             match property {
                 name::WAIT if value == "true" => wishes.says_wait = true,
                 name::WAIT => wishes.is_safe = !value.eq_ignore_ascii_case("false"),
+                name::REPLY_TO_CLIENT => wishes.is_question = true,
                 name::TRANSACTION_PREPARED => prepared |= value == "true",
                 // A retry is delivered at once, whichever way it comes.
                 name::DELAY if value == "0" || is_retry => {}
@@ -312,6 +327,8 @@ impl<'a> Incoming<'a> {
 struct Wishes {
     is_safe: bool,
     says_wait: bool,
+    /// The sender waits for a reply.
+    is_question: bool,
 }
 
 impl From<MessageError> for Refusal {

@@ -12,7 +12,7 @@ use duolog_wire::remoting::header::{
     UpdateConsumerOffsetRequest,
 };
 
-fn heartbeat(client: &str, group: &str, topics: &[&str]) -> Heartbeat {
+pub fn heartbeat(client: &str, group: &str, topics: &[&str]) -> Heartbeat {
     let subscription = |topic: &&str| SubscriptionData {
         topic: topic.to_string(),
         sub_string: "*".to_owned(),
@@ -32,7 +32,7 @@ fn heartbeat(client: &str, group: &str, topics: &[&str]) -> Heartbeat {
     }
 }
 
-async fn beat(client: &mut Client, heartbeat: &Heartbeat) {
+pub async fn beat(client: &mut Client, heartbeat: &Heartbeat) {
     let command = client.request(request::HEART_BEAT, CommonFields::default()).with_body(to_json(heartbeat));
     let answer = client.call(command).await;
     assert_eq!(answer.code, 0, "{:?}", answer.remark);
@@ -87,7 +87,7 @@ async fn a_pull_may_rely_on_the_groups_subscription() {
     server.stop().await;
 }
 
-async fn committed(client: &mut Client, group: &str, topic: &str, queue: i32) -> Result<i64, i32> {
+pub async fn committed(client: &mut Client, group: &str, topic: &str, queue: i32) -> Result<i64, i32> {
     let header = QueryConsumerOffsetRequest { consumer_group: group, topic, queue_id: queue, set_zero_if_not_found: Some(false) };
     let answer = client.ask(request::QUERY_CONSUMER_OFFSET, header).await;
     match answer.code {

@@ -5,4 +5,7 @@ mod consumers;
 mod docs;
 mod hostile;
 mod messages;
+mod queries;
+mod relay;
+mod replies;
 mod routes;
