@@ -7,6 +7,7 @@
 mod append;
 pub mod clients;
 pub mod compact;
+mod group_config;
 pub mod locator;
 pub mod locks;
 mod matrix;
@@ -14,10 +15,13 @@ pub mod message;
 pub mod names;
 mod node;
 mod offsets;
+mod progress;
 mod pull;
+mod rates;
 pub mod remoting;
 mod resets;
 mod server;
+mod topic_config;
 mod topics;
 pub mod transcode;
 

@@ -9,7 +9,7 @@ const INTRODUCTION: &str = "# RocketMQ requests
 
 Generated from the table of remoting requests. Name server and broker answer the same requests at every listener, in the form of
 header (JSON or binary) that the request has. A request that is not served is answered with code 3 (REQUEST_CODE_NOT_SUPPORTED) and
-a remark that names it.
+the reason that stands here.
 
 ";
 
@@ -22,31 +22,66 @@ pub fn protocol_matrix() -> String {
     text.push_str("| code | request | served |\n|---|---|---|\n");
     for code in CODES.into_iter().flatten() {
         let Some(name) = request_name(code) else { continue };
-        let served = if is_served(code) { "yes" } else { why_not(code) };
+        let served = if is_served(code) { how_served(code).unwrap_or("yes") } else { &format!("no: {}", why_not(code)) };
         // Writing into a String cannot fail.
         let _ = writeln!(text, "| {code} | {name} | {served} |");
     }
     text
 }
 
-fn why_not(code: i32) -> &'static str {
+/// Where a request is served otherwise than by the original.
+fn how_served(code: i32) -> Option<&'static str> {
+    Some(match code {
+        request::UPDATE_AND_CREATE_TOPIC | request::UPDATE_AND_CREATE_TOPIC_LIST => {
+            "yes: as many queues to write as to read, never fewer than before; attributes `message.type` and `cleanup.policy`"
+        }
+        request::UPDATE_BROKER_CONFIG => "yes: keys of docs/config.md that can change at run time; 16 for all others",
+        request::GET_BROKER_CONFIG | request::GET_NAMESRV_CONFIG => "yes: the keys of docs/config.md",
+        request::UPDATE_NAMESRV_CONFIG => "yes: 16 for every key, since none can change",
+        request::CLEAN_EXPIRED_CONSUMEQUEUE | request::CLEAN_UNUSED_TOPIC => "yes: there is never anything left to clean",
+        request::TRIGGER_DELETE_FILES | request::DELETE_EXPIRED_COMMITLOG => "yes: gives up what is past its retention",
+        request::DELETE_TOPIC_IN_NAMESRV => "yes: for a topic that is gone; routes follow from the topics",
+        request::UPDATE_AND_GET_GROUP_FORBIDDEN => "yes: says that nothing is forbidden; 3 to forbid",
+        request::VIEW_BROKER_STATS_DATA => "yes: 1 for all of them, since none are kept by topic or group",
+        request::INVOKE_BROKER_TO_RESET_OFFSET => "yes: stored by the server, which holds members to it",
+        _ => return None,
+    })
+}
+
+/// Why a request is not served, for people.
+pub(crate) fn why_not(code: i32) -> &'static str {
     match code {
-        request::NOTIFY_CONSUMER_IDS_CHANGED => "sent by the server",
-        request::CHECK_TRANSACTION_STATE
+        request::NOTIFY_CONSUMER_IDS_CHANGED
+        | request::CHECK_TRANSACTION_STATE
         | request::RESET_CONSUMER_CLIENT_OFFSET
         | request::GET_CONSUMER_STATUS_FROM_CLIENT
         | request::PUSH_REPLY_MESSAGE_TO_CLIENT
-        | request::NOTIFY_UNSUBSCRIBE_LITE => "no: a client's request to answer",
+        | request::NOTIFY_UNSUBSCRIBE_LITE => "servers send it to clients",
         request::REGISTER_BROKER
         | request::UNREGISTER_BROKER
         | request::QUERY_DATA_VERSION
         | request::REGISTER_TOPIC_IN_NAMESRV
+        | request::GET_ALL_CONSUMER_OFFSET
+        | request::GET_ALL_DELAY_OFFSET
         | 901..=908
-        | 1001..=1013 => "no: between RocketMQ's own brokers, name servers and controllers",
-        request::REGISTER_FILTER_SERVER | request::REGISTER_MESSAGE_FILTER_CLASS => "no: runs code of clients on the server",
+        | 1001..=1013 => "between brokers, name servers and controllers of the original",
+        request::REGISTER_FILTER_SERVER | request::REGISTER_MESSAGE_FILTER_CLASS => "runs code of clients on the server",
         request::CHECK_ROCKSDB_CQ_WRITE_PROGRESS | request::EXPORT_ROCKSDB_CONFIG_TO_JSON | 2001..=2004 => {
-            "no: about files that are not there"
+            "about files that are not there"
         }
-        _ => "no",
+        request::UPDATE_AND_CREATE_STATIC_TOPIC => "queues are not moved between brokers by tools",
+        request::GET_UNIT_TOPIC_LIST | request::GET_HAS_UNIT_SUB_TOPIC_LIST | request::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => {
+            "there are no units"
+        }
+        request::QUERY_BROKER_OFFSET
+        | request::GET_TOPIC_CONFIG_LIST
+        | request::GET_TOPIC_NAME_LIST
+        | request::GET_CLIENT_CONFIG
+        | 209..=214 => "no client sends it any more",
+        request::AUTH_CREATE_USER..=request::AUTH_LIST_ACL => "there are no users and rights yet",
+        request::GET_TIMER_CHECK_POINT | request::GET_TIMER_METRICS | request::RECALL_MESSAGE => "there are no timers yet",
+        request::END_TRANSACTION | request::RESUME_CHECK_HALF_MESSAGE => "there are no transactions yet",
+        200_000..=200_999 => "there is no POP yet",
+        _ => "not yet",
     }
 }

@@ -4,12 +4,15 @@ use crate::clients::Clients;
 use crate::locks::Locks;
 use crate::names::NodeNames;
 use crate::offsets::Offsets;
+use crate::rates::{Counted, Rates};
 use duolog_base::TimestampMs;
-use duolog_core::broker::Broker;
+use duolog_core::broker::{Broker, Counter};
 use duolog_core::group::GroupCoordinator;
 use duolog_net::Peer;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
+
+const DAY_MS: i64 = 86_400_000;
 
 /// The node as RocketMQ's clients see it.
 pub struct Node {
@@ -20,6 +23,9 @@ pub struct Node {
     pub locks: Locks,
     pub offsets: Offsets,
     pub booted: TimestampMs,
+    pub(crate) rates: Rates,
+    /// Messages given to RocketMQ's clients.
+    pub(crate) messages_out: Counter,
     address: OnceLock<BrokerAddress>,
 }
 
@@ -42,6 +48,8 @@ impl Node {
             clients: Clients::default(),
             locks: Locks::default(),
             offsets: Offsets::default(),
+            rates: Rates::default(),
+            messages_out: Counter::default(),
             address: OnceLock::new(),
             broker,
             groups,
@@ -80,6 +88,17 @@ impl Node {
             Some(address) => address.bound,
             None => here,
         }
+    }
+
+    /// Messages of all clients so far.
+    pub(crate) fn counted(&self) -> Counted {
+        Counted { put: self.broker.metrics().records_in.get(), got: self.messages_out.get() }
+    }
+
+    /// Notes what has been counted so far, from time to time.
+    pub(crate) fn sample_rates(&self) {
+        let day = self.broker.clock().now().0.div_euclid(DAY_MS);
+        self.rates.sample(self.monotonic_ms(), day, self.counted());
     }
 
     /// Milliseconds on the clock that never goes back.

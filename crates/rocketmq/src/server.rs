@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 /// Largest frame, in bytes: what the original takes by default.
 const FRAME_BYTES: usize = 16 << 20;
-/// How often clients and locks are looked at for those that have died.
+/// How often clients and locks are looked at for those that have died, and counters for rates.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(5);
 
 /// Bound sockets and what is needed to serve on them.
@@ -79,6 +79,7 @@ async fn keep(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
                 let now_ms = node.monotonic_ms();
                 node.clients.expire(now_ms);
                 node.locks.expire(now_ms);
+                node.sample_rates();
             }
         }
     }

@@ -57,8 +57,9 @@ pub(super) async fn handle(mut call: Call) -> Result<Answer, Refusal> {
             }
         }
     };
-    if let Pulled::Found { messages, .. } = &outcome.pulled {
+    if let Pulled::Found { messages, count } = &outcome.pulled {
         metrics.bytes_out.add(messages.len() as u64);
+        node.messages_out.add(*count as u64);
     }
     Ok(answer(outcome))
 }

@@ -2,9 +2,10 @@
 //!
 //! *Behaviour*: a topic has its queues on one broker, whose name never changes and whose address is the one the client can
 //! reach. `TBW102` has a route, with the right to be inherited, if topics are created by sending; from it a producer learns where
-//! to send the first message of a new topic.
+//! to send the first message of a new topic. Tools look for a group's offsets where the topic of its retries is: for a group that
+//! has none, as Kafka's have not, it has a route without queues.
 
-use crate::names::AUTO_CREATE_TOPIC;
+use crate::names::{AUTO_CREATE_TOPIC, RETRY_PREFIX};
 use crate::remoting::call::{Answer, Call, Refusal};
 use duolog_core::config::Perm;
 use duolog_core::metadata::MetadataImage;
@@ -19,7 +20,11 @@ const ORDER_NAMESPACE: &str = "ORDER_TOPIC_CONFIG";
 pub(super) async fn topic(call: Call) -> Result<Answer, Refusal> {
     let header: RouteRequest<'_> = call.header()?;
     let image = call.node.broker.image();
-    let (queues, perm) = queues(&call, &image, header.topic).ok_or_else(|| no_route(header.topic))?;
+    let (queues, perm) = match queues(&call, &image, header.topic) {
+        Some(found) => found,
+        None if is_retry_of_group(&call, header.topic).await? => (0, Perm::READ | Perm::WRITE),
+        None => return Err(no_route(header.topic)),
+    };
     let queue_data = QueueData {
         broker_name: call.node.names.broker.clone(),
         perm,
@@ -49,6 +54,13 @@ fn queues(call: &Call, image: &MetadataImage, name: &str) -> Option<(i32, i32)> 
         Some(topic) if name != AUTO_CREATE_TOPIC => Some((topic.partitions.len() as i32, topic.config.perm.0)),
         _ if name == AUTO_CREATE_TOPIC => Some((built_in?, READ_WRITE | Perm::INHERIT)),
         _ => Some((built_in?, READ_WRITE)),
+    }
+}
+
+async fn is_retry_of_group(call: &Call, topic: &str) -> Result<bool, Refusal> {
+    match topic.strip_prefix(RETRY_PREFIX) {
+        Some(group) => Ok(call.node.has_group(group).await?),
+        None => Ok(false),
     }
 }
 

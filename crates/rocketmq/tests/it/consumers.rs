@@ -45,7 +45,7 @@ async fn members(client: &mut Client, group: &str) -> Option<Vec<String>> {
     (answer.code == 0).then(|| from_json::<ConsumerIdList>(&answer.body).unwrap().consumer_id_list)
 }
 
-async fn told_of(client: &mut Client, group: &str) {
+pub async fn told_of(client: &mut Client, group: &str) {
     let notice = client.told().await;
     assert!(notice.is_one_way() && notice.code == request::NOTIFY_CONSUMER_IDS_CHANGED);
     assert_eq!(notice.fields.get("consumerGroup"), Some(group));

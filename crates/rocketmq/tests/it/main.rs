@@ -1,5 +1,7 @@
 //! The server as RocketMQ clients meet it, over real sockets.
 
+mod admin;
+mod admin_groups;
 mod client;
 mod consumers;
 mod docs;

@@ -1,0 +1,117 @@
+//! A consumer group as RocketMQ's tools describe it, and how that is kept in this server's configuration.
+//!
+//! What the server acts on has a key of its own. The rest is kept as the tools gave it, as JSON in `rocketmq.attributes`, so that
+//! they find it again.
+
+use crate::topic_config::attributes_of_table;
+use duolog_core::config::{ConfigError, GroupConfig};
+use duolog_core::metadata::ConfigOperation;
+use duolog_wire::remoting::body::{SubscriptionGroupConfig, from_json, to_json};
+use std::collections::BTreeMap;
+
+/// Values of a group, by key.
+pub(crate) type GroupValues = BTreeMap<String, String>;
+
+/// The group in RocketMQ's words.
+pub(crate) fn describe(name: &str, own: &GroupValues) -> Result<SubscriptionGroupConfig, ConfigError> {
+    let config = GroupConfig::resolve(own)?;
+    Ok(SubscriptionGroupConfig {
+        consume_broadcast_enable: config.consume_broadcast,
+        consume_enable: config.consume,
+        consume_from_min_enable: config.consume_from_min,
+        consume_message_orderly: config.consume_orderly,
+        consume_timeout_minute: config.consume_timeout_minutes,
+        group_name: name.to_owned(),
+        notify_consumer_ids_changed_enable: config.notify_changes,
+        retry_max_times: config.retry_max_times,
+        retry_queue_nums: config.retry_queues,
+        ..kept(&config.attributes)
+    })
+}
+
+/// What was kept for the tools; nothing if somebody else has written something else there.
+fn kept(attributes: &str) -> SubscriptionGroupConfig {
+    from_json(attributes.as_bytes()).unwrap_or_default()
+}
+
+/// The changes that make a group what is wanted. Every key is set, so that the group is known even if all are as usual.
+pub(crate) fn operations(own: &GroupValues, wanted: SubscriptionGroupConfig) -> Vec<(String, ConfigOperation)> {
+    let values = [
+        ("rocketmq.consume.enable", wanted.consume_enable.to_string()),
+        ("rocketmq.consume.from.min.enable", wanted.consume_from_min_enable.to_string()),
+        ("rocketmq.consume.broadcast.enable", wanted.consume_broadcast_enable.to_string()),
+        ("rocketmq.consume.orderly", wanted.consume_message_orderly.to_string()),
+        ("rocketmq.notify.changes.enable", wanted.notify_consumer_ids_changed_enable.to_string()),
+        ("rocketmq.retry.queues", wanted.retry_queue_nums.to_string()),
+        ("rocketmq.retry.max.times", wanted.retry_max_times.to_string()),
+        ("rocketmq.consume.timeout.minutes", wanted.consume_timeout_minute.to_string()),
+        ("rocketmq.attributes", rest(own, wanted)),
+    ];
+    values.into_iter().map(|(key, value)| (key.to_owned(), ConfigOperation::Set(Some(value)))).collect()
+}
+
+/// What has no key of its own, as text; empty if all of it is as usual.
+fn rest(own: &GroupValues, wanted: SubscriptionGroupConfig) -> String {
+    let usual = SubscriptionGroupConfig::default();
+    let mut attributes = kept(own.get("rocketmq.attributes").map_or("", String::as_str)).attributes;
+    for (name, value) in attributes_of_table(&wanted.attributes) {
+        match value {
+            Some(value) => attributes.insert(name.to_owned(), value.to_owned()),
+            None => attributes.remove(name),
+        };
+    }
+    let rest = SubscriptionGroupConfig {
+        attributes,
+        broker_id: wanted.broker_id,
+        group_retry_policy: wanted.group_retry_policy,
+        group_sys_flag: wanted.group_sys_flag,
+        subscription_data_set: wanted.subscription_data_set,
+        which_broker_when_consume_slowly: wanted.which_broker_when_consume_slowly,
+        ..usual.clone()
+    };
+    match rest == usual {
+        true => String::new(),
+        false => String::from_utf8_lossy(&to_json(&rest)).into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(own: &GroupValues, wanted: SubscriptionGroupConfig) -> GroupValues {
+        let value = |(key, operation)| match operation {
+            ConfigOperation::Set(value) => (key, value.unwrap()),
+            other => panic!("{other:?}"),
+        };
+        operations(own, wanted).into_iter().map(value).collect()
+    }
+
+    #[test]
+    fn what_a_tool_sets_it_finds_again() {
+        let attributes = [("+lite.bind.topic", "t"), ("+priority.factor", "3")];
+        let wanted = SubscriptionGroupConfig {
+            group_name: "g".to_owned(),
+            retry_max_times: 3,
+            consume_message_orderly: true,
+            which_broker_when_consume_slowly: 2,
+            attributes: attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            ..SubscriptionGroupConfig::default()
+        };
+        let own = applied(&GroupValues::new(), wanted.clone());
+        let found = describe("g", &own).unwrap();
+        assert_eq!((found.retry_max_times, found.which_broker_when_consume_slowly), (3, 2));
+        assert_eq!(found.attributes["lite.bind.topic"], "t");
+        let less = BTreeMap::from([("-lite.bind.topic".to_owned(), String::new())]);
+        let own = applied(&own, SubscriptionGroupConfig { attributes: less, ..wanted });
+        assert_eq!(describe("g", &own).unwrap().attributes, BTreeMap::from([("priority.factor".to_owned(), "3".to_owned())]));
+    }
+
+    #[test]
+    fn a_group_that_is_as_usual_is_known_all_the_same() {
+        let own = applied(&GroupValues::new(), SubscriptionGroupConfig::default());
+        assert_eq!((own.len(), own["rocketmq.attributes"].as_str()), (9, ""));
+        let usual = SubscriptionGroupConfig { group_name: "g".to_owned(), ..SubscriptionGroupConfig::default() };
+        assert_eq!(describe("g", &own), Ok(usual));
+    }
+}

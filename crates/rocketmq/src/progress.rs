@@ -1,0 +1,114 @@
+//! How far groups have come, as tools ask: of one group in all topics, and of all groups in one topic. Groups of Kafka's clients
+//! are among them.
+
+use crate::node::Node;
+use crate::pull::{Pulled, Wanted};
+use crate::remoting::Refusal;
+use duolog_base::{Offset, PartitionIndex, TimestampMs};
+use duolog_core::broker::OffsetLookup;
+use duolog_core::filter::Subscription;
+use duolog_core::group::{CommittedTopic, FetchRequest, FetchTopic, GroupError, ListFilter};
+use duolog_core::metadata::{OFFSETS_TOPIC, TopicImage};
+use duolog_wire::remoting::message::StoredMessage;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+/// Offsets by queue.
+pub(crate) type QueueOffsets = BTreeMap<i32, Offset>;
+
+/// The time over which the rate of a topic is measured.
+const RATE_MS: i64 = 60_000;
+
+impl Node {
+    /// The offsets of a group, by topic.
+    pub(crate) async fn progress(&self, group: &str) -> Result<BTreeMap<String, QueueOffsets>, GroupError> {
+        self.store_offsets().await;
+        if !self.has_offsets() {
+            return Ok(BTreeMap::new());
+        }
+        let found = self.groups.fetch(FetchRequest { group_id: group.to_owned(), topics: None }).await?;
+        Ok(found.into_iter().map(|topic| (topic.name.clone(), offsets(&topic))).collect())
+    }
+
+    /// The offsets in a topic, by group; groups without any are left out.
+    pub(crate) async fn topic_progress(&self, topic: &TopicImage) -> Result<BTreeMap<String, QueueOffsets>, GroupError> {
+        self.store_offsets().await;
+        let partitions: Vec<PartitionIndex> = (0..topic.partitions.len() as i32).map(PartitionIndex).collect();
+        let mut groups = BTreeMap::new();
+        for group_id in self.coordinated_groups().await? {
+            let topics = Some(vec![FetchTopic { name: topic.name.clone(), partitions: partitions.clone() }]);
+            let found = self.groups.fetch(FetchRequest { group_id: group_id.clone(), topics }).await?;
+            let offsets: QueueOffsets = found.iter().flat_map(offsets).collect();
+            if !offsets.is_empty() {
+                groups.insert(group_id, offsets);
+            }
+        }
+        Ok(groups)
+    }
+
+    /// The groups that somebody has configured, is in, or has offsets in.
+    pub(crate) async fn group_names(&self) -> Result<BTreeSet<String>, GroupError> {
+        self.store_offsets().await;
+        let mut names = self.coordinated_groups().await?;
+        names.extend(self.broker.image().group_config.keys().cloned());
+        names.extend(self.clients.consumer_groups());
+        Ok(names)
+    }
+
+    pub(crate) async fn has_group(&self, group: &str) -> Result<bool, GroupError> {
+        let is_known = self.broker.image().group_config.contains_key(group);
+        if is_known || self.clients.with_consumers(group, |_| ()).is_some() {
+            return Ok(true);
+        }
+        self.store_offsets().await;
+        Ok(self.has_offsets() && self.groups.describe(group).await?.is_some())
+    }
+
+    async fn coordinated_groups(&self) -> Result<BTreeSet<String>, GroupError> {
+        match self.has_offsets() {
+            true => Ok(self.groups.list(ListFilter::default()).await?.into_iter().map(|group| group.group_id).collect()),
+            false => Ok(BTreeSet::new()),
+        }
+    }
+
+    /// A question must not create the topic of the offsets.
+    fn has_offsets(&self) -> bool {
+        self.broker.image().topic(OFFSETS_TOPIC).is_some()
+    }
+
+    /// When the message at the offset, or the next one that is there, was stored; `None` if there is none.
+    pub(crate) async fn stored_at(&self, topic: &Arc<TopicImage>, queue: i32, offset: Offset) -> Result<Option<i64>, Refusal> {
+        let wanted = Wanted {
+            topic: topic.clone(),
+            queue: PartitionIndex(queue),
+            from: offset,
+            max_messages: 1,
+            max_bytes: 0,
+            subscription: Arc::new(Subscription::all()),
+            store_host: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        };
+        Ok(match self.pull(&wanted).await?.pulled {
+            Pulled::Found { messages, .. } => StoredMessage::take(&mut &messages[..]).ok().map(|first| first.store_timestamp),
+            Pulled::NoneWanted | Pulled::Nothing | Pulled::Moved => None,
+        })
+    }
+
+    /// The messages a second that a topic was given in the last minute, by the time of their birth.
+    pub(crate) async fn put_rate(&self, topic: &TopicImage) -> Result<f64, Refusal> {
+        let since = TimestampMs(self.broker.clock().now().0 - RATE_MS);
+        let mut messages = 0;
+        for queue in (0..topic.partitions.len() as i32).map(PartitionIndex) {
+            let Some(ends) = self.broker.ends(topic, queue) else { continue };
+            if let Some(first) = self.broker.find_offset(topic, queue, OffsetLookup::AtTime(since)).await? {
+                messages += (ends.high_watermark.0 - first.offset.0).max(0);
+            }
+        }
+        Ok(messages as f64 * 1000.0 / RATE_MS as f64)
+    }
+}
+
+fn offsets(topic: &CommittedTopic) -> QueueOffsets {
+    let committed = topic.partitions.iter().filter_map(|one| Some((one.partition.0, one.committed.as_ref()?.offset)));
+    committed.collect()
+}

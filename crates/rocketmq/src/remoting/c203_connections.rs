@@ -1,0 +1,61 @@
+//! Who is connected: GET_CONSUMER_CONNECTION_LIST (203), GET_PRODUCER_CONNECTION_LIST (204), GET_ALL_PRODUCER_INFO (328). Clients of
+//! Kafka's protocol are not among them.
+
+use super::admin::connection;
+use crate::clients::{Client, ConsumerGroup};
+use crate::node::Node;
+use crate::remoting::call::{Answer, Call, Refusal};
+use duolog_wire::remoting::body::{ConsumerConnection, ProducerConnection, ProducerInfo, ProducerTable};
+use duolog_wire::remoting::code::response;
+use duolog_wire::remoting::header::{ConsumerGroupRequest, ProducerGroupRequest};
+use duolog_wire::remoting::language;
+
+pub(super) async fn consumers(call: Call) -> Result<Answer, Refusal> {
+    let header: ConsumerGroupRequest<'_> = call.header()?;
+    let offline = || {
+        let remark = format!("the consumer group[{}] not online", header.consumer_group);
+        Refusal::new(response::CONSUMER_NOT_ONLINE, remark)
+    };
+    let found = call.node.clients.with_consumers(header.consumer_group, describe).ok_or_else(offline)?;
+    Ok(Answer::ok().json(&found))
+}
+
+fn describe(group: &ConsumerGroup) -> ConsumerConnection {
+    let subscriptions = group.subscriptions.iter().map(|(topic, subscription)| (topic.clone(), subscription.data.clone()));
+    ConsumerConnection {
+        connection_set: group.members().map(connection).collect(),
+        consume_from_where: group.consume_from_where,
+        consume_type: group.consume_type,
+        message_model: group.message_model,
+        subscription_table: subscriptions.collect(),
+    }
+}
+
+pub(super) async fn producers(call: Call) -> Result<Answer, Refusal> {
+    let header: ProducerGroupRequest<'_> = call.header()?;
+    let members = call.node.clients.producers(header.producer_group);
+    if members.is_empty() {
+        let remark = format!("the producer group[{}] not exist", header.producer_group);
+        return Err(Refusal::new(response::SYSTEM_ERROR, remark));
+    }
+    let connection_set = members.iter().map(connection).collect();
+    Ok(Answer::ok().json(&ProducerConnection { connection_set }))
+}
+
+pub(super) async fn all_producers(call: Call) -> Result<Answer, Refusal> {
+    let groups = call.node.clients.all_producers().into_iter();
+    let of = |members: Vec<Client>| members.iter().map(|client| producer(&call.node, client)).collect();
+    let data = groups.map(|(group, members)| (group, of(members))).collect();
+    Ok(Answer::ok().json(&ProducerTable { data }))
+}
+
+fn producer(node: &Node, client: &Client) -> ProducerInfo {
+    let silent_ms = node.monotonic_ms().saturating_sub(client.seen_ms);
+    ProducerInfo {
+        client_id: client.id.clone(),
+        language: language::name(client.language).to_owned(),
+        last_update_timestamp: node.broker.clock().now().0 - i64::try_from(silent_ms).unwrap_or(0),
+        remote_ip: client.channel.peer().remote.ip().to_string(),
+        version: client.version,
+    }
+}

@@ -1,0 +1,172 @@
+//! How far topics reach and groups have come: GET_TOPIC_STATS_INFO (202), GET_CONSUME_STATS (208), QUERY_CONSUME_TIME_SPAN (303),
+//! VIEW_BROKER_STATS_DATA (315), GET_BROKER_CONSUME_STATS (317).
+//!
+//! *Behaviour*: groups of Kafka's clients are answered like any other. The rate at which a group consumes is not measured and always
+//! 0; that of a topic is of the messages born in the last minute. Statistics by topic or group (315) are not kept: asked for, none
+//! exists.
+
+use super::admin::message_queue;
+use crate::node::Node;
+use crate::progress::QueueOffsets;
+use crate::remoting::call::{Answer, Call, Refusal};
+use crate::topics;
+use duolog_base::{Offset, PartitionIndex};
+use duolog_core::broker::PartitionEnds;
+use duolog_core::metadata::TopicImage;
+use duolog_wire::remoting::body::{
+    ConsumeOffset, ConsumeStats, ConsumeStatsList, ConsumeTimeSpans, QueueTimeSpan, TopicOffset, TopicStats,
+};
+use duolog_wire::remoting::code::response;
+use duolog_wire::remoting::header::{
+    BrokerConsumeStatsRequest, BrokerStatsRequest, ConsumeStatsRequest, ConsumeTimeSpanRequest, TopicRequest,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What stands for the time of a message that is not there.
+const NO_TIME: i64 = 0;
+
+/// The queues of a topic with their ends.
+fn queues<'a>(node: &'a Node, topic: &'a TopicImage) -> impl Iterator<Item = (i32, PartitionEnds)> + 'a {
+    let numbers = 0..topic.partitions.len() as i32;
+    numbers.filter_map(|queue| Some((queue, node.broker.ends(topic, PartitionIndex(queue))?)))
+}
+
+/// When the message in front of the offset was stored.
+async fn time_before(node: &Node, topic: &Arc<TopicImage>, queue: i32, ends: PartitionEnds, to: Offset) -> Result<i64, Refusal> {
+    let at = Offset(to.0 - 1);
+    match at >= ends.log_start && at < ends.high_watermark {
+        true => Ok(node.stored_at(topic, queue, at).await?.unwrap_or(NO_TIME)),
+        false => Ok(NO_TIME),
+    }
+}
+
+pub(super) async fn topic(call: Call) -> Result<Answer, Refusal> {
+    let header: TopicRequest<'_> = call.header()?;
+    let node = &call.node;
+    let image = node.broker.image();
+    let topic = topics::find(&image, header.topic)?;
+    let mut stats = TopicStats { topic_put_tps: node.put_rate(topic).await?, ..TopicStats::default() };
+    for (queue, ends) in queues(node, topic) {
+        let offset = TopicOffset {
+            last_update_timestamp: time_before(node, topic, queue, ends, ends.high_watermark).await?,
+            max_offset: ends.high_watermark.0,
+            min_offset: ends.log_start.0,
+        };
+        stats.offset_table.0.push((message_queue(node, header.topic, queue), offset));
+    }
+    Ok(Answer::ok().json(&stats))
+}
+
+pub(super) async fn group(call: Call) -> Result<Answer, Refusal> {
+    let header: ConsumeStatsRequest<'_> = call.header()?;
+    let (node, group) = (&call.node, header.consumer_group);
+    let progress = node.progress(group).await?;
+    let listed: Vec<&str> = words(header.topic_list).collect();
+    let is_listed = !listed.is_empty();
+    let asked: Vec<&str> = match header.topic.filter(|topic| !topic.is_empty()) {
+        _ if is_listed => listed,
+        Some(topic) => vec![topic],
+        None => progress.keys().map(String::as_str).collect(),
+    };
+    let mut stats = ConsumeStats::default();
+    let image = node.broker.image();
+    for name in asked {
+        let Ok(topic) = topics::find(&image, name) else { continue };
+        if is_listed || consumes(node, group, name) {
+            add_stats(node, topic, progress.get(name), &mut stats).await?;
+        }
+    }
+    Ok(Answer::ok().json(&stats))
+}
+
+/// The topics in a list that is joined by semicolons.
+fn words(list: Option<&str>) -> impl Iterator<Item = &str> {
+    list.unwrap_or_default().split(';').map(str::trim).filter(|word| !word.is_empty())
+}
+
+/// Whether the group's members want the topic; nobody says that they do not if there are none.
+fn consumes(node: &Node, group: &str, topic: &str) -> bool {
+    let wants =
+        node.clients.with_consumers(group, |group| group.subscriptions.is_empty() || group.subscriptions.contains_key(topic));
+    wants.unwrap_or(true)
+}
+
+async fn add_stats(
+    node: &Node,
+    topic: &Arc<TopicImage>,
+    offsets: Option<&QueueOffsets>,
+    stats: &mut ConsumeStats,
+) -> Result<(), Refusal> {
+    for (queue, ends) in queues(node, topic) {
+        let consumed = offsets.and_then(|offsets| offsets.get(&queue)).copied().unwrap_or(Offset(0));
+        let offset = ConsumeOffset {
+            broker_offset: ends.high_watermark.0,
+            consumer_offset: consumed.0,
+            last_timestamp: time_before(node, topic, queue, ends, consumed).await?,
+            pull_offset: consumed.0,
+        };
+        stats.offset_table.0.push((message_queue(node, &topic.name, queue), offset));
+    }
+    Ok(())
+}
+
+pub(super) async fn all_groups(call: Call) -> Result<Answer, Refusal> {
+    let header: BrokerConsumeStatsRequest = call.header()?;
+    let node = &call.node;
+    let image = node.broker.image();
+    let mut list = ConsumeStatsList { broker_addr: node.address(call.channel.peer()), ..ConsumeStatsList::default() };
+    for group in node.group_names().await? {
+        let mut of_group = Vec::new();
+        for (name, offsets) in node.progress(&group).await? {
+            let Ok(topic) = topics::find(&image, &name) else { continue };
+            if (header.is_order && !topic.config.is_ordered) || !consumes(node, &group, &name) {
+                continue;
+            }
+            let mut stats = ConsumeStats::default();
+            add_stats(node, topic, Some(&offsets), &mut stats).await?;
+            list.total_diff += stats.offset_table.0.iter().map(|(_, at)| at.broker_offset - at.consumer_offset).sum::<i64>();
+            of_group.push(stats);
+        }
+        list.consume_stats_list.push(BTreeMap::from([(group, of_group)]));
+    }
+    Ok(Answer::ok().json(&list))
+}
+
+pub(super) async fn time_span(call: Call) -> Result<Answer, Refusal> {
+    let header: ConsumeTimeSpanRequest<'_> = call.header()?;
+    let node = &call.node;
+    let image = node.broker.image();
+    let topic = topics::find(&image, header.topic)?;
+    let progress = node.progress(header.group).await?;
+    let offsets = progress.get(header.topic);
+    let now = node.broker.clock().now().0;
+    let mut spans = ConsumeTimeSpans::default();
+    for (queue, ends) in queues(node, topic) {
+        let consumed = offsets.and_then(|offsets| offsets.get(&queue)).copied().unwrap_or(ends.log_start);
+        let first = node.stored_at(topic, queue, ends.log_start).await?;
+        let next = match consumed < ends.high_watermark {
+            true => node.stored_at(topic, queue, consumed.max(ends.log_start)).await?,
+            false => None,
+        };
+        let min_time_stamp = first.unwrap_or(NO_TIME);
+        let consume_time_stamp = match time_before(node, topic, queue, ends, consumed).await? {
+            NO_TIME => min_time_stamp,
+            time => time,
+        };
+        spans.consume_time_span_set.push(QueueTimeSpan {
+            consume_time_stamp,
+            delay_time: next.map_or(0, |next| (now - next).max(0)),
+            max_time_stamp: time_before(node, topic, queue, ends, ends.high_watermark).await?,
+            message_queue: message_queue(node, header.topic, queue),
+            min_time_stamp,
+        });
+    }
+    Ok(Answer::ok().json(&spans))
+}
+
+pub(super) async fn statistics(call: Call) -> Result<Answer, Refusal> {
+    let header: BrokerStatsRequest<'_> = call.header()?;
+    let remark = format!("The stats <{}> <{}> not exist", header.stats_name, header.stats_key);
+    Err(Refusal::new(response::SYSTEM_ERROR, remark))
+}
