@@ -6,7 +6,7 @@
 use super::format::manifest::Manifest;
 use super::growing::Growing;
 use super::log::{DedicatedLog, State};
-use super::names::PartitionName;
+use super::names::{MANIFEST, PartitionName};
 use super::partition::{Active, Dedicated};
 use super::{PartitionHome, SegmentPolicy};
 use crate::append::{sound_header, take_batch};
@@ -18,10 +18,29 @@ use bytes::{Bytes, BytesMut};
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, Position, TimestampMs};
 use duolog_wire::record::{BatchHeader, patch_base_offset, patch_leader_epoch};
 use smallvec::SmallVec;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What a change that is no batch counts as in positions, so that one can wait for it.
 pub(super) const CONTROL_BYTES: u64 = 8;
+
+/// What was found where another partition is, or another where it is.
+enum Misplaced {
+    /// The partition, in the directory of this one.
+    Elsewhere(Arc<PartitionName>),
+    /// This number, in the partition's directory.
+    OtherNumber(PartitionNumber),
+}
+
+/// Why a manifest is not used.
+#[derive(Debug, thiserror::Error)]
+enum MisplacedManifest {
+    #[error("it is that of partition {number}, which belongs into {belongs}")]
+    Elsewhere { number: PartitionNumber, belongs: PathBuf },
+    #[error("it is that of partition {found}, and the directory that of partition {expected}")]
+    OtherNumber { found: PartitionNumber, expected: PartitionNumber },
+}
 
 /// What the writer finds in its queue.
 pub(super) enum Queued {
@@ -67,10 +86,14 @@ impl Queued {
 
 impl DedicatedLog {
     /// Makes the partition known (idempotent; nothing is written, except that a directory which does not say whose it is becomes
-    /// this partition's, which waits for the disk). Appends to unknown partitions are refused.
+    /// this partition's, which waits for the disk). Appends to unknown partitions are refused. A manifest in the directory of
+    /// another partition stops the log.
     pub fn open_partition(&self, partition: PartitionNumber, home: PartitionHome) -> Result<(), LogFailure> {
+        let misplaced = self.state.lock().misplaced(partition, &home);
+        if let Some(misplaced) = misplaced {
+            return Err(self.fail_misplaced(partition, &home, misplaced));
+        }
         if let Some(known) = self.state.lock().partitions.get_mut(&partition) {
-            assert_eq!(*known.name, home.name, "a partition number is given to one partition for good");
             known.policy = home.policy;
             return Ok(());
         }
@@ -87,6 +110,17 @@ impl DedicatedLog {
         let opened = partitions.entry(partition).or_insert_with(|| Dedicated::new(home));
         names.insert(opened.name.clone(), partition);
         Ok(())
+    }
+
+    fn fail_misplaced(&self, number: PartitionNumber, home: &PartitionHome, misplaced: Misplaced) -> LogFailure {
+        let manifest = |name: &PartitionName| self.directory(name).join(MANIFEST);
+        let (path, error) = match misplaced {
+            Misplaced::Elsewhere(name) => {
+                (manifest(&name), MisplacedManifest::Elsewhere { number, belongs: self.directory(&home.name) })
+            }
+            Misplaced::OtherNumber(found) => (manifest(&home.name), MisplacedManifest::OtherNumber { found, expected: number }),
+        };
+        self.fail("use", &path, io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// Gives every batch its offsets, checks idempotent sequences, and queues all of them for one group commit.
@@ -170,6 +204,17 @@ impl DedicatedLog {
 }
 
 impl State {
+    /// Whether the manifests contradict what a partition is now said to be.
+    fn misplaced(&self, number: PartitionNumber, home: &PartitionHome) -> Option<Misplaced> {
+        if let Some(known) = self.partitions.get(&number) {
+            return (*known.name != home.name).then(|| Misplaced::Elsewhere(known.name.clone()));
+        }
+        let found = *self.names.get(&home.name)?;
+        // A name that is used again belongs to another topic.
+        let same_topic = self.partitions.get(&found).is_some_and(|known| known.topic_id == home.topic_id);
+        same_topic.then_some(Misplaced::OtherNumber(found))
+    }
+
     /// Why nothing at all can be appended now.
     pub fn refusal(&self, origin: AppendOrigin, bytes: usize, batches: usize, options: &LogOptions) -> Option<AppendError> {
         if self.is_stopped() {

@@ -135,9 +135,7 @@ impl DedicatedLog {
             return renamed.map_err(|error| self.fail("rename", &dir, error));
         }
         (found.topic_id, found.policy, found.touched) = (home.topic_id, home.policy, true);
-        let mut job = job_of(number, &found, found.rolled.len()).unwrap_or_else(|| bare_job(number, &found));
-        // Says how far it reaches: what is missing of it after a crash is not taken for a torn tail.
-        job.manifest.active = found.active.as_ref().map(|active| active.growing.bounds());
+        let job = claiming_job(number, &mut found);
         self.write_job(&job).map_err(|(path, error)| self.fail("claim", &path, error))?;
         self.state.lock().partitions.insert(number, found);
         self.publish_sealed(&job)
@@ -221,10 +219,23 @@ fn job_of(number: PartitionNumber, known: &Dedicated, count: usize) -> Option<Jo
     Some(Job { number, name: known.name.clone(), segments, snapshots, superseded: superseded(known, &manifest), manifest })
 }
 
-/// Writes the manifest only.
-fn bare_job(number: PartitionNumber, known: &Dedicated) -> Job {
-    let manifest = known.manifest(number, false);
-    Job { number, name: known.name.clone(), segments: Vec::new(), snapshots: Vec::new(), manifest, superseded: None }
+/// Seals all that was found, the newest segment as well: what is sealed is never held to following on without gaps, and none of it
+/// can be taken for a torn tail.
+fn claiming_job(number: PartitionNumber, known: &mut Dedicated) -> Job {
+    if known.active.as_ref().is_some_and(|active| active.growing.bytes > 0) {
+        known.roll(0);
+    }
+    let end = known.log.next_offset();
+    let newest = Arc::new(known.encode_producers());
+    let segments: Vec<Arc<Growing>> = known.rolled.iter().map(|rolled| rolled.segment.growing.clone()).collect();
+    let mut manifest = known.manifest(number, false);
+    manifest.segments.extend(segments.iter().map(|segment| segment.record()));
+    // An empty segment that is left begins here, whatever is missing before it.
+    manifest.sealed_end = end;
+    manifest.snapshot = Some(snapshot_mark(Offset(end), &newest));
+    let older = known.rolled.iter().map(|rolled| (rolled.segment.growing.end, rolled.snapshot.clone()));
+    let snapshots = older.filter(|(offset, _)| *offset != end).chain([(end, newest.clone())]).collect();
+    Job { number, name: known.name.clone(), segments, snapshots, manifest, superseded: None }
 }
 
 /// What an orderly stop writes for a partition; `None` if it is on disk already.

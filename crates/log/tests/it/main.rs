@@ -9,6 +9,7 @@ mod corruption;
 mod crash;
 mod damage;
 mod dedicated;
+mod dedicated_adoption;
 mod dedicated_cleaning;
 mod dedicated_crash;
 mod dedicated_damage;

@@ -51,7 +51,10 @@ impl Recovery<'_> {
             let home = PartitionHome { name: name.clone(), topic_id: manifest.topic_id, policy: SegmentPolicy::default() };
             return Ok(Some((Some(number), Dedicated { has_directory: true, ..Dedicated::new(home) })));
         }
-        let unlisted = |base: &i64| *base < manifest.sealed_end && !manifest.segments.iter().any(|listed| listed.base == *base);
+        // What else lies about in a directory where something is missing may be what is missed, or the manifest another's.
+        let settled = manifest.quarantined.is_none() && !self.lacks_segments(name, &manifest, &logs);
+        let unlisted =
+            |base: &i64| settled && *base < manifest.sealed_end && !manifest.segments.iter().any(|listed| listed.base == *base);
         for base in logs.iter().copied().filter(unlisted).collect::<Vec<_>>() {
             // Given up before it was removed.
             remove_segment(self.disk, &dir, base).map_err(failed)?;
@@ -95,6 +98,12 @@ impl Recovery<'_> {
         self.checkpoints.recovery_points.get(name).copied().unwrap_or(0)
     }
 
+    /// Whether a segment is not there that is listed and holds something above the log start.
+    fn lacks_segments(&self, name: &PartitionName, manifest: &Manifest, logs: &BTreeSet<i64>) -> bool {
+        let log_start = self.checkpoints.starts.get(name).copied().unwrap_or(0);
+        manifest.segments.iter().any(|segment| segment.end > log_start && !logs.contains(&segment.base))
+    }
+
     /// A directory without a manifest: all of it is read, gaps between segments are possible.
     fn foreign(&mut self, name: &PartitionName, dir: &Path, logs: &BTreeSet<i64>) -> io::Result<Dedicated> {
         let metadata = read_if_there(self.disk, &dir.join(PARTITION_METADATA))?;
@@ -112,10 +121,9 @@ impl Recovery<'_> {
     /// A directory with a manifest.
     fn listed(&mut self, name: &PartitionName, dir: &Path, manifest: Manifest, logs: &BTreeSet<i64>) -> io::Result<Dedicated> {
         let home = PartitionHome { name: name.clone(), topic_id: manifest.topic_id, policy: SegmentPolicy::default() };
-        let log_start = self.checkpoints.starts.get(name).copied().unwrap_or(0);
-        let (present, missing): (Vec<_>, Vec<_>) =
-            manifest.segments.iter().copied().partition(|segment| logs.contains(&segment.base));
-        let quarantine = match missing.iter().any(|segment| segment.end > log_start) {
+        let present: Vec<SegmentRecord> =
+            manifest.segments.iter().copied().filter(|segment| logs.contains(&segment.base)).collect();
+        let quarantine = match self.lacks_segments(name, &manifest, logs) {
             true => Some(SEGMENT_MISSING.to_owned()),
             false => manifest.quarantined.clone(),
         };
