@@ -4,6 +4,7 @@
 //! number and the same offsets. What a RocketMQ message is as a record, and a record as a message, is said in [`message`] only.
 //! What belongs to clients' connections (who is a member of which group, who holds which lock) is state of this node's own.
 
+mod ahead;
 mod append;
 pub mod clients;
 pub mod compact;

@@ -1,5 +1,6 @@
 //! What every request is answered from: the broker, the groups, and what this node knows of RocketMQ's clients.
 
+use crate::ahead::ReadAhead;
 use crate::clients::Clients;
 use crate::locks::Locks;
 use crate::names::NodeNames;
@@ -22,6 +23,7 @@ pub struct Node {
     pub clients: Clients,
     pub locks: Locks,
     pub offsets: Offsets,
+    pub(crate) ahead: ReadAhead,
     pub booted: TimestampMs,
     pub(crate) rates: Rates,
     /// Messages given to RocketMQ's clients.
@@ -50,6 +52,7 @@ impl Node {
             offsets: Offsets::default(),
             rates: Rates::default(),
             messages_out: Counter::default(),
+            ahead: ReadAhead::default(),
             address: OnceLock::new(),
             broker,
             groups,

@@ -1,8 +1,10 @@
 //! Reading messages: batches of the log, filtered and put into RocketMQ's encoding; and waiting for them.
 //!
 //! A read goes on over batches without a wanted message until it has some, or has looked at enough for one request. Batches in
-//! memory are read where they lie; ranges of files on the blocking pool, held to their checksums.
+//! memory are read where they lie; ranges of files on the blocking pool, held to their checksums, and what one pull leaves of them is
+//! there for the next.
 
+use crate::ahead::Region;
 use crate::message::MessageView;
 use crate::node::Node;
 use crate::remoting::Refusal;
@@ -13,6 +15,7 @@ use duolog_core::broker::{FetchError, PartitionEnds};
 use duolog_core::filter::Subscription;
 use duolog_core::metadata::TopicImage;
 use duolog_log::{ReadError, ReadPart, ReadPlan};
+use duolog_wire::record::BatchHeader;
 use duolog_wire::remoting::code::response;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -75,6 +78,13 @@ impl Node {
             let planned = wanted.max_messages.saturating_mul(PLANNED_BYTES_PER_MESSAGE);
             let planned = planned.clamp(LEAST_PLANNED_BYTES, MOST_PLANNED_BYTES);
             let (from, tags) = (reading.next(), wanted.subscription.tag_filter());
+            if let Some((region, ends)) = self.read_before(wanted, from) {
+                reading.take_region(&region, from)?;
+                if reading.is_enough() {
+                    return Ok(reading.outcome(ends));
+                }
+                continue;
+            }
             let fetched = match self.broker.read(&wanted.topic, wanted.queue, from, planned, true, tags) {
                 Ok(fetched) => fetched,
                 Err(FetchError::OutOfRange { ends, .. }) => return Ok(reading.moved(ends)),
@@ -83,11 +93,23 @@ impl Node {
             if fetched.plan.next == from {
                 return Ok(reading.outcome(fetched.ends));
             }
-            reading.take(fetched.plan).await?;
+            let region = reading.take(fetched.plan).await?;
+            // What a filter has left out makes gaps.
+            if let Some(region) = region.filter(|_| tags.is_none()) {
+                self.ahead.keep(region);
+            }
             if reading.is_enough() {
                 return Ok(reading.outcome(fetched.ends));
             }
         }
+    }
+
+    /// What an earlier read has brought from this offset on, if all of it may be shown.
+    fn read_before(&self, wanted: &Wanted, from: Offset) -> Option<(Region, PartitionEnds)> {
+        let number = wanted.topic.partition(wanted.queue)?.number;
+        let region = self.ahead.find(number, from)?;
+        let ends = self.broker.ends(&wanted.topic, wanted.queue)?;
+        (from >= ends.log_start && region.next <= ends.high_watermark).then_some((region, ends))
     }
 
     /// The message at an offset, as clients read it; `None` if it is not there any more.
@@ -174,30 +196,49 @@ impl<'a> Reading<'a> {
         self.passed.max(self.transcoder.progress().next)
     }
 
-    async fn take(&mut self, plan: ReadPlan) -> Result<(), Refusal> {
+    /// Takes what is planned; gives what was read from files, if not all of it was taken.
+    async fn take(&mut self, plan: ReadPlan) -> Result<Option<Region>, Refusal> {
         self.scanned += plan.bytes;
         self.plans += 1;
-        let behind = plan.next;
+        let (first, behind) = (self.next(), plan.next);
         if plan.parts.iter().all(|part| matches!(part, ReadPart::Memory(_))) {
             for part in &plan.parts {
                 if let ReadPart::Memory(batch) = part
                     && self.push(batch)?
                 {
-                    return Ok(());
+                    return Ok(None);
                 }
             }
         } else {
-            let bytes = materialize(plan).await?;
-            let mut rest = &bytes[..];
-            while let Some(batch) = first_batch(rest) {
-                rest = &rest[batch.len()..];
-                if self.push(batch)? {
-                    return Ok(());
-                }
+            let number = self.wanted.topic.partition(self.wanted.queue).map(|partition| partition.number).unwrap_or_default();
+            let region = Region { number, first, next: behind, bytes: materialize(plan).await? };
+            if self.push_batches(&region.bytes, first)? {
+                return Ok(Some(region));
             }
         }
         self.passed = behind;
+        Ok(None)
+    }
+
+    /// Takes what an earlier read has brought.
+    fn take_region(&mut self, region: &Region, from: Offset) -> Result<(), Refusal> {
+        self.scanned += region.bytes.len();
+        self.plans += 1;
+        if !self.push_batches(&region.bytes, from)? {
+            self.passed = region.next;
+        }
         Ok(())
+    }
+
+    /// The batches that reach beyond `from`; whether there is no room for more, or a reason to stop.
+    fn push_batches(&mut self, mut rest: &[u8], from: Offset) -> Result<bool, Refusal> {
+        while let Some((header, batch)) = first_batch(rest) {
+            rest = &rest[batch.len()..];
+            if header.last_offset() >= from && self.push(batch)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Takes the messages of a batch; whether there is no room for more, or a reason to stop.
@@ -254,9 +295,9 @@ fn transcoder(wanted: &Wanted, from: Offset) -> Transcoder<'_> {
 }
 
 /// The batch at the beginning of the bytes, by its own length.
-fn first_batch(bytes: &[u8]) -> Option<&[u8]> {
-    let header = duolog_wire::record::BatchHeader::parse(bytes).ok()?;
-    bytes.get(..header.total_bytes())
+fn first_batch(bytes: &[u8]) -> Option<(BatchHeader, &[u8])> {
+    let header = BatchHeader::parse(bytes).ok()?;
+    Some((header, bytes.get(..header.total_bytes())?))
 }
 
 /// Reads a plan's bytes on the blocking pool.

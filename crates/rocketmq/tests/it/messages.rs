@@ -264,3 +264,26 @@ async fn messages_are_there_after_a_restart_and_read_from_files() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn what_was_read_ahead_is_not_given_once_it_is_deleted() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for number in 0..20 {
+        client.send("t", 0, &number.to_string(), "").await;
+    }
+    drop(client);
+    let server = Server::start_in(server.stop().await, &[]).await;
+    let mut client = server.client().await;
+    let one = |from| PullMessageRequest { max_msg_nums: 1, ..pull_header("t", 0, from) };
+    for number in 0..3 {
+        assert_eq!(bodies(&messages(&client.pull(one(number)).await)), [number.to_string()]);
+    }
+    let image = server.node.broker.image();
+    let topic = image.topic("t").unwrap();
+    server.node.broker.delete_records(topic, duolog_base::PartitionIndex(0), Some(duolog_base::Offset(10))).await.unwrap();
+    let answer = client.pull(one(3)).await;
+    assert_eq!((answer.code, pulled(&answer).next_begin_offset), (response::PULL_OFFSET_MOVED, 10));
+    assert_eq!(bodies(&messages(&client.pull(one(10)).await)), ["10"]);
+    server.stop().await;
+}
