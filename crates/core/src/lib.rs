@@ -6,6 +6,7 @@
 //! * [`coordinator`]: the runtime in which stateful services live on internal partitions: records out, replay in.
 //! * [`group`]: consumer groups, the first service on that runtime.
 //! * [`filter`]: which messages a subscription wants: tags and SQL92 expressions.
+//! * [`query`]: finding messages by key.
 
 pub mod broker;
 pub mod config;
@@ -13,3 +14,4 @@ pub mod coordinator;
 pub mod filter;
 pub mod group;
 pub mod metadata;
+pub mod query;

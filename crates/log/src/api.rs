@@ -1,7 +1,7 @@
 //! The values that go in and out of the log: options, requests, answers, errors. No behaviour; called by everybody.
 
 use crate::dedicated::StoredRun;
-use crate::{StoredFrame, TagFilter, TidyOptions};
+use crate::{KeyOptions, StoredFrame, TagFilter, TidyOptions};
 use bytes::Bytes;
 use duolog_base::{DiskFile, LeaderEpoch, Offset, PartitionNumber, Position, ProducerEpoch, ProducerId, TimestampMs};
 use std::ops::Range;
@@ -28,6 +28,8 @@ pub struct LogOptions {
     /// Files kept for reuse after all they held is dead.
     pub recycled_files: usize,
     pub tidy: TidyOptions,
+    /// Whether and how messages can be found by their keys. Not in the dedicated layout.
+    pub keys: Option<KeyOptions>,
 }
 
 impl Default for LogOptions {
@@ -42,6 +44,7 @@ impl Default for LogOptions {
             checkpoint_bytes: 64 << 20,
             recycled_files: 1,
             tidy: TidyOptions::default(),
+            keys: None,
         }
     }
 }

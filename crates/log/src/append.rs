@@ -38,6 +38,7 @@ impl Log {
     pub fn append(&self, mut buffer: BytesMut, batches: &[AppendBatch], origin: AppendOrigin, now: TimestampMs) -> AppendReceipt {
         let headers: SmallVec<[BatchHeader; 4]> =
             batches.iter().map(|batch| sound_header(&buffer[batch.range.clone()])).collect();
+        let keys = self.keys.as_ref().map(|keys| (keys, keys.extract(&buffer, batches))).filter(|(_, found)| !found.is_empty());
         let mut state = self.state.lock();
         if let Some(refusal) = state.refusal(origin, buffer.len(), batches.len(), &self.options) {
             return AppendReceipt { results: vec![Err(refusal); batches.len()], end: Position(0) };
@@ -49,6 +50,8 @@ impl Log {
             results.push(state.admit(batch, header, &mut buffer[batch.range.clone()], now, &self.options));
         }
         state.attach(first_queued, buffer.freeze(), batches, &results);
+        let many_keys = keys.is_some_and(|(keys, found)| keys.take(&found, &results, &state.queue[first_queued..]));
+        state.house_wanted |= many_keys;
         let accepted = results.iter().any(Result::is_ok);
         let end = Position(if accepted { state.next } else { 0 });
         let queued = state.queue.len() > first_queued;
@@ -59,6 +62,9 @@ impl Log {
         }
         if much {
             self.writer_signal.notify_one();
+        }
+        if many_keys {
+            self.house_signal.notify_one();
         }
         AppendReceipt { results, end }
     }

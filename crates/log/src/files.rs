@@ -21,6 +21,8 @@ pub enum FileName {
     Spare(u64),
     /// A tidied file, which takes the place of all files from its position to the one it names.
     Tidied(u64),
+    /// A part of the key index, by the position from which it knows all keys.
+    Keys(u64),
     /// A file that was not finished.
     Unfinished,
 }
@@ -38,7 +40,8 @@ impl FileName {
             "checkpoint" => Some(FileName::Checkpoint(base)),
             "spare" => Some(FileName::Spare(base)),
             "tidied" => Some(FileName::Tidied(base)),
-            "queues.tmp" | "checkpoint.tmp" | "tidied.tmp" => Some(FileName::Unfinished),
+            "keys" => Some(FileName::Keys(base)),
+            "queues.tmp" | "checkpoint.tmp" | "tidied.tmp" | "keys.tmp" => Some(FileName::Unfinished),
             _ => None,
         }
     }
@@ -62,6 +65,10 @@ pub fn spare_path(dir: &Path, base: u64) -> PathBuf {
 
 pub fn tidied_path(dir: &Path, base: u64) -> PathBuf {
     dir.join(format!("{base:020}.tidied"))
+}
+
+pub fn keys_path(dir: &Path, from: u64) -> PathBuf {
+    dir.join(format!("{from:020}.keys"))
 }
 
 /// The name of a tidied file while it is written.
@@ -139,7 +146,7 @@ mod tests {
         assert_eq!(path, Path::new("/d/00000000001073741824.log"));
         assert_eq!(FileName::parse("00000000001073741824.log"), Some(FileName::Log(1 << 30)));
         assert_eq!(FileName::parse("00000000000000000007.queues.tmp"), Some(FileName::Unfinished));
-        assert_eq!(FileName::parse("00000000000000000007.keys"), None);
+        assert_eq!(FileName::parse("00000000000000000007.keys"), Some(FileName::Keys(7)));
         assert_eq!(FileName::parse("7.log"), None);
         assert_eq!(FileName::parse("lost+found"), None);
     }

@@ -52,6 +52,7 @@ impl Log {
             return Ok(());
         }
         while self.free_oldest(&mut house)? {}
+        self.keep_keys(self.oldest_position())?;
         self.recycle_step(&mut house);
         if self.check_space()? == 0 {
             self.remove_spares(&mut house)?;
@@ -71,7 +72,9 @@ impl Log {
         self.checkpoint_step(&mut house)?;
         self.repair_step(&mut house)?;
         let spendable = self.check_space()?;
-        self.zero_step(spendable)
+        self.zero_step(spendable)?;
+        drop(house);
+        self.write_keys_step()
     }
 
     /// Seals what can be sealed, so that the next opening need not read it.
@@ -79,6 +82,15 @@ impl Log {
         let mut house = self.house.lock();
         while self.seal_oldest(&mut house)? {}
         Ok(())
+    }
+
+    /// Where the oldest file begins. The caller holds `house`, so that none is sealed meanwhile.
+    fn oldest_position(&self) -> u64 {
+        if let Some(oldest) = self.sealed.load().first() {
+            return oldest.base;
+        }
+        let state = self.state.lock();
+        state.files.front().map_or(state.file_base, |file| file.base)
     }
 
     /// Whether the files may belong to somebody else by now.
@@ -126,6 +138,9 @@ impl Log {
         let mut files = self.sealed.load().as_ref().clone();
         files.push(Arc::new(sealed));
         self.counters.seals.add(1);
+        if let Some(keys) = &self.keys {
+            keys.file_was_sealed();
+        }
         // Published before the entries go, so that a reader always finds them in one of the two.
         self.sealed.store(Arc::new(files));
         let numbers = self.partitions();

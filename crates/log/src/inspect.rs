@@ -8,6 +8,7 @@ use crate::format::file_header::FILE_HEADER_BYTES;
 use crate::format::frame::{FrameHeader, FrameKind};
 use crate::format::index::{IndexKind, IndexProblem, IndexView, QueueEntry};
 use crate::format::state;
+use crate::keys::verify::damaged_parts;
 use crate::scan::{Found, FrameFile};
 use crate::sealed::{Sealed, SealedProblem};
 use bytes::Bytes;
@@ -327,6 +328,9 @@ pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<VerifyReport> {
     }
     for from in bases_of(disk.as_ref(), dir, |name| if let FileName::Checkpoint(from) = name { Some(from) } else { None })? {
         verifier.index(disk.as_ref(), &checkpoint_path(dir, from), IndexKind::Checkpoint, from)?;
+    }
+    for (path, problem) in damaged_parts(disk.as_ref(), dir)? {
+        verifier.problem(&path, None, None, problem);
     }
     Ok(verifier.report)
 }

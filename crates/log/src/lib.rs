@@ -32,6 +32,7 @@ pub mod fuzzing;
 mod house;
 mod index_file;
 pub mod inspect;
+mod keys;
 mod log;
 mod map;
 mod pages;
@@ -63,6 +64,7 @@ pub use api::{
     LogObserver, LogOptions, OpenError, PartitionError, ProducerSnapshot, ReadError, ReadLimits, ReadPart, ReadPlan,
     RecoveryReport, RetentionPolicy, SyncOutcome,
 };
+pub use keys::{KeyExtractor, KeyOptions, KeyPlaces};
 pub use log::Log;
 pub use statistics::LogStatistics;
 pub use store::{DirectoryIdentity, IdentityError, Layout, LogPosition, MAX_DIRECTORIES, Place, Store, StoreReceipt};

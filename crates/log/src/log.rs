@@ -1,12 +1,14 @@
 //! The log as its callers hold it, and the state behind its one lock.
 //!
 //! Three kinds of locks, always taken in this order: the owner's lock of a step (`writer`, `syncer`, `tidier` before `house`), then
-//! `fill`, then `state`. Only `state` is ever taken by callers of the log, and no disk operation happens under it.
+//! `fill`, then `changing` of the key index, then `state`, then `memory` of the key index. Only `state` and `memory` are ever
+//! taken by callers of the log, and no disk operation happens under them.
 
 use crate::append::Queued;
 use crate::clean::CleaningPolicy;
 use crate::files::log_path;
 use crate::house::House;
+use crate::keys::KeyIndex;
 use crate::recover::{Recovered, recover};
 use crate::sealed::SealedFiles;
 use crate::snapshot::Snapshot;
@@ -50,6 +52,9 @@ pub struct Log {
     /// Partitions that are compacted by key. Taken for a look-up only, never together with another lock.
     pub(crate) cleaning: Mutex<BTreeMap<PartitionNumber, CleaningPolicy>>,
     pub(crate) fill: Mutex<Fill>,
+    /// There is something to rebuild in the key index, or the log is closing.
+    pub(crate) keys_signal: Condvar,
+    pub(crate) keys: Option<KeyIndex>,
     /// A portion of zeros is written.
     pub(crate) fill_signal: Condvar,
     pub(crate) sealed: ArcSwap<SealedFiles>,
@@ -94,6 +99,8 @@ pub(crate) struct State {
     pub spares: Vec<PathBuf>,
     /// The housekeeping thread has something to do.
     pub house_wanted: bool,
+    /// The key index may have gaps that can be filled.
+    pub keys_wanted: bool,
     /// No new appends.
     pub closing: bool,
     /// The threads shall end.
@@ -160,7 +167,12 @@ impl Log {
         let damaged = recovered.damaged;
         let writer = Writer::open(disk.as_ref(), &dir, recovered.file_base, recovered.end)
             .map_err(|error| OpenError::Io { path: log_path(&dir, recovered.file_base), error })?;
-        let log = Arc::new(Log::new(disk, dir, options, observer, recovered, writer));
+        let keys = options.keys.map(|keys| {
+            let oldest = recovered.sealed.first().map_or(recovered.file_base, |file| file.base);
+            KeyIndex::open(disk.as_ref(), &dir, keys, oldest..recovered.end, recovered.file_base)
+        });
+        let keys = keys.transpose().map_err(|error| OpenError::Io { path: dir.clone(), error })?;
+        let log = Arc::new(Log::new(disk, dir, options, observer, recovered, writer, keys));
         log.counters.recovered_frames.add(report.scanned_frames);
         let failed = |failure: LogFailure| OpenError::Io { path: failure.path, error: copy_of(&failure.error) };
         if damaged {
@@ -177,6 +189,7 @@ impl Log {
         observer: Arc<dyn LogObserver>,
         from: Recovered,
         writer: Writer,
+        keys: Option<KeyIndex>,
     ) -> Log {
         let active = OpenFile { base: from.file_base, generation: from.generation, handle: from.file.clone(), full: None };
         let state = State {
@@ -201,6 +214,7 @@ impl Log {
             snapshot: None,
             spares: Vec::new(),
             house_wanted: false,
+            keys_wanted: keys.is_some(),
             closing: false,
             stopping: false,
             failure: None,
@@ -210,6 +224,8 @@ impl Log {
             writer_signal: Condvar::new(),
             syncer_signal: Condvar::new(),
             house_signal: Condvar::new(),
+            keys_signal: Condvar::new(),
+            keys,
             writer: Mutex::new(writer),
             syncer: Mutex::new(Syncer::default()),
             tidier: Mutex::default(),
@@ -296,6 +312,7 @@ impl Log {
         self.writer_signal.notify_all();
         self.syncer_signal.notify_all();
         self.house_signal.notify_all();
+        self.keys_signal.notify_all();
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the log has panicked");
@@ -303,6 +320,7 @@ impl Log {
         }
         flushed?;
         self.stop_tidying()?;
+        self.close_keys()?;
         self.write_checkpoint()
     }
 
@@ -326,6 +344,7 @@ impl Log {
         self.writer_signal.notify_all();
         self.syncer_signal.notify_all();
         self.house_signal.notify_all();
+        self.keys_signal.notify_all();
         tracing::error!(%failure, "the log has stopped");
         self.observer.failed(&failure);
         failure

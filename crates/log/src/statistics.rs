@@ -29,6 +29,9 @@ pub struct LogStatistics {
     pub tidied_bytes: u64,
     /// Passes of compaction over a partition.
     pub compactions: u64,
+    /// Parts of the key index written, and bytes read from the log for what had been lost of it.
+    pub key_parts: u64,
+    pub key_scan_bytes: u64,
     /// Frames read when the log was opened.
     pub recovered_frames: u64,
     /// Bytes of batches that wait to be written.
@@ -53,6 +56,8 @@ impl LogStatistics {
             files_tidied: self.files_tidied + other.files_tidied,
             tidied_bytes: self.tidied_bytes + other.tidied_bytes,
             compactions: self.compactions + other.compactions,
+            key_parts: self.key_parts + other.key_parts,
+            key_scan_bytes: self.key_scan_bytes + other.key_scan_bytes,
             recovered_frames: self.recovered_frames + other.recovered_frames,
             queued_bytes: self.queued_bytes + other.queued_bytes,
             tail_cache_bytes: self.tail_cache_bytes + other.tail_cache_bytes,
@@ -88,6 +93,8 @@ pub(crate) struct Counters {
     pub files_tidied: Counter,
     pub tidied_bytes: Counter,
     pub compactions: Counter,
+    pub key_parts: Counter,
+    pub key_scan_bytes: Counter,
 }
 
 impl Counters {
@@ -105,6 +112,8 @@ impl Counters {
             files_tidied: self.files_tidied.get(),
             tidied_bytes: self.tidied_bytes.get(),
             compactions: self.compactions.get(),
+            key_parts: self.key_parts.get(),
+            key_scan_bytes: self.key_scan_bytes.get(),
             recovered_frames: self.recovered_frames.get(),
             queued_bytes,
             tail_cache_bytes,

@@ -1,4 +1,4 @@
-//! The production shell: three threads that repeat the log's steps and sleep when there is nothing to do.
+//! The production shell: three threads (a fourth one with an index of keys) that repeat the log's steps and sleep when there is nothing to do.
 //!
 //! They hold no state. An idle log wakes none of them.
 
@@ -27,6 +27,9 @@ impl Log {
         threads.push(self.start_thread("log-writer", Log::repeat_writes)?);
         threads.push(self.start_thread("log-syncer", Log::repeat_syncs)?);
         threads.push(self.start_thread("log-house", Log::repeat_house)?);
+        if self.keys.is_some() {
+            threads.push(self.start_thread("log-keys", Log::repeat_key_rebuilding)?);
+        }
         Ok(())
     }
 
@@ -102,6 +105,25 @@ impl Log {
             drop(state);
             // A failure has been told to everybody by the step itself, and ends the loop above.
             let _ = self.prepare_step();
+        }
+    }
+
+    fn repeat_key_rebuilding(&self) {
+        loop {
+            let mut state = self.state.lock();
+            while !state.stopping && !state.keys_wanted {
+                if state.failure.is_some() {
+                    return;
+                }
+                self.keys_signal.wait(&mut state);
+            }
+            if state.stopping || state.failure.is_some() {
+                return;
+            }
+            state.keys_wanted = false;
+            drop(state);
+            // A failure has been told to everybody by the step itself, and ends the loop above.
+            while self.rebuild_keys_step().unwrap_or(false) {}
         }
     }
 }

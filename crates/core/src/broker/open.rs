@@ -6,8 +6,9 @@ use super::watch::Observer;
 use super::{Broker, BrokerMetrics};
 use crate::config::BrokerConfig;
 use crate::metadata::{Metadata, MetadataOpenError, MetadataOptions, NodeDirectory, RandomIds};
+use crate::query::extract_keys;
 use duolog_base::{Clock, Disk, NodeId};
-use duolog_log::{LogOptions, OpenError, RetentionPolicy, Store, TidyOptions};
+use duolog_log::{KeyOptions, LogOptions, OpenError, RetentionPolicy, Store, TidyOptions};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -30,6 +31,8 @@ const APPEND_QUEUE_BYTES: usize = 256 << 20;
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// Dead files kept for reuse: what the next one begins with needs no zeros and no new space.
 const RECYCLED_FILES: usize = 1;
+/// Message keys in memory at which a part of the key index is written: 16 MiB, twice that if the disk is full.
+const KEYS_IN_MEMORY: usize = 1 << 19;
 
 /// What a broker is opened with.
 pub struct BrokerOptions {
@@ -175,6 +178,7 @@ fn log_options(config: &BrokerConfig, logs: usize) -> LogOptions {
         checkpoint_bytes: CHECKPOINT_BYTES,
         recycled_files: RECYCLED_FILES,
         tidy: TidyOptions::default(),
+        keys: Some(KeyOptions { extractor: extract_keys, in_memory: KEYS_IN_MEMORY / logs }),
     }
 }
 

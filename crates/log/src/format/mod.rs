@@ -9,6 +9,7 @@
 pub mod file_header;
 pub mod frame;
 pub mod index;
+pub mod keys;
 mod runs;
 pub mod state;
 #[cfg(test)]

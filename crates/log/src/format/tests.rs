@@ -5,6 +5,7 @@
 use super::file_header::FileHeader;
 use super::frame::{FrameHeader, FrameHeaderError, FrameKind};
 use super::index::{DirectoryRecord, IndexBuilder, IndexKind, IndexView, QueueEntry};
+use super::keys::KeyEntry;
 use super::state;
 use super::tidied::TidiedEnd;
 use crate::partition::Partition;
@@ -78,11 +79,18 @@ fn an_index() -> Vec<u8> {
     builder.finish(IndexKind::Sealed, 2, 0, 4096, &section).concat()
 }
 
+fn a_part() -> Vec<u8> {
+    let entry =
+        |number: u64| KeyEntry { hash: number << 56 | 0x1122_3344, partition: 5, offset: 0x0a0b_0c0d_0e00 + number as i64 };
+    super::keys::encode(1 << 30, 3 << 30, &[entry(1), entry(2)])
+}
+
 #[test]
 fn golden_bytes_are_unchanged() {
     golden("frame_header.bin", &a_frame().encode());
     golden("file_header.bin", &FileHeader::new(3, 1 << 30).encode());
     golden("index.queues", &an_index());
+    golden("part.keys", &a_part());
     golden("tidied_end.bin", &TidiedEnd::new(0x0102_0304_0506_0708).encode());
 }
 

@@ -56,7 +56,7 @@ impl Listing {
                     listing.spares.push(Condemned::found(disk, spare_path(dir, base)).map_err(io_error)?);
                 }
                 FileName::Spare(base) => remove(spare_path(dir, base))?,
-                FileName::Log(_) | FileName::Queues(_) | FileName::Tidied(_) | FileName::Unfinished => {}
+                FileName::Log(_) | FileName::Queues(_) | FileName::Tidied(_) | FileName::Keys(_) | FileName::Unfinished => {}
             }
         }
         remove_unfinished(disk, dir).map_err(io_error)?;

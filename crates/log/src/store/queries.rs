@@ -3,8 +3,8 @@
 use super::Store;
 use super::engine::Engine;
 use crate::{
-    AppendError, AppendOrigin, BatchLocation, EpochEnd, LogEnds, LogStatistics, ProducerSnapshot, ReadError, ReadLimits,
-    ReadPlan, RetentionPolicy,
+    AppendError, AppendOrigin, BatchLocation, EpochEnd, KeyPlaces, LogEnds, LogStatistics, ProducerSnapshot, ReadError,
+    ReadLimits, ReadPlan, RetentionPolicy,
 };
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, Position, TimestampMs};
 
@@ -62,6 +62,20 @@ impl Store {
     /// The log start the policy asks for, if it is above the present one. Never beyond the durable end.
     pub fn retention_target(&self, partition: PartitionNumber, policy: RetentionPolicy, now: TimestampMs) -> Option<Offset> {
         self.engine_of(partition)?.retention_target(partition, policy, now)
+    }
+
+    /// Where messages whose key has this hash may be, in the commit logs; see [`crate::Log::find_key`]. `limit` holds for all of
+    /// them together; none is preferred.
+    pub fn find_key(&self, hash: u64, limit: usize, wanted: &mut dyn FnMut(PartitionNumber, Offset) -> bool) -> KeyPlaces {
+        let mut found = self.directories.iter().map(|directory| directory.shared.find_key(hash, limit, wanted));
+        if self.directories.len() == 1 {
+            return found.next().unwrap_or_default();
+        }
+        let found: Vec<KeyPlaces> = found.collect();
+        let complete = found.iter().all(|places| places.complete);
+        let most = found.iter().map(|places| places.places.len()).max().unwrap_or(0);
+        let in_turn = (0..most).flat_map(|at| found.iter().filter_map(move |places| places.places.get(at).copied()));
+        KeyPlaces { places: in_turn.take(limit).collect(), complete }
     }
 
     /// How far all logs together are on disk for good.

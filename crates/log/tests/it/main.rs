@@ -18,6 +18,7 @@ mod faults;
 mod files;
 mod idempotence;
 mod inspection;
+mod keys;
 mod retention;
 mod tags;
 mod tidying;

@@ -24,6 +24,7 @@ pub fn options() -> LogOptions {
         recycled_files: 2,
         // Most scenarios look at files as they are sealed.
         tidy: TidyOptions { step_bytes: 0, ..TidyOptions::default() },
+        keys: None,
     }
 }
 
