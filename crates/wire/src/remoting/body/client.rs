@@ -1,6 +1,7 @@
 //! Bodies about clients: what they say of themselves, and what is said of them.
 
 use super::names::{ConsumeFromWhere, ConsumeOutcome, ConsumeType, MessageModel};
+use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -41,6 +42,7 @@ pub struct ConsumerData {
 pub struct SubscriptionData {
     pub class_filter_mode: bool,
     /// Java's hashes of the tags.
+    #[serde(deserialize_with = "numbers")]
     pub code_set: Vec<i32>,
     /// `TAG` or `SQL92`.
     pub expression_type: String,
@@ -48,6 +50,22 @@ pub struct SubscriptionData {
     pub sub_version: i64,
     pub tags_set: Vec<String>,
     pub topic: String,
+}
+
+/// Go's client writes these numbers as texts.
+fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Number(i32),
+        Text(String),
+    }
+    let all = Vec::<Either>::deserialize(deserializer)?.into_iter();
+    let number = |either| match either {
+        Either::Number(number) => Ok(number),
+        Either::Text(text) => text.parse().map_err(Error::custom),
+    };
+    all.map(number).collect()
 }
 
 impl Default for SubscriptionData {

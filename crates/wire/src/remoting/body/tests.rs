@@ -74,6 +74,13 @@ fn a_java_heartbeat_is_read() {
 }
 
 #[test]
+fn hashes_of_tags_may_be_texts() {
+    let body = br#"{"consumerDataSet":[{"subscriptionDataSet":[{"codeSet":["2598919","-5",7]}]}]}"#;
+    let heartbeat: Heartbeat = from_json(body).unwrap();
+    assert_eq!(heartbeat.consumer_data_set[0].subscription_data_set[0].code_set, [2_598_919, -5, 7]);
+}
+
+#[test]
 fn other_clients_leave_out_and_number_what_java_names() {
     let body = concat!(
         r#"{"clientID":"c","producerDataSet":null,"extra":{"deep":[{}]},"consumerDataSet":[{"groupName":"g","consumeType":2,"#,
