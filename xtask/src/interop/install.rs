@@ -49,10 +49,10 @@ pub(super) fn classes(places: &Places, sources: &[&str], jars: &Path) -> Result<
     Ok(target)
 }
 
-/// A virtual environment with the packages of `python/requirements.txt`; gives its interpreter.
-pub(super) fn python(places: &Places) -> Result<PathBuf, Failure> {
-    let target = places.cache.join("python");
-    let requirements = places.suites.join("python/requirements.txt");
+/// A virtual environment with the packages of a folder's `requirements.txt`; gives its interpreter.
+pub(super) fn python(places: &Places, folder: &str) -> Result<PathBuf, Failure> {
+    let target = places.cache.join(folder.replace('/', "-"));
+    let requirements = places.suites.join(folder).join("requirements.txt");
     let interpreter = target.join("bin/python");
     unless_stamped(&target, &[&requirements], || {
         let log = places.run.join("install-python.log");
@@ -63,9 +63,9 @@ pub(super) fn python(places: &Places) -> Result<PathBuf, Failure> {
     Ok(interpreter)
 }
 
-/// The modules of `node/package-lock.json`, beside it, where Node looks for them.
-pub(super) fn node(places: &Places) -> Result<(), Failure> {
-    let project = places.suites.join("node");
+/// The modules of a folder's `package-lock.json`, beside it, where Node looks for them.
+pub(super) fn node(places: &Places, folder: &str) -> Result<(), Failure> {
+    let project = places.suites.join(folder);
     let lock = project.join("package-lock.json");
     unless_stamped(&project.join("node_modules"), &[&lock], || {
         let arguments = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"];

@@ -8,7 +8,7 @@ use super::options::Subject;
 use super::places::Places;
 use super::tally::Dialect;
 use Protocol::{Grpc, Kafka, Remoting};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -68,9 +68,9 @@ const fn suite(
 }
 
 /// The RocketMQ suites that pass against our own server; the others run against it only when they are asked for.
-const ROCKETMQ_READY: &[&str] = &[];
+const ROCKETMQ_READY: &[&str] = &["rocketmq-go"];
 
-pub(super) const SUITES: [Suite; 12] = [
+pub(super) const SUITES: [Suite; 14] = [
     suite("java-newest", Kafka, Dialect::Plain, 240, |places, target| java(places, target, "java/newest.xml")),
     suite("java-3.9", Kafka, Dialect::Plain, 240, |places, target| java(places, target, "java/3.9.xml")),
     suite("librdkafka", Kafka, Dialect::Pytest, 240, |places, target| pytest(places, target, "python/test_librdkafka.py")),
@@ -81,6 +81,8 @@ pub(super) const SUITES: [Suite; 12] = [
     suite("rocketmq-java-5", Remoting, Dialect::Plain, 420, |places, target| rocketmq_java(places, target, "5")),
     suite("rocketmq-java-4.9", Remoting, Dialect::Plain, 420, |places, target| rocketmq_java(places, target, "4.9")),
     suite("rocketmq-grpc-java", Grpc, Dialect::Plain, 420, rocketmq_grpc_java),
+    suite("rocketmq-grpc-python", Grpc, Dialect::Pytest, 420, rocketmq_grpc_python),
+    suite("rocketmq-grpc-node", Grpc, Dialect::Tap, 420, rocketmq_grpc_node),
     suite("rocketmq-go", Remoting, Dialect::Go, 420, rocketmq_go),
     suite("rocketmq-tools", Remoting, Dialect::Plain, 420, rocketmq_tools),
 ];
@@ -141,13 +143,26 @@ fn jvm(classes: &Path, jars: &Path) -> Command {
 }
 
 fn pytest(places: &Places, target: &Target, path: &str) -> Result<Command, Failure> {
-    let mut python = Command::new(install::python(places)?);
+    Ok(pytest_with(install::python(places, "python")?, places, target, path))
+}
+
+fn rocketmq_grpc_python(places: &Places, target: &Target) -> Result<Command, Failure> {
+    let folder = "rocketmq/grpc/python";
+    let mut python = pytest_with(install::python(places, folder)?, places, target, folder);
+    // The client's logs go below the home directory.
+    rocketmq_addresses(&mut python, target);
+    python.env("HOME", &places.run);
+    Ok(python)
+}
+
+fn pytest_with(interpreter: PathBuf, places: &Places, target: &Target, path: &str) -> Command {
+    let mut python = Command::new(interpreter);
     python.args(["-m", "pytest", "-v", "-rpfEsxX", "--no-header", "--tb=short", "-p", "no:cacheprovider", "--timeout=90"]);
     python.arg(places.suites.join(path)).env("PYTHONDONTWRITEBYTECODE", "1").env("BOOTSTRAP", &target.addresses.kafka);
     if let Some(scenario) = target.scenario {
         python.args(["-k", scenario]);
     }
-    Ok(python)
+    python
 }
 
 fn franz_go(places: &Places, target: &Target) -> Result<Command, Failure> {
@@ -173,13 +188,25 @@ fn go_test(places: &Places, target: &Target, module: &str) -> Command {
 }
 
 fn kafkajs(places: &Places, target: &Target) -> Result<Command, Failure> {
-    install::node(places)?;
+    node_test(places, target, "node", "kafkajs.test.js")
+}
+
+fn rocketmq_grpc_node(places: &Places, target: &Target) -> Result<Command, Failure> {
+    let mut node = node_test(places, target, "rocketmq/grpc/node", "rocketmq.test.js")?;
+    // The client's logs go below the home directory.
+    rocketmq_addresses(&mut node, target);
+    node.env("HOME", &places.run);
+    Ok(node)
+}
+
+fn node_test(places: &Places, target: &Target, folder: &str, file: &str) -> Result<Command, Failure> {
+    install::node(places, folder)?;
     let mut node = Command::new("node");
     node.args(["--test", "--test-reporter=tap"]);
     if let Some(scenario) = target.scenario {
         node.arg(format!("--test-name-pattern={scenario}"));
     }
-    node.arg("kafkajs.test.js").current_dir(places.suites.join("node")).env("BOOTSTRAP", &target.addresses.kafka);
+    node.arg(file).current_dir(places.suites.join(folder)).env("BOOTSTRAP", &target.addresses.kafka);
     Ok(node)
 }
 

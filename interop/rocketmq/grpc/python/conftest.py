@@ -1,4 +1,4 @@
-"""What the scenarios share: topics made through the remoting protocol, since gRPC clients cannot, and names nobody else has."""
+"""What the scenarios share: topics and groups made through the remoting protocol, since gRPC clients cannot, and names nobody else has."""
 
 import json
 import os
@@ -15,15 +15,16 @@ BOOTSTRAP = os.environ["BOOTSTRAP"]
 DEADLINE_SECONDS = 60
 CREATE_TOPIC = 17
 ROUTE = 105
+CREATE_GROUP = 200
 TOPIC_NOT_EXIST = 17
 
 
-def ask(address, code, fields):
+def ask(address, code, fields, body=b""):
     """One request in the remoting protocol; gives the answer's code and body."""
     host, port = address.rsplit(":", 1)
     header = json.dumps({"code": code, "language": "PYTHON", "version": 513, "opaque": 1, "flag": 0, "extFields": fields}).encode()
     with socket.create_connection((host, int(port)), timeout=DEADLINE_SECONDS) as connection:
-        connection.sendall(struct.pack(">II", 4 + len(header), len(header)) + header)
+        connection.sendall(struct.pack(">II", 4 + len(header) + len(body), len(header)) + header + body)
         reader = connection.makefile("rb")
         length, header_length = struct.unpack(">II", reader.read(8))
         answer = json.loads(reader.read(header_length))
@@ -34,9 +35,29 @@ def route(topic):
     return ask(os.environ["NAMESRV"], ROUTE, {"topic": topic, "acceptStandardJsonOnly": "true"})
 
 
+def broker():
+    """The broker's address."""
+    code, body = route("TBW102")
+    assert code == 0
+    [data] = json.loads(body)["brokerDatas"]
+    return data["brokerAddrs"]["0"]
+
+
 @pytest.fixture
 def name():
     return lambda kind="python": f"{kind}-{uuid.uuid4()}"
+
+
+@pytest.fixture
+def make_group(name):
+    """A function that creates a consumer group."""
+
+    def make():
+        group = name("group")
+        assert ask(broker(), CREATE_GROUP, {}, json.dumps({"groupName": group}).encode())[0] == 0
+        return group
+
+    return make
 
 
 @pytest.fixture
@@ -45,9 +66,6 @@ def make_topic(name, eventually):
 
     def make(queues=2):
         topic = name()
-        code, body = route("TBW102")
-        assert code == 0
-        [broker] = json.loads(body)["brokerDatas"]
         fields = {
             "topic": topic,
             "defaultTopic": "TBW102",
@@ -58,7 +76,7 @@ def make_topic(name, eventually):
             "topicSysFlag": "0",
             "order": "false",
         }
-        assert ask(broker["brokerAddrs"]["0"], CREATE_TOPIC, fields)[0] == 0
+        assert ask(broker(), CREATE_TOPIC, fields)[0] == 0
         eventually("the topic has a route", lambda: route(topic)[0] != TOPIC_NOT_EXIST)
         return topic
 

@@ -66,7 +66,7 @@ pub(super) fn run(places: &Places, broker: &mut Broker) -> Result<Tally, Failure
 }
 
 fn start<'a>(places: &Places, broker: &'a mut Broker, corpus: &'a Corpus) -> Result<Run<'a>, Failure> {
-    let python = install::python(places)?;
+    let python = install::python(places, "python")?;
     let member = install::go_program(places, "corpus/consumer")?;
     let topic = format!("corpus-{}", std::process::id());
     let mut produce = Command::new(python);

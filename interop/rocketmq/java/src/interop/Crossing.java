@@ -35,7 +35,6 @@ final class Crossing {
         all.put("crossing: headers are properties and a key is KEYS", Crossing::headers);
         all.put("crossing: tags that Kafka wrote are filtered by", Crossing::tags);
         all.put("crossing: a tombstone is a message without a body", Crossing::tombstone);
-        all.put("crossing: a committed transaction is read, its marker is not", Crossing::transaction);
         all.put("crossing: both kinds of producer share one run of offsets", Crossing::interleaved);
         all.put("crossing: a topic of Kafka's has a route", Crossing::route);
         all.put("crossing: a key that Kafka wrote is found", Crossing::key);
@@ -121,23 +120,6 @@ final class Crossing {
         }
         List<MessageExt> messages = scope.receive(topic).take(2);
         Check.equal(List.of("", "value"), messages.stream().map(message -> message.getBody() == null ? "" : Inbox.body(message)).sorted().toList());
-    }
-
-    private static void transaction(Scope scope) throws Exception {
-        String topic = scope.topic(1);
-        try (Producer<byte[], byte[]> producer = kafka(scope, "transactional.id", Scope.name("transaction"))) {
-            producer.initTransactions();
-            for (int round = 0; round < 3; round++) {
-                producer.beginTransaction();
-                producer.send(new ProducerRecord<>(topic, 0, null, bytes("round " + round)));
-                producer.commitTransaction();
-            }
-        }
-        DefaultMQProducer rocketmq = scope.producer();
-        Check.equal(6L, scope.send(rocketmq, Scope.message(topic, "after"), Scope.queues(rocketmq, topic).get(0)).getQueueOffset());
-        List<MessageExt> messages = Inbox.byOffset(scope.receive(topic).take(4));
-        Check.equal(Map.of(0, List.of("round 0", "round 1", "round 2", "after")), Inbox.byQueue(messages));
-        Check.equal(List.of(0L, 2L, 4L, 6L), messages.stream().map(MessageExt::getQueueOffset).toList());
     }
 
     private static void interleaved(Scope scope) throws Exception {

@@ -95,18 +95,35 @@ public final class Grpc {
         return producer;
     }
 
-    private static SimpleConsumer simple(Scope scope, String group, String topic, FilterExpression filter) throws ClientException {
+    private static SimpleConsumer simple(Scope scope, String topic, FilterExpression filter) throws Exception {
+        String group = Scope.name("group");
+        createGroup(scope, group, false);
         SimpleConsumer consumer = PROVIDER.newSimpleConsumerBuilder().setClientConfiguration(configuration(scope)).setConsumerGroup(group)
                 .setAwaitDuration(Duration.ofSeconds(2)).setSubscriptionExpressions(Map.of(topic, filter)).build();
         closeWith(scope, consumer::close);
         return consumer;
     }
 
-    private static PushConsumer push(Scope scope, String group, String topic, MessageListener listener) throws ClientException {
+    private static PushConsumer push(Scope scope, String topic, boolean orderly, MessageListener listener) throws Exception {
+        String group = Scope.name("push");
+        createGroup(scope, group, orderly);
         PushConsumer consumer = PROVIDER.newPushConsumerBuilder().setClientConfiguration(configuration(scope)).setConsumerGroup(group)
                 .setSubscriptionExpressions(Map.of(topic, FilterExpression.SUB_ALL)).setConsumptionThreadCount(4).setMessageListener(listener).build();
         closeWith(scope, consumer::close);
         return consumer;
+    }
+
+    /** Apache's proxy knows only groups that were created. */
+    private static void createGroup(Scope scope, String group, boolean orderly) throws Exception {
+        DefaultMQAdminExt admin = scope.fit(new DefaultMQAdminExt());
+        admin.start();
+        scope.onClose(admin::shutdown);
+        SubscriptionGroupConfig config = new SubscriptionGroupConfig();
+        config.setGroupName(group);
+        config.setConsumeMessageOrderly(orderly);
+        for (var broker : admin.examineBrokerClusterInfo().getBrokerAddrTable().values()) {
+            admin.createAndUpdateSubscriptionGroupConfig(broker.selectBrokerAddr(), config);
+        }
     }
 
     private static MessageBuilder message(String topic, String body) {
@@ -164,7 +181,7 @@ public final class Grpc {
     private static void acknowledged(Scope scope) throws Exception {
         String topic = scope.topic(4);
         fill(producer(scope, topic), topic, 40);
-        SimpleConsumer consumer = simple(scope, Scope.name("group"), topic, FilterExpression.SUB_ALL);
+        SimpleConsumer consumer = simple(scope, topic, FilterExpression.SUB_ALL);
         List<MessageView> messages = take(scope, consumer, 40);
         Check.equal(40, new HashSet<>(bodies(messages)).size());
         long invisible = System.nanoTime() + INVISIBLE.toNanos();
@@ -176,7 +193,7 @@ public final class Grpc {
     private static void again(Scope scope) throws Exception {
         String topic = scope.topic(1);
         SendReceipt receipt = producer(scope, topic).send(message(topic, "again").build());
-        SimpleConsumer consumer = simple(scope, Scope.name("group"), topic, FilterExpression.SUB_ALL);
+        SimpleConsumer consumer = simple(scope, topic, FilterExpression.SUB_ALL);
         List<Integer> attempts = new ArrayList<>();
         Check.eventually("it comes three times", () -> {
             for (MessageView message : consumer.receive(16, Duration.ofSeconds(20))) {
@@ -198,7 +215,7 @@ public final class Grpc {
         long before = System.currentTimeMillis();
         Message sent = message(topic, "\u6f22 body").setTag("tag").setKeys("one", "two").addProperty("colour", "gr\u00fcn").build();
         SendReceipt receipt = producer(scope, topic).send(sent);
-        MessageView message = take(scope, simple(scope, Scope.name("group"), topic, FilterExpression.SUB_ALL), 1).get(0);
+        MessageView message = take(scope, simple(scope, topic, FilterExpression.SUB_ALL), 1).get(0);
         Check.equal("\u6f22 body", body(message));
         Check.equal("tag", message.getTag().orElse(null));
         Check.equal(Set.of("one", "two"), Set.copyOf(message.getKeys()));
@@ -221,7 +238,7 @@ public final class Grpc {
             ids.add(receipt.get(30, TimeUnit.SECONDS).getMessageId().toString());
         }
         Check.equal(100, ids.size());
-        take(scope, simple(scope, Scope.name("group"), topic, FilterExpression.SUB_ALL), 100);
+        take(scope, simple(scope, topic, FilterExpression.SUB_ALL), 100);
     }
 
     private static void filters(Scope scope) throws Exception {
@@ -232,17 +249,17 @@ public final class Grpc {
             producer.send(message(topic, colour + number).setTag(colour).addProperty("number", Integer.toString(number)).build());
         }
         FilterExpression tags = new FilterExpression("red || blue", FilterExpressionType.TAG);
-        List<String> reds = bodies(take(scope, simple(scope, Scope.name("tags"), topic, tags), 8));
+        List<String> reds = bodies(take(scope, simple(scope, topic, tags), 8));
         Check.that(reds.stream().noneMatch(body -> body.startsWith("green")), reds.toString());
         FilterExpression sql = new FilterExpression("number > 8 AND TAGS = 'red'", FilterExpressionType.SQL92);
-        Check.equal(List.of("red9"), bodies(take(scope, simple(scope, Scope.name("sql"), topic, sql), 1)));
+        Check.equal(List.of("red9"), bodies(take(scope, simple(scope, topic, sql), 1)));
     }
 
     private static void push(Scope scope) throws Exception {
         String topic = scope.topic(2);
         fill(producer(scope, topic), topic, 10);
         Map<String, List<Integer>> attempts = new ConcurrentHashMap<>();
-        push(scope, Scope.name("push"), topic, message -> {
+        push(scope, topic, false, message -> {
             List<Integer> mine = attempts.computeIfAbsent(body(message), any -> Collections.synchronizedList(new ArrayList<>()));
             mine.add(message.getDeliveryAttempt());
             return body(message).equals("3") && mine.size() == 1 ? ConsumeResult.FAILURE : ConsumeResult.SUCCESS;
@@ -255,20 +272,10 @@ public final class Grpc {
     /** A topic of messages with groups, and a consumer group that keeps their order. */
     private static void ordered(Scope scope) throws Exception {
         String topic = Scope.name("fifo");
-        String group = Scope.name("fifo");
         DefaultMQProducer creator = scope.producer();
         creator.createTopic("TBW102", topic, 4, Map.of("+message.type", "FIFO"));
         scope.uses(topic);
         Check.eventually("four queues", () -> Scope.found(creator, topic) == 4);
-        DefaultMQAdminExt admin = scope.fit(new DefaultMQAdminExt());
-        admin.start();
-        scope.onClose(admin::shutdown);
-        SubscriptionGroupConfig config = new SubscriptionGroupConfig();
-        config.setGroupName(group);
-        config.setConsumeMessageOrderly(true);
-        for (var broker : admin.examineBrokerClusterInfo().getBrokerAddrTable().values()) {
-            admin.createAndUpdateSubscriptionGroupConfig(broker.selectBrokerAddr(), config);
-        }
         Producer producer = producer(scope, topic);
         List<String> steps = new ArrayList<>();
         for (int step = 0; step < 10; step++) {
@@ -278,7 +285,7 @@ public final class Grpc {
             }
         }
         Map<String, List<String>> orders = new ConcurrentHashMap<>();
-        push(scope, group, topic, message -> {
+        push(scope, topic, true, message -> {
             String[] parts = body(message).split(":");
             orders.computeIfAbsent(parts[0], any -> Collections.synchronizedList(new ArrayList<>())).add(parts[1]);
             return ConsumeResult.SUCCESS;
@@ -292,7 +299,7 @@ public final class Grpc {
         byte[] body = new byte[4 << 20];
         new Random(4).nextBytes(body);
         producer(scope, topic).send(PROVIDER.newMessageBuilder().setTopic(topic).setBody(body).build());
-        MessageView message = take(scope, simple(scope, Scope.name("group"), topic, FilterExpression.SUB_ALL), 1).get(0);
+        MessageView message = take(scope, simple(scope, topic, FilterExpression.SUB_ALL), 1).get(0);
         Check.that(Arrays.equals(body, bytes(message)), "the body is the same");
     }
 
@@ -305,7 +312,7 @@ public final class Grpc {
             scope.send(remoting, Scope.message(topic, text + number));
         }
         List<String> received = Inbox.bodies(scope.receive(topic).take(20));
-        Check.equal(received, bodies(take(scope, simple(scope, Scope.name("group"), topic, FilterExpression.SUB_ALL), 20)));
+        Check.equal(received, bodies(take(scope, simple(scope, topic, FilterExpression.SUB_ALL), 20)));
     }
 
     private static void missing(Scope scope) {
@@ -317,7 +324,7 @@ public final class Grpc {
         String topic = scope.topic(4);
         Producer producer = producer(scope, topic);
         Set<String> received = ConcurrentHashMap.newKeySet();
-        push(scope, Scope.name("push"), topic, message -> {
+        push(scope, topic, false, message -> {
             received.add(body(message));
             return ConsumeResult.SUCCESS;
         });
