@@ -165,7 +165,7 @@ impl<'a> KeysView<'a> {
     fn first_block_of(&self, hash: u64) -> Result<usize, KeysProblem> {
         let (mut low, mut high) = (0, self.block_count());
         // Hashes are spread evenly, so the block is near where it should be, and the way to it touches few pages of the file.
-        let expected = (u128::from(hash) * high as u128 >> u64::BITS) as usize;
+        let expected = ((u128::from(hash) * high as u128) >> u64::BITS) as usize;
         let reach = 1 + high.isqrt() / 8;
         for near in [expected.saturating_sub(reach), expected + reach] {
             if low < near && near < high {
