@@ -3,7 +3,7 @@
 use super::raft::LogLimits;
 use super::*;
 use crate::config::BrokerConfig;
-use duolog_base::{Disk, NodeId, SystemClock};
+use duolog_base::{NodeId, SystemClock};
 use duolog_sim::SimDisk;
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -138,7 +138,7 @@ mod tests {
         memory.push(key(32));
         memory.bound(32);
         let first = held(&memory)[0];
-        assert!((15..=20).contains(&first) && first % 3 == 0, "{first}");
+        assert!((15..=20).contains(&first) && first.is_multiple_of(3), "{first}");
         assert!(memory.gaps.holds(&(0..key(first).position)));
         assert_eq!(memory.from(), key(first).position);
     }
