@@ -5,6 +5,7 @@
 
 mod admin;
 mod c011_pull;
+mod c012_query_message;
 mod c014_consumer_offsets;
 mod c017_topics;
 mod c025_configs;
@@ -58,6 +59,7 @@ struct Request {
 const REQUESTS: &[Request] = &[
     Request { code: request::SEND_MESSAGE, handle: |call| Box::pin(send::handle(call)) },
     Request { code: request::PULL_MESSAGE, handle: |call| Box::pin(c011_pull::handle(call)) },
+    Request { code: request::QUERY_MESSAGE, handle: |call| Box::pin(c012_query_message::handle(call)) },
     Request { code: request::QUERY_CONSUMER_OFFSET, handle: |call| Box::pin(c014_consumer_offsets::query(call)) },
     Request { code: request::UPDATE_CONSUMER_OFFSET, handle: |call| Box::pin(c014_consumer_offsets::update(call)) },
     Request { code: request::UPDATE_AND_CREATE_TOPIC, handle: |call| Box::pin(c017_topics::update(call)) },

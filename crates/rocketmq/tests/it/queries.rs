@@ -1,10 +1,10 @@
-//! Finding messages by where they lie, and what tools see of a queue.
+//! Finding messages by where they lie and by their keys, and what tools see of a queue.
 
-use crate::client::{Server, bodies, messages, sent};
+use crate::client::{Client, FOR_EVER, Server, bodies, messages, sent};
 use crate::consumers::{beat, heartbeat};
 use duolog_wire::remoting::body::{ConsumeQueueResponse, from_json};
 use duolog_wire::remoting::code::{request, response};
-use duolog_wire::remoting::header::{ConsumeQueueRequest, RouteRequest, ViewMessageRequest};
+use duolog_wire::remoting::header::{ConsumeQueueRequest, QueryMessageRequest, RouteRequest, ViewMessageRequest};
 use duolog_wire::remoting::message_id::OffsetMessageId;
 
 #[tokio::test]
@@ -86,5 +86,72 @@ async fn traces_have_a_topic_before_anybody_makes_it() {
     let traces = client.messages(trace, 0, 0).await;
     assert_eq!(bodies(&traces), [fields]);
     assert_eq!(traces[0].properties, "KEYS\u{1}id k\u{2}");
+    assert_eq!(found(&mut client, query(trace, "id")).await.unwrap(), [fields]);
     server.stop().await;
+}
+
+fn query(topic: &'static str, key: &'static str) -> QueryMessageRequest<'static> {
+    QueryMessageRequest { topic, key, max_num: 64, end_timestamp: i64::MAX, ..QueryMessageRequest::default() }
+}
+
+/// Bodies of what is found, or the code.
+async fn found(client: &mut Client, header: QueryMessageRequest<'_>) -> Result<Vec<String>, i32> {
+    let answer = client.ask(request::QUERY_MESSAGE, header).await;
+    match answer.code {
+        0 => Ok(messages(&answer).into_iter().map(|message| message.body).collect()),
+        code => Err(code),
+    }
+}
+
+#[tokio::test]
+async fn messages_are_found_by_key_and_by_unique_id_in_a_span_of_time() {
+    let server = Server::start().await;
+    server.topic("t", 2).await;
+    server.topic("u", 1).await;
+    let mut client = server.client().await;
+    for (topic, queue, body, properties) in [
+        ("t", 0, "a", "KEYS\u{1}one two\u{2}UNIQ_KEY\u{1}id-a\u{2}"),
+        ("t", 1, "b", "KEYS\u{1}two\u{2}UNIQ_KEY\u{1}id-b\u{2}"),
+        ("t", 0, "c", "UNIQ_KEY\u{1}two\u{2}"),
+        ("u", 0, "d", "KEYS\u{1}two\u{2}"),
+    ] {
+        assert_eq!(client.send(topic, queue, body, properties).await.code, 0);
+    }
+    look_for_keys(&mut client).await;
+    drop(client);
+    let server = Server::start_in(server.stop().await, &[]).await;
+    look_for_keys(&mut server.client().await).await;
+    server.stop().await;
+}
+
+/// Comes back when all of the log is indexed.
+async fn indexed(client: &mut Client) {
+    let is_indexed = async {
+        loop {
+            let answer = client.ask(request::QUERY_MESSAGE, query("t", "nobody's")).await;
+            if answer.remark.is_some_and(|remark| !remark.contains("being built")) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(FOR_EVER, is_indexed).await.expect("the index is built");
+}
+
+async fn look_for_keys(client: &mut Client) {
+    indexed(client).await;
+    let unique = |key| QueryMessageRequest { unique_key_query: true, ..query("t", key) };
+    let mut two = found(client, query("t", "two")).await.unwrap();
+    two.sort();
+    assert_eq!(two, ["a", "b", "c"]);
+    assert_eq!(found(client, query("t", "one")).await.unwrap(), ["a"]);
+    assert_eq!(found(client, query("u", "two")).await.unwrap(), ["d"]);
+    assert_eq!(found(client, unique("id-b")).await.unwrap(), ["b"]);
+    assert_eq!(found(client, unique("two")).await.unwrap(), ["c"]);
+    let newest = QueryMessageRequest { max_num: 1, ..query("t", "two") };
+    assert_eq!(found(client, newest).await.unwrap().len(), 1);
+    let before = QueryMessageRequest { end_timestamp: 1_700_000_000_000, ..query("t", "two") };
+    let behind = QueryMessageRequest { begin_timestamp: i64::MAX - 1, ..query("t", "two") };
+    for missing in [before, behind, query("t", "three"), query("nowhere", "two"), unique("one")] {
+        assert_eq!(found(client, missing).await, Err(response::QUERY_NOT_FOUND));
+    }
 }
