@@ -288,9 +288,9 @@ final class Consuming {
             last.putUserProperty("last", "true");
             scope.send(producer, last, queue);
         }
-        // Once the last message of each queue has come, nothing else will.
+        // The server has filtered everything before the last message of each queue; several threads deliver it.
         Check.eventually("the last messages", () -> Inbox.bodies(inbox.messages()).stream().filter("last"::equals).count() == 2);
-        Check.equal(selection.kept + 2, inbox.size());
+        inbox.take(selection.kept + 2);
     }
 
     private static void wrongSql(Scope scope) throws Exception {

@@ -315,9 +315,9 @@ public final class Grpc {
         Check.equal(received, bodies(take(scope, simple(scope, topic, FilterExpression.SUB_ALL), 20)));
     }
 
-    private static void missing(Scope scope) {
-        String topic = Scope.name("missing");
-        Check.fails(ClientException.class, () -> producer(scope, topic).send(message(topic, "nowhere").build()));
+    private static void missing(Scope scope) throws Exception {
+        Producer producer = producer(scope, scope.topic(1));
+        Check.fails(ClientException.class, () -> producer.send(message(Scope.name("missing"), "nowhere").build()));
     }
 
     private static void restarted(Scope scope) throws Exception {
