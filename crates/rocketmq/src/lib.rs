@@ -21,6 +21,7 @@ mod pull;
 mod rates;
 pub mod remoting;
 mod resets;
+mod send_back;
 mod server;
 mod topic_config;
 mod topics;

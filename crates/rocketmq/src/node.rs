@@ -8,6 +8,7 @@ use crate::offsets::Offsets;
 use crate::rates::{Counted, Rates};
 use duolog_base::TimestampMs;
 use duolog_core::broker::{Broker, Counter};
+use duolog_core::config::{ConfigError, GroupConfig};
 use duolog_core::group::GroupCoordinator;
 use duolog_net::Peer;
 use std::net::{IpAddr, SocketAddr};
@@ -102,6 +103,12 @@ impl Node {
     pub(crate) fn sample_rates(&self) {
         let day = self.broker.clock().now().0.div_euclid(DAY_MS);
         self.rates.sample(self.monotonic_ms(), day, self.counted());
+    }
+
+    /// How a group is configured, be it by default.
+    pub fn group_config(&self, group: &str) -> Result<GroupConfig, ConfigError> {
+        let image = self.broker.image();
+        image.group_config.get(group).map_or_else(|| GroupConfig::resolve(&Default::default()), GroupConfig::resolve)
     }
 
     /// Milliseconds on the clock that never goes back.

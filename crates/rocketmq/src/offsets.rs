@@ -19,6 +19,9 @@ pub(crate) const STORE_PERIOD: Duration = Duration::from_millis(500);
 /// Offsets noted and not stored at most; those of more are left to the next time the client says them.
 const NOTED_OFFSETS: usize = 200_000;
 
+/// A new group begins at the beginning of a queue of fewer bytes.
+const YOUNG_QUEUE_BYTES: u64 = 1 << 30;
+
 /// Offsets of one group, by topic and queue.
 type GroupOffsets = HashMap<String, HashMap<i32, Offset>>;
 
@@ -94,6 +97,18 @@ impl Node {
         let found = self.groups.fetch(FetchRequest { group_id: group.to_owned(), topics }).await?;
         let mut partitions = found.iter().flat_map(|topic| &topic.partitions);
         Ok(partitions.find_map(|partition| partition.committed.as_ref()).map(|committed| committed.offset))
+    }
+
+    /// Whether a group without an offset begins at 0: nothing was deleted from the queue yet, and it is not large.
+    pub fn is_young(&self, topic: &TopicImage, queue: PartitionIndex) -> bool {
+        let starts_at_zero = self.broker.ends(topic, queue).is_some_and(|ends| ends.log_start == Offset(0));
+        starts_at_zero && self.broker.partition_bytes(topic, queue).is_some_and(|bytes| bytes <= YOUNG_QUEUE_BYTES)
+    }
+
+    /// Where a group without an offset begins; `None` if there is no such queue.
+    pub fn first_offset(&self, topic: &TopicImage, queue: PartitionIndex) -> Option<Offset> {
+        let ends = self.broker.ends(topic, queue)?;
+        Some(if self.is_young(topic, queue) { ends.log_start } else { ends.high_watermark })
     }
 
     /// Stores an offset.

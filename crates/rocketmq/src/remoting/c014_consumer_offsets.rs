@@ -11,21 +11,15 @@ use duolog_base::Offset;
 use duolog_wire::remoting::code::response;
 use duolog_wire::remoting::header::{OffsetResponse, QueryConsumerOffsetRequest, UpdateConsumerOffsetRequest};
 
-/// A new group begins at the beginning of a queue of fewer bytes.
-const YOUNG_QUEUE_BYTES: u64 = 1 << 30;
-
 pub(super) async fn query(call: Call) -> Result<Answer, Refusal> {
     let header: QueryConsumerOffsetRequest<'_> = call.header()?;
-    let broker = &call.node.broker;
-    let image = broker.image();
+    let image = call.node.broker.image();
     let topic = topics::find(&image, header.topic)?;
     let queue = topics::queue(topic, header.queue_id)?;
     if let Some(offset) = call.node.committed(header.consumer_group, header.topic, queue).await? {
         return Ok(Answer::ok().header(OffsetResponse { offset: offset.0 }));
     }
-    let starts_at_zero = broker.ends(topic, queue).is_some_and(|ends| ends.log_start == Offset(0));
-    let is_young = broker.partition_bytes(topic, queue).is_some_and(|bytes| bytes <= YOUNG_QUEUE_BYTES);
-    if header.set_zero_if_not_found != Some(false) && starts_at_zero && is_young {
+    if header.set_zero_if_not_found != Some(false) && call.node.is_young(topic, queue) {
         return Ok(Answer::ok().header(OffsetResponse { offset: 0 }));
     }
     let remark = "Not found, maybe this group consumer boot first";

@@ -7,7 +7,6 @@
 use crate::clients::Client;
 use crate::names::check_group;
 use crate::remoting::call::{Answer, Call, Refusal};
-use duolog_core::config::GroupConfig;
 use duolog_wire::remoting::body::{Heartbeat, MessageModel};
 use duolog_wire::remoting::code::response;
 use duolog_wire::remoting::header::HeartbeatResponse;
@@ -30,7 +29,7 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
         seen_ms: call.node.monotonic_ms(),
     };
     for data in heartbeat.consumer_data_set {
-        let config = config_of(&call, &data.group_name)?;
+        let config = call.node.group_config(&data.group_name)?;
         if data.message_model == MessageModel::Clustering && config.retry_queues > 0 {
             call.node.ensure_retry_topic(&data.group_name, config.retry_queues).await?;
         }
@@ -43,11 +42,4 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
         call.node.clients.gone(&call.channel);
     }
     Ok(Answer::ok().header(HeartbeatResponse { supports_fingerprints: true, subscription_changed: true }))
-}
-
-fn config_of(call: &Call, group: &str) -> Result<GroupConfig, Refusal> {
-    let image = call.node.broker.image();
-    let own = image.group_config.get(group);
-    let config = own.map_or_else(|| GroupConfig::resolve(&Default::default()), GroupConfig::resolve);
-    config.map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))
 }
