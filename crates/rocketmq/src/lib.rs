@@ -1,14 +1,16 @@
-//! The RocketMQ front end: remoting (broker and name server) on the same topics that Kafka clients use.
+//! The RocketMQ front end: remoting (broker and name server) and gRPC, on the same topics that Kafka clients use.
 //!
 //! bytes -> frame -> typed header -> `remoting/cNNN_name.rs` -> `duolog_core` -> answer. A queue is a partition, with the same
-//! number and the same offsets. What a RocketMQ message is as a record, and a record as a message, is said in [`message`] only.
-//! What belongs to clients' connections (who is a member of which group, who holds which lock) is state of this node's own.
+//! number and the same offsets. gRPC requests are answered by `grpc/rpc_name.rs` from the same state. What a RocketMQ message is
+//! as a record, and a record as a message, is said in [`message`] only. What belongs to clients' connections (who
+//! is a member of which group, who holds which lock) is state of this node's own.
 
 mod ahead;
 mod append;
 pub mod clients;
 pub mod compact;
 mod group_config;
+mod grpc;
 pub mod locator;
 pub mod locks;
 mod matrix;
@@ -27,6 +29,7 @@ mod topic_config;
 mod topics;
 pub mod transcode;
 
+pub use grpc::{GrpcBindError, GrpcServer, TlsError};
 pub use matrix::protocol_matrix;
 pub use node::Node;
 pub use server::RocketMqServer;

@@ -98,10 +98,11 @@ pub const KEYS: &[Key] = &[
     broker(
         "listeners",
         Kind::List(&[]),
-        "kafka://127.0.0.1:9092,namesrv://127.0.0.1:9876,rocketmq://127.0.0.1:10911,rocketmq://127.0.0.1:10909",
+        "kafka://127.0.0.1:9092,namesrv://127.0.0.1:9876,rocketmq://127.0.0.1:10911,rocketmq://127.0.0.1:10909,grpc://127.0.0.1:8081",
         false,
         "Addresses to listen on, as `protocol://host:port`, separated by commas; port 0 takes a free one. RocketMQ's name \
-         server (`namesrv`) and broker (`rocketmq`) answer the same requests; routes name the first `rocketmq` listener.",
+         server (`namesrv`) and broker (`rocketmq`) answer the same requests; routes name the first `rocketmq` listener. RocketMQ 5's \
+         `grpc` is served in plain text and within TLS, as the client begins.",
     ),
     unset(broker(
         "advertised.listeners",

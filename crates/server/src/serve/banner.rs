@@ -88,6 +88,7 @@ fn title(scheme: Scheme) -> &'static str {
         Scheme::Kafka => "Kafka",
         Scheme::NameServer => "NameServer",
         Scheme::RocketMq => "RocketMQ",
+        Scheme::Grpc => "gRPC",
     }
 }
 

@@ -1,6 +1,6 @@
 //! Listener addresses as they are written: `kafka://HOST:PORT`, with an optional name in front and an optional
 //! advertised address behind: `outside=kafka://0.0.0.0:9092?advertised=broker.example:9092`. RocketMQ's name server and broker
-//! listen at `namesrv://` and `rocketmq://`.
+//! listen at `namesrv://` and `rocketmq://`, and its gRPC protocol at `grpc://`.
 //!
 //! Without a name a listener is called after its scheme, and the second of that name gets a number. Addresses may also be
 //! advertised with the key `advertised.listeners`, whose entries are matched by name.
@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 pub(crate) enum ListenError {
     #[error("listener {given:?} is not of the form [NAME=]SCHEME://HOST:PORT[?advertised=HOST:PORT]")]
     Form { given: String },
-    #[error("listener {given:?}: {scheme}:// is not served; only kafka://, namesrv:// and rocketmq:// are")]
+    #[error("listener {given:?}: {scheme}:// is not served; only kafka://, namesrv://, rocketmq:// and grpc:// are")]
     Scheme { given: String, scheme: String },
     #[error("listener {given:?}: unknown option {option:?}; the only one is advertised=HOST:PORT")]
     Option { given: String, option: String },
@@ -34,16 +34,19 @@ pub(crate) enum Scheme {
     Kafka,
     NameServer,
     RocketMq,
+    /// RocketMQ's, too.
+    Grpc,
 }
 
 impl Scheme {
-    const ALL: [Scheme; 3] = [Scheme::Kafka, Scheme::NameServer, Scheme::RocketMq];
+    const ALL: [Scheme; 4] = [Scheme::Kafka, Scheme::NameServer, Scheme::RocketMq, Scheme::Grpc];
 
     pub(crate) fn text(self) -> &'static str {
         match self {
             Scheme::Kafka => "kafka",
             Scheme::NameServer => "namesrv",
             Scheme::RocketMq => "rocketmq",
+            Scheme::Grpc => "grpc",
         }
     }
 }
@@ -185,7 +188,7 @@ mod tests {
         assert!(matches!(one("127.0.0.1:9092"), Err(ListenError::Form { .. })));
         assert!(matches!(one("kafka://127.0.0.1"), Err(ListenError::Form { .. })));
         assert!(matches!(one("kafka://::1:9092"), Err(ListenError::Form { .. })));
-        assert!(matches!(one("grpc://127.0.0.1:8081"), Err(ListenError::Scheme { .. })));
+        assert!(matches!(one("mqtt://127.0.0.1:1883"), Err(ListenError::Scheme { .. })));
         assert!(matches!(one("kafka://127.0.0.1:1?tls=on"), Err(ListenError::Option { .. })));
         let twice = ["a=kafka://127.0.0.1:1".to_owned(), "a=kafka://127.0.0.1:2".to_owned()];
         assert!(matches!(resolve(&twice, &[]), Err(ListenError::Repeated { .. })));

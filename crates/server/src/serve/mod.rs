@@ -22,7 +22,7 @@ use duolog_core::group::GroupCoordinator;
 use duolog_kafka::{KafkaServer, Services};
 use duolog_log::LogFailure;
 use duolog_net::{BindError, ConnectionLimits, Door};
-use duolog_rocketmq::{Node, RocketMqServer};
+use duolog_rocketmq::{GrpcBindError, GrpcServer, Node, RocketMqServer, TlsError};
 use http::{Health, HttpServer, Served};
 use listen::{Scheme, Spoken};
 use logging::LogFormat;
@@ -41,8 +41,8 @@ pub(crate) struct ServeArguments {
     /// Where everything is stored; repeatable, one a disk: partitions are spread over them [default: ./duolog-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Vec<PathBuf>,
-    /// Address to listen on, as [NAME=]SCHEME://HOST:PORT[?advertised=HOST:PORT] where SCHEME is kafka, namesrv or rocketmq;
-    /// repeatable; port 0 takes a free one [default: all three on 127.0.0.1, at 9092, 9876, and 10911 and 10909]
+    /// Address to listen on, as [NAME=]SCHEME://HOST:PORT[?advertised=HOST:PORT] where SCHEME is kafka, namesrv, rocketmq or
+    /// grpc; repeatable; port 0 takes a free one [default: all on 127.0.0.1, at 9092, 9876, 10911 and 10909, and 8081]
     #[arg(long, value_name = "URL")]
     listen: Vec<String>,
     /// Address of metrics and health checks; port 0 takes a free one [default: 127.0.0.1:9644]
@@ -76,6 +76,8 @@ pub(crate) enum ServeError {
     Open(#[from] BrokerOpenError),
     #[error("listening on {address}: {error}")]
     Bind { address: String, error: io::Error },
+    #[error(transparent)]
+    Tls(TlsError),
     #[error("the log has stopped: {0}")]
     Log(LogFailure),
 }
@@ -147,10 +149,14 @@ async fn serve(config: BrokerConfig, listeners: Vec<Spoken>, http: SocketAddr) -
     let of = |scheme| listen::of(&listeners, scheme);
     let kafka = KafkaServer::bind(of(Scheme::Kafka), services, door.clone()).map_err(|error| in_use(&listeners, error))?;
     let node = Arc::new(Node::new(broker.clone(), groups.clone()));
-    let rocketmq = RocketMqServer::bind(of(Scheme::RocketMq), of(Scheme::NameServer), node.clone(), door)
+    let rocketmq = RocketMqServer::bind(of(Scheme::RocketMq), of(Scheme::NameServer), node.clone(), door.clone())
         .map_err(|error| in_use(&listeners, error))?;
+    let grpc = GrpcServer::bind(of(Scheme::Grpc), node, door).map_err(|error| match error {
+        GrpcBindError::Bind(error) => in_use(&listeners, error),
+        GrpcBindError::Tls(error) => ServeError::Tls(error),
+    })?;
     let banner = Banner {
-        listeners: shown(&listeners, &kafka, &rocketmq),
+        listeners: shown(&listeners, &kafka, &rocketmq, &grpc),
         http: http_server.address().map_err(http_error)?,
         data_dirs: config.data_dirs.clone(),
         flush: config.topic.flush,
@@ -159,7 +165,8 @@ async fn serve(config: BrokerConfig, listeners: Vec<Spoken>, http: SocketAddr) -
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(http_server.serve(stopped.clone()));
     let kafka = tokio::spawn(kafka.serve(stopped.clone()));
-    let rocketmq = tokio::spawn(rocketmq.serve(stopped));
+    let rocketmq = tokio::spawn(rocketmq.serve(stopped.clone()));
+    let grpc = tokio::spawn(grpc.serve(stopped));
     health.set_ready(true);
     announce(&banner);
     let outcome = until_stopped(&mut signals, &broker).await;
@@ -173,10 +180,10 @@ async fn serve(config: BrokerConfig, listeners: Vec<Spoken>, http: SocketAddr) -
     stop.send_replace(true);
     broker.stop_waiting();
     // What RocketMQ's clients have said last goes to the groups before those close.
-    let ended = rocketmq.await;
+    let (ended, grpc) = (rocketmq.await, grpc.await);
     // Members that wait for a rebalance would hold up the listeners.
     groups.close().await;
-    for ended in [ended, kafka.await] {
+    for ended in [ended, grpc, kafka.await] {
         if let Err(error) = ended {
             tracing::error!(%error, "the listeners ended badly");
         }
@@ -204,11 +211,12 @@ fn in_use(listeners: &[Spoken], BindError { address, error }: BindError) -> Serv
 }
 
 /// The listeners as the banner shows them, with the ports they really have.
-fn shown(listeners: &[Spoken], kafka: &KafkaServer, rocketmq: &RocketMqServer) -> Vec<ShownListener> {
+fn shown(listeners: &[Spoken], kafka: &KafkaServer, rocketmq: &RocketMqServer, grpc: &GrpcServer) -> Vec<ShownListener> {
     let schemes = [
         (Scheme::Kafka, kafka.local_addresses()),
         (Scheme::NameServer, rocketmq.name_server_addresses()),
         (Scheme::RocketMq, rocketmq.broker_addresses()),
+        (Scheme::Grpc, grpc.local_addresses()),
     ];
     let shown = schemes.into_iter().flat_map(|(scheme, bound)| {
         let named = listen::of(listeners, scheme).into_iter().zip(bound);

@@ -1,0 +1,500 @@
+//! What the groups of gRPC consumers work on: one [`InFlight`] for each group and queue, filled from the log and noted in the
+//! group's offsets.
+//!
+//! Only the offset below which everything is done with outlives the process; it is noted with each change and stored a moment
+//! later ([`crate::offsets`]). After a crash, what was acknowledged in that moment is delivered again. A group's offset that
+//! somebody else sets is taken over within [`CHECK_PERIOD_MS`].
+//!
+//! Receives of one queue take turns, so that none reads what another is about to deliver.
+
+use super::in_flight::{Again, InFlight, Order, Renewal, StaleHandle, Terms};
+use super::limits::{CONSUMED_TOPICS, IN_FLIGHT, MOST_HIDDEN, RECEIVED_BYTES, RENEWED, RENEWED_ALTOGETHER};
+use super::status::Refused;
+use crate::node::Node;
+use crate::pull::{Pulled, Wanted};
+use crate::send_back::{self, Fate};
+use bytes::Bytes;
+use duolog_base::{Offset, PartitionIndex, TopicId};
+use duolog_core::filter::Subscription;
+use duolog_core::metadata::TopicImage;
+use duolog_rocketmq_proto::Code;
+use duolog_wire::remoting::message::StoredMessage;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How often it is looked whether somebody else has set the group's offset.
+const CHECK_PERIOD_MS: u64 = 2_000;
+/// A group's topic that nobody has asked for so long, and of which nothing is in flight, is forgotten.
+const FORGOTTEN_AFTER_MS: u64 = 60_000;
+/// Reads without a wanted message that one receive makes of a queue before it looks at the next one.
+const READS: usize = 4;
+/// When a dead letter could not be stored, it is tried again after so long.
+const DEAD_LETTER_AGAIN_MS: u64 = 10_000;
+/// Handles count from the boot time so that those of an earlier process are stale.
+const HANDLES_OF_MILLISECOND_BITS: u32 = 16;
+
+/// All that gRPC consumers work on at this node.
+pub(super) struct Deliveries {
+    /// Guards the table; held for one look-up.
+    topics: Mutex<HashMap<(String, TopicId), Arc<Consumed>>>,
+    last_handle: AtomicU64,
+    in_flight: AtomicUsize,
+}
+
+/// A topic as one group consumes it.
+pub(super) struct Consumed {
+    group: String,
+    /// Guards the table; held for one look-up.
+    queues: Mutex<HashMap<i32, Arc<Queue>>>,
+    /// Told when a receive may find more than before, other than by new messages.
+    pub(super) changed: Notify,
+    used_ms: AtomicU64,
+    /// Whether the group waits for acknowledgements before it goes on.
+    is_ordered: AtomicBool,
+}
+
+/// One queue as one group consumes it.
+struct Queue {
+    /// Held by the one who reads for the group.
+    turn: tokio::sync::Mutex<()>,
+    /// Guards what is in flight; held for one decision. `None` until the group's offset is known.
+    state: Mutex<Option<State>>,
+}
+
+struct State {
+    in_flight: InFlight,
+    /// The group's offset as it was noted last.
+    noted: Option<Offset>,
+    checked_ms: u64,
+}
+
+/// What one receive wants.
+pub(super) struct Receive<'a> {
+    pub(super) topic: Arc<TopicImage>,
+    pub(super) subscription: Arc<Subscription>,
+    pub(super) store_host: SocketAddr,
+    pub(super) hidden: Duration,
+    /// The client, if its messages are hidden for as long as it lives.
+    pub(super) renewed_by: Option<Arc<str>>,
+    pub(super) order: Order<'a>,
+    /// Deliveries after which a message is a dead letter.
+    pub(super) max_attempts: u32,
+    pub(super) is_alive: &'a (dyn Fn(&str) -> bool + Sync),
+}
+
+/// A message that was delivered just now.
+pub(super) struct Given {
+    /// As remoting clients read it.
+    pub(super) encoded: Bytes,
+    pub(super) queue: PartitionIndex,
+    pub(super) handle: Handle,
+    pub(super) attempt: u32,
+}
+
+/// What names a delivery to its consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Handle {
+    pub(super) queue: PartitionIndex,
+    pub(super) offset: Offset,
+    pub(super) number: u64,
+}
+
+impl Handle {
+    pub(super) fn text(self) -> String {
+        format!("{}-{}-{:x}", self.queue.0, self.offset.0, self.number)
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Handle, Refused> {
+        let parse = || {
+            let mut parts = text.splitn(3, '-');
+            let queue = PartitionIndex(parts.next()?.parse().ok()?);
+            let offset = Offset(parts.next()?.parse().ok()?);
+            Some(Handle { queue, offset, number: u64::from_str_radix(parts.next()?, 16).ok()? })
+        };
+        parse().ok_or_else(|| Refused::new(Code::InvalidReceiptHandle, "the receipt handle is not one of this server's"))
+    }
+}
+
+impl From<StaleHandle> for Refused {
+    fn from(error: StaleHandle) -> Refused {
+        Refused::new(Code::InvalidReceiptHandle, error.to_string())
+    }
+}
+
+impl Deliveries {
+    pub(super) fn new(node: &Node) -> Deliveries {
+        let first = (node.booted.0.max(0) as u64) << HANDLES_OF_MILLISECOND_BITS;
+        Deliveries { topics: Mutex::default(), last_handle: AtomicU64::new(first), in_flight: AtomicUsize::new(0) }
+    }
+
+    /// A topic as the group consumes it.
+    pub(super) fn consumed(&self, group: &str, topic: &Arc<TopicImage>, now_ms: u64) -> Result<Arc<Consumed>, Refused> {
+        let mut topics = self.topics.lock();
+        let has_room = topics.len() < CONSUMED_TOPICS;
+        let key = (group.to_owned(), topic.id);
+        if !has_room && !topics.contains_key(&key) {
+            return Err(Refused::new(Code::TooManyRequests, format!("{CONSUMED_TOPICS} topics are consumed already")));
+        }
+        let consumed = topics.entry(key).or_insert_with(|| {
+            Arc::new(Consumed {
+                group: group.to_owned(),
+                queues: Mutex::default(),
+                changed: Notify::new(),
+                used_ms: AtomicU64::new(now_ms),
+                is_ordered: AtomicBool::new(false),
+            })
+        });
+        consumed.used_ms.store(now_ms, Ordering::Relaxed);
+        Ok(consumed.clone())
+    }
+
+    /// The same if it was asked for before.
+    fn known(&self, group: &str, topic: &Arc<TopicImage>) -> Result<Arc<Consumed>, Refused> {
+        let known = self.topics.lock().get(&(group.to_owned(), topic.id)).cloned();
+        known.ok_or_else(|| StaleHandle.into())
+    }
+
+    /// A new handle for a delivery.
+    fn handle(&self) -> u64 {
+        self.last_handle.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Changes what is in flight, and notes how far the group is then.
+    fn change<T>(&self, node: &Node, at: Place<'_>, change: impl FnOnce(&mut InFlight) -> T) -> Option<T> {
+        let mut state = at.on.state.lock();
+        let state = state.as_mut()?;
+        let before = state.in_flight.len();
+        let changed = change(&mut state.in_flight);
+        self.in_flight.fetch_add(state.in_flight.len(), Ordering::Relaxed);
+        self.in_flight.fetch_sub(before, Ordering::Relaxed);
+        let committed = state.in_flight.committed();
+        if state.noted != Some(committed) {
+            state.noted = Some(committed);
+            node.offsets.note(at.group, &at.topic.name, at.queue, committed);
+        }
+        Some(changed)
+    }
+
+    /// Delivers up to `want` messages of a queue.
+    pub(super) async fn receive(
+        &self,
+        node: &Node,
+        consumed: &Consumed,
+        queue: PartitionIndex,
+        want: usize,
+        receive: &Receive<'_>,
+    ) -> Result<Vec<Given>, Refused> {
+        consumed.is_ordered.store(matches!(receive.order, Order::Queue { .. }), Ordering::Relaxed);
+        let on = consumed.queue(queue);
+        let at = Place { group: &consumed.group, topic: &receive.topic, queue, on: &on };
+        let _turn = on.turn.lock().await;
+        let now_ms = node.monotonic_ms();
+        self.take_over(node, at, now_ms).await?;
+        let Some(mut plan) = self.change(node, at, |of| of.plan(now_ms, want, receive.order, receive.is_alive)) else {
+            return Ok(Vec::new());
+        };
+        let mut again = Vec::with_capacity(plan.again.len());
+        for due in plan.again.drain(..) {
+            match node.message_at(at.topic, at.queue, due.offset, receive.store_host).await? {
+                None => drop(self.change(node, at, |of| of.forget(due.offset))),
+                Some(encoded) if due.attempts >= receive.max_attempts && !due.is_repeat => {
+                    self.bury(node, at, due, &encoded).await;
+                }
+                Some(encoded) => again.push((due, encoded)),
+            }
+        }
+        let room = plan.fresh.min(IN_FLIGHT.saturating_sub(self.in_flight.load(Ordering::Relaxed)));
+        let fresh = if room == 0 { None } else { self.read_fresh(node, at, room, receive).await? };
+        // From here on nothing waits: who leaves now would take messages along.
+        let attempt_id = match receive.order {
+            Order::Queue { attempt_id } => attempt_id,
+            Order::Any => None,
+        };
+        let terms = receive.terms(node.monotonic_ms());
+        let given = self.change(node, at, |of| {
+            let mut given = Vec::with_capacity(again.len());
+            for (due, encoded) in again {
+                let handle = Handle { queue, offset: due.offset, number: self.handle() };
+                let attempt = of.deliver_again(due, handle.number, &terms);
+                given.extend(attempt.map(|attempt| Given { encoded, queue, handle, attempt }));
+            }
+            if let Some((messages, next)) = fresh {
+                for (offset, encoded) in each(&messages) {
+                    let handle = Handle { queue, offset, number: self.handle() };
+                    of.deliver(offset, handle.number, &terms);
+                    given.push(Given { encoded, queue, handle, attempt: 1 });
+                }
+                of.pass(next);
+            }
+            if !given.is_empty() {
+                of.delivered_to(attempt_id);
+            }
+            given
+        });
+        Ok(given.unwrap_or_default())
+    }
+
+    /// Reads messages that nobody in the group has had; `None` if there are none.
+    async fn read_fresh(
+        &self,
+        node: &Node,
+        at: Place<'_>,
+        room: usize,
+        receive: &Receive<'_>,
+    ) -> Result<Option<(Bytes, Offset)>, Refused> {
+        for _ in 0..READS {
+            let Some(from) = at.on.state.lock().as_ref().map(|state| state.in_flight.next()) else { return Ok(None) };
+            let wanted = Wanted {
+                topic: receive.topic.clone(),
+                queue: at.queue,
+                from,
+                max_messages: room,
+                max_bytes: RECEIVED_BYTES,
+                subscription: receive.subscription.clone(),
+                store_host: receive.store_host,
+            };
+            let outcome = node.pull(&wanted).await?;
+            if let Pulled::Found { messages, .. } = outcome.pulled {
+                return Ok(Some((messages, outcome.next)));
+            }
+            self.change(node, at, |of| match outcome.pulled {
+                // The log has ended earlier than the group believed.
+                Pulled::Moved if outcome.next < of.next() && of.is_empty() => of.reset(outcome.next),
+                _ => of.pass(outcome.next),
+            });
+            if outcome.pulled == Pulled::Nothing {
+                return Ok(None);
+            }
+        }
+        // There is more behind what nobody wants.
+        Ok(None)
+    }
+
+    /// Learns the group's offset: at first, and when somebody else has set it.
+    async fn take_over(&self, node: &Node, at: Place<'_>, now_ms: u64) -> Result<(), Refused> {
+        if let Some(offset) = node.offsets.resets.take(at.group, &at.topic.name, at.queue) {
+            self.go_on_at(at, offset);
+        }
+        let noted = match &mut *at.on.state.lock() {
+            Some(state) if now_ms.saturating_sub(state.checked_ms) < CHECK_PERIOD_MS => return Ok(()),
+            Some(state) => {
+                state.checked_ms = now_ms;
+                state.noted
+            }
+            None => None,
+        };
+        let stored = node.committed(at.group, &at.topic.name, at.queue).await?;
+        let first = match stored {
+            Some(offset) => offset,
+            None => node.first_offset(at.topic, at.queue).unwrap_or(Offset(0)),
+        };
+        let mut state = at.on.state.lock();
+        match &mut *state {
+            None => *state = Some(State { in_flight: InFlight::new(first), noted: stored, checked_ms: now_ms }),
+            Some(known) if known.noted == noted && stored.is_some() && stored != noted => {
+                drop(state);
+                self.go_on_at(at, first);
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The group's offset is another one, and stored as such.
+    fn go_on_at(&self, at: Place<'_>, offset: Offset) {
+        if let Some(state) = &mut *at.on.state.lock() {
+            self.in_flight.fetch_sub(state.in_flight.len(), Ordering::Relaxed);
+            state.in_flight.reset(offset);
+            state.noted = Some(offset);
+        }
+    }
+
+    /// A message that was delivered too often goes to the dead letters. If that fails it is tried again later.
+    async fn bury(&self, node: &Node, at: Place<'_>, due: Again, encoded: &Bytes) {
+        match dead_letter(node, at.group, encoded).await {
+            Ok(()) => drop(self.change(node, at, |of| of.acknowledge(due.offset, due.handle))),
+            Err(error) => {
+                let (group, topic, offset) = (at.group, &at.topic.name, due.offset);
+                tracing::warn!(group, topic, %offset, error = error.message, "a dead letter is not stored");
+                let due_ms = node.monotonic_ms() + DEAD_LETTER_AGAIN_MS;
+                let _ = self.change(node, at, |of| of.hide(due.offset, due.handle, due.handle, due_ms));
+            }
+        }
+    }
+
+    /// A message is done with.
+    pub(super) fn acknowledge(&self, node: &Node, group: &str, topic: &Arc<TopicImage>, handle: Handle) -> Result<(), Refused> {
+        let consumed = self.known(group, topic)?;
+        let on = consumed.queue(handle.queue);
+        let at = Place { group, topic, queue: handle.queue, on: &on };
+        let (done, may_be_more) = self
+            .change(node, at, |of| {
+                let was_full = of.len() >= super::in_flight::IN_FLIGHT_OF_QUEUE;
+                let done = of.acknowledge(handle.offset, handle.number);
+                (done, was_full || (of.is_empty() && consumed.is_ordered.load(Ordering::Relaxed)))
+            })
+            .ok_or(StaleHandle)?;
+        // An ordered queue that is done with goes on.
+        if done.is_ok() && may_be_more {
+            consumed.changed.notify_waiters();
+        }
+        Ok(done?)
+    }
+
+    /// A message stays hidden for so long from now on; the new handle.
+    pub(super) fn hide(
+        &self,
+        node: &Node,
+        group: &str,
+        topic: &Arc<TopicImage>,
+        handle: Handle,
+        hidden: Duration,
+    ) -> Result<Handle, Refused> {
+        let consumed = self.known(group, topic)?;
+        let on = consumed.queue(handle.queue);
+        let at = Place { group, topic, queue: handle.queue, on: &on };
+        let number = self.handle();
+        let due_ms = node.monotonic_ms() + hidden.min(MOST_HIDDEN).as_millis() as u64;
+        self.change(node, at, |of| of.hide(handle.offset, handle.number, number, due_ms)).ok_or(StaleHandle)??;
+        consumed.changed.notify_waiters();
+        Ok(Handle { number, ..handle })
+    }
+
+    /// A consumer gives a message up: it goes to the group's dead letters.
+    pub(super) async fn give_up(
+        &self,
+        node: &Node,
+        group: &str,
+        topic: &Arc<TopicImage>,
+        handle: Handle,
+        store_host: SocketAddr,
+    ) -> Result<(), Refused> {
+        let consumed = self.known(group, topic)?;
+        let on = consumed.queue(handle.queue);
+        let at = Place { group, topic, queue: handle.queue, on: &on };
+        let _turn = on.turn.lock().await;
+        self.change(node, at, |of| of.check(handle.offset, handle.number)).ok_or(StaleHandle)??;
+        if let Some(encoded) = node.message_at(topic, at.queue, handle.offset, store_host).await? {
+            dead_letter(node, group, &encoded).await?;
+        }
+        self.change(node, at, |of| of.acknowledge(handle.offset, handle.number)).ok_or(StaleHandle)??;
+        consumed.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// The group goes on at another offset, and nothing of the queue is in flight.
+    pub(super) async fn reset(
+        &self,
+        node: &Node,
+        group: &str,
+        topic: &Arc<TopicImage>,
+        queue: PartitionIndex,
+        offset: Offset,
+    ) -> Result<(), Refused> {
+        let Ok(consumed) = self.known(group, topic) else { return Ok(node.commit(group, topic, queue, offset).await?) };
+        let on = consumed.queue(queue);
+        let at = Place { group, topic, queue, on: &on };
+        let _turn = on.turn.lock().await;
+        self.change(node, at, |of| of.reset(offset));
+        node.commit(group, topic, queue, offset).await?;
+        consumed.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// A consumer has left: what was hidden for as long as it lives is due soon.
+    pub(super) fn release(&self, client: &str, now_ms: u64) {
+        let consumed: Vec<Arc<Consumed>> = self.topics.lock().values().cloned().collect();
+        for consumed in consumed {
+            let queues: Vec<Arc<Queue>> = consumed.queues.lock().values().cloned().collect();
+            let released = queues
+                .iter()
+                .filter(|queue| queue.state.lock().as_mut().is_some_and(|state| state.in_flight.release(client, now_ms)));
+            if released.count() > 0 {
+                consumed.changed.notify_waiters();
+            }
+        }
+    }
+
+    /// Forgets what nobody uses.
+    pub(super) fn expire(&self, now_ms: u64) {
+        self.topics.lock().retain(|_, consumed| {
+            let is_old = now_ms.saturating_sub(consumed.used_ms.load(Ordering::Relaxed)) > FORGOTTEN_AFTER_MS;
+            // Whoever holds it is about to use it.
+            !is_old || Arc::strong_count(consumed) > 1 || !consumed.is_empty()
+        });
+    }
+}
+
+impl Consumed {
+    fn queue(&self, queue: PartitionIndex) -> Arc<Queue> {
+        let new = || Arc::new(Queue { turn: tokio::sync::Mutex::new(()), state: Mutex::new(None) });
+        self.queues.lock().entry(queue.0).or_insert_with(new).clone()
+    }
+
+    fn is_empty(&self) -> bool {
+        let queues = self.queues.lock();
+        queues.values().all(|queue| queue.state.lock().as_ref().is_none_or(|state| state.in_flight.is_empty()))
+    }
+
+    /// When the next message of these queues is due.
+    pub(super) fn next_due_ms(&self, queues: &[PartitionIndex], order: Order<'_>) -> Option<u64> {
+        let table = self.queues.lock();
+        let states = queues.iter().filter_map(|queue| table.get(&queue.0));
+        states.filter_map(|queue| queue.state.lock().as_ref()?.in_flight.next_due_ms(order)).min()
+    }
+}
+
+impl Receive<'_> {
+    fn terms(&self, now_ms: u64) -> Terms {
+        let renewal = self.renewed_by.as_ref().map(|client| Renewal {
+            client: client.clone(),
+            period_ms: RENEWED.as_millis() as u64,
+            until_ms: now_ms + RENEWED_ALTOGETHER.as_millis() as u64,
+        });
+        Terms { now_ms, hidden_ms: self.hidden.as_millis() as u64, renewal }
+    }
+}
+
+/// A queue, and whose.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    group: &'a str,
+    topic: &'a Arc<TopicImage>,
+    queue: PartitionIndex,
+    on: &'a Queue,
+}
+
+/// The messages that a pull brought, apart.
+pub(super) fn each(messages: &Bytes) -> impl Iterator<Item = (Offset, Bytes)> {
+    let mut rest = &messages[..];
+    std::iter::from_fn(move || {
+        let before = rest;
+        let message = StoredMessage::take(&mut rest).ok()?;
+        Some((Offset(message.queue_offset), messages.slice_ref(&before[..before.len() - rest.len()])))
+    })
+}
+
+async fn dead_letter(node: &Node, group: &str, encoded: &Bytes) -> Result<(), Refused> {
+    let message =
+        StoredMessage::take(&mut &encoded[..]).map_err(|error| Refused::new(Code::InternalServerError, error.to_string()))?;
+    Ok(send_back::send_back(node, group, &message, Fate::Dead).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handles_are_read_back_and_others_are_refused() {
+        let handle = Handle { queue: PartitionIndex(3), offset: Offset(1 << 40), number: u64::MAX };
+        assert_eq!(Handle::parse(&handle.text()), Ok(handle));
+        for bad in ["", "1", "1-2", "a-b-c", "1-2-x", "1-2-3-4"] {
+            assert!(Handle::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What gRPC consumers are given: once while they work on it, again if they fail, in order where that is asked for.
+
+use crate::client::FOR_EVER;
+use crate::grpc_client::{GROUP, GrpcClient, GrpcNode, body, code, resource, seconds, system};
+use duolog_rocketmq_proto::{Code, ForwardMessageToDeadLetterQueueRequest, Message, ReceiveMessageRequest};
+
+fn bodies(messages: &[Message]) -> Vec<&str> {
+    messages.iter().map(body).collect()
+}
+
+#[tokio::test]
+async fn a_message_is_hidden_until_its_time_is_over_and_gone_once_acknowledged() {
+    let server = GrpcNode::start().await;
+    server.topic("orders", 1).await;
+    let (mut one, mut two) = (server.client("one").await, server.client("two").await);
+    one.send_all("orders", 0, &["a", "b"]).await;
+    let received = one.receive("orders", 32).await;
+    assert_eq!(bodies(&received), ["a", "b"]);
+    assert!(two.finds_nothing("orders", 0).await);
+    assert_eq!(one.acknowledge("orders", &received[1]).await, Code::Ok);
+    assert_eq!(one.acknowledge("orders", &received[1]).await, Code::InvalidReceiptHandle);
+
+    let handle = one.hide("orders", &received[0], 1).await.unwrap();
+    assert_ne!(Some(&handle), system(&received[0]).receipt_handle.as_ref());
+    assert_eq!(one.hide("orders", &received[0], 1).await, Err(Code::InvalidReceiptHandle), "the handle is another one now");
+    let again = two.receive("orders", 32).await;
+    assert_eq!((bodies(&again), system(&again[0]).delivery_attempt), (vec!["a"], Some(2)));
+    assert_eq!(two.acknowledge("orders", &again[0]).await, Code::Ok);
+    assert!(one.finds_nothing("orders", 0).await);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_receive_waits_for_messages_of_any_queue() {
+    let server = GrpcNode::start().await;
+    server.topic("orders", 4).await;
+    let (mut consumer, mut producer) = (server.client("consumer").await, server.client("producer").await);
+    assert!(consumer.finds_nothing("orders", 0).await);
+    let mut waiting = consumer.clone();
+    let waiting = tokio::spawn(async move { waiting.receive("orders", 1).await });
+    producer.send_all("orders", 3, &["late"]).await;
+    let received = tokio::time::timeout(FOR_EVER, waiting).await.unwrap().unwrap();
+    assert_eq!((bodies(&received), system(&received[0]).queue_id), (vec!["late"], 3));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn acknowledgements_outlive_a_restart_and_what_was_not_acknowledged_comes_again() {
+    let server = GrpcNode::start().await;
+    server.topic("orders", 1).await;
+    let mut client = server.client("c").await;
+    client.send_all("orders", 0, &["a", "b", "c", "d"]).await;
+    let received = client.receive("orders", 3).await;
+    for message in &received[..2] {
+        assert_eq!(client.acknowledge("orders", message).await, Code::Ok);
+    }
+    drop(client);
+    let server = GrpcNode::start_in(server.stop().await, &[]).await;
+    let mut client = server.client("c").await;
+    assert_eq!(bodies(&client.receive("orders", 32).await), ["c", "d"]);
+    assert_eq!(client.acknowledge("orders", &received[2]).await, Code::InvalidReceiptHandle, "of an earlier process");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_ordered_group_gets_a_queue_in_order_and_one_batch_at_a_time() {
+    let server = GrpcNode::start().await;
+    server.topic("orders", 1).await;
+    server.ordered_group(GROUP).await;
+    let mut client = server.client("c").await;
+    client.send_all("orders", 0, &["a", "b", "c"]).await;
+    let attempt = |id: &str| ReceiveMessageRequest { attempt_id: Some(id.to_owned()), ..GrpcClient::receiving("orders", 0, 2) };
+    let (_, first) = client.receive_as(attempt("1")).await;
+    assert_eq!(bodies(&first), ["a", "b"]);
+    assert!(client.finds_nothing("orders", 0).await, "c has to wait");
+    let (_, repeated) = client.receive_as(attempt("1")).await;
+    assert_eq!((bodies(&repeated), system(&repeated[0]).delivery_attempt), (vec!["a", "b"], Some(1)));
+    assert_eq!(client.acknowledge("orders", &first[0]).await, Code::InvalidReceiptHandle);
+
+    let mut waiting = client.clone();
+    let waiting = tokio::spawn(async move { waiting.receive("orders", 2).await });
+    for message in &repeated {
+        assert_eq!(client.acknowledge("orders", message).await, Code::Ok);
+    }
+    let next = tokio::time::timeout(FOR_EVER, waiting).await.unwrap().unwrap();
+    assert_eq!(bodies(&next), ["c"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_given_up_or_fails_too_often_is_a_dead_letter() {
+    let server = GrpcNode::start().await;
+    server.topic("orders", 1).await;
+    server.configure_group(GROUP, "rocketmq.retry.max.times", "1").await;
+    let mut client = server.client("c").await;
+    client.send_all("orders", 0, &["hopeless", "unlucky"]).await;
+    let received = client.receive("orders", 32).await;
+    let forward = ForwardMessageToDeadLetterQueueRequest {
+        group: resource(GROUP),
+        topic: resource("orders"),
+        receipt_handle: system(&received[0]).receipt_handle.clone().unwrap(),
+        message_id: system(&received[0]).message_id.clone(),
+        ..ForwardMessageToDeadLetterQueueRequest::default()
+    };
+    let answer = client.client.forward_message_to_dead_letter_queue(client.request(forward)).await.unwrap().into_inner();
+    assert_eq!(code(&answer.status), Code::Ok);
+
+    client.hide("orders", &received[1], 1).await.unwrap();
+    let second = client.receive("orders", 32).await;
+    assert_eq!((bodies(&second), system(&second[0]).delivery_attempt), (vec!["unlucky"], Some(2)));
+    client.hide("orders", &second[0], 1).await.unwrap();
+    // The one who looks next finds it dead; that it is so needs a receive while its time is over.
+    let dead = ReceiveMessageRequest { group: resource("undertaker"), ..GrpcClient::receiving("%DLQ%workers", 0, 1) };
+    let (_, first) = client.receive_as(dead.clone()).await;
+    assert_eq!(bodies(&first), ["hopeless"]);
+    let mut other = client.clone();
+    let looking = tokio::spawn(async move {
+        let request = ReceiveMessageRequest { long_polling_timeout: seconds(50), ..GrpcClient::receiving("orders", 0, 32) };
+        other.receive_as(request).await
+    });
+    let (_, last) = client.receive_as(dead).await;
+    assert_eq!(bodies(&last), ["unlucky"]);
+    let origin = system(&last[0]).dead_letter_queue.as_ref().unwrap();
+    assert_eq!(origin.topic, "orders");
+    looking.abort();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_time_a_message_is_hidden_has_bounds() {
+    let server = GrpcNode::start().await;
+    server.topic("orders", 1).await;
+    let mut client = server.client("c").await;
+    for hidden in [0, 9, 13 * 3600] {
+        let request = ReceiveMessageRequest { invisible_duration: seconds(hidden), ..GrpcClient::receiving("orders", 0, 1) };
+        let (status, _) = client.receive_as(request).await;
+        assert_eq!(status.code(), Code::IllegalInvisibleTime, "{hidden}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_ends_receives_that_wait() {
+    let server = GrpcNode::start().await;
+    server.topic("orders", 1).await;
+    let mut client = server.client("c").await;
+    let mut waiting = client.clone();
+    let waiting = tokio::spawn(async move { waiting.receive_as(GrpcClient::receiving("orders", 0, 1)).await });
+    assert!(client.finds_nothing("orders", 0).await);
+    server.stop().await;
+    let (status, messages) = waiting.await.unwrap();
+    assert_eq!((status.code(), messages.len()), (Code::MessageNotFound, 0));
+}
