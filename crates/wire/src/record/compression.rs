@@ -4,6 +4,8 @@
 //! kilobytes from a client cannot become gigabytes here. Which errors the libraries report is not told on: a block is either
 //! [`CompressionError::Corrupt`] or [`CompressionError::TooLarge`].
 //!
+//! Lz4's old frame format is refused, as Kafka does: its blocks are 8 MiB, twice what any other takes.
+//!
 //! Snappy is written in the block framing of the Java library (xerial), as Kafka's clients do, and read with or without it.
 
 use flate2::bufread::MultiGzDecoder;
@@ -84,6 +86,8 @@ pub enum CompressionError {
 
 /// Bytes asked of a streaming decoder at a time.
 const CHUNK_BYTES: usize = 64 << 10;
+/// Start of lz4's old frame format.
+const LZ4_LEGACY_MAGIC: [u8; 4] = [0x02, 0x21, 0x4c, 0x18];
 /// Start of the Java snappy library's framing, followed by two 32-bit version numbers.
 const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const XERIAL_VERSIONS: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 1];
@@ -108,6 +112,7 @@ pub fn decompress(codec: Compression, input: &[u8], limits: DecompressLimits, ou
         }
         Compression::Gzip => read_limited(MultiGzDecoder::new(input), codec, limit, out),
         Compression::Snappy => decompress_snappy(input, limit, out),
+        Compression::Lz4 if input.starts_with(&LZ4_LEGACY_MAGIC) => Err(CompressionError::Corrupt { codec }),
         Compression::Lz4 => read_limited(FrameDecoder::new(input), codec, limit, out),
         Compression::Zstd => decompress_zstd(input, limit, out),
     }

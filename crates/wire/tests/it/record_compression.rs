@@ -77,6 +77,17 @@ fn snappy_is_read_with_and_without_the_java_framing() {
 }
 
 #[test]
+fn the_old_frames_of_lz4_are_refused() {
+    use lz4_flex::frame::{FrameEncoder, FrameInfo};
+    use std::io::Write;
+    let mut encoder = FrameEncoder::with_frame_info(FrameInfo::new().legacy_frame(true), Vec::new());
+    encoder.write_all(&b"lz4 ".repeat(1_000)).unwrap();
+    let framed = encoder.finish().unwrap();
+    let refused = CompressionError::Corrupt { codec: Compression::Lz4 };
+    assert_eq!(unpack(Compression::Lz4, &framed, DecompressLimits::default()), Err(refused));
+}
+
+#[test]
 fn a_snappy_length_that_the_data_cannot_reach_is_refused_before_it_is_allocated() {
     // 64 MiB claimed by six bytes.
     let claim = [0x80, 0x80, 0x80, 0x20, 0x00, 0x61];
