@@ -79,7 +79,7 @@ async fn check_run(plan: &mut ReadPlan, mut headers: RunCheck) -> io::Result<()>
         }
     }
     if let Some(problem) = plan.keep_checked(&headers)? {
-        tracing::error!(file = %damage::path_of(&range).display(), %problem, "a fetch ends before a batch");
+        tracing::error!(file = %damage::path_of(&**file).display(), %problem, "a fetch ends before a batch");
     }
     Ok(())
 }

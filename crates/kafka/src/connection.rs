@@ -10,6 +10,7 @@ use crate::api;
 use crate::call::{Call, CallError, Context, Reply};
 use crate::output::Output;
 use crate::pending::PendingReplies;
+use crate::ranges::SendError;
 use crate::sessions::FetchSessions;
 use bytes::BytesMut;
 use duolog_net::{Arrived, Budget, ConnectionLimits, Door, FrameError, Intake, Late, Peer, Room, stopped_for, told_to_stop};
@@ -28,6 +29,8 @@ use tokio::time::sleep_until;
 pub(crate) enum ConnectionError {
     #[error(transparent)]
     Io(#[from] io::Error),
+    #[error(transparent)]
+    Send(#[from] SendError),
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error("malformed request header: {0}")]

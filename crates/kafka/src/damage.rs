@@ -5,6 +5,7 @@
 //! looked at, and the client is told an error that names the partition, or the batch if it is there again.
 
 use crate::ranges::FileRange;
+use duolog_base::DiskFile;
 use duolog_log::{ReadPart, ReadPlan, StoredFrame};
 use hashbrown::HashSet;
 use parking_lot::Mutex;
@@ -21,7 +22,7 @@ static KNOWN: OnceLock<Mutex<HashSet<StoredFrame>>> = OnceLock::new();
 
 /// The batch of this range is not to be sent.
 pub(crate) fn found(range: &FileRange, frame: StoredFrame, error: &std::io::Error) {
-    let file = path_of(range);
+    let file = path_of(&*range.place.file);
     let position = range.place.position;
     tracing::error!(file = %file.display(), position, %error, "an answer that had begun cannot be finished");
     let mut known = KNOWN.get_or_init(Mutex::default).lock();
@@ -31,9 +32,9 @@ pub(crate) fn found(range: &FileRange, frame: StoredFrame, error: &std::io::Erro
     known.insert(frame);
 }
 
-/// Where the file of a range is, as far as it can be told.
-pub(crate) fn path_of(range: &FileRange) -> PathBuf {
-    let descriptor = range.place.file.descriptor().map(|file| file.as_raw_fd());
+/// Where a file is, as far as it can be told.
+pub(crate) fn path_of(file: &dyn DiskFile) -> PathBuf {
+    let descriptor = file.descriptor().map(|file| file.as_raw_fd());
     descriptor.and_then(|number| std::fs::read_link(format!("/proc/self/fd/{number}")).ok()).unwrap_or_default()
 }
 

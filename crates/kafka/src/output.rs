@@ -6,15 +6,16 @@
 //! ([`ColdBlocks`]).
 //!
 //! A batch is held to its frame before its first byte is sent: by the memory it is sent from, or, for `sendfile`, by a read of its
-//! beginning. If it is another one, the connection ends.
+//! beginning. If it is another one, or the file cannot be read, the connection ends.
 
 use crate::call::Message;
 use crate::cold::{BLOCK_BYTES, ColdBlocks, Place};
-use crate::ranges::{FileRange, copy_by_pool, copy_cached, is_cached};
+use crate::ranges::{FileRange, SendError, copy_by_pool, copy_cached, is_cached};
 use bytes::{Buf, Bytes};
 use duolog_base::DiskFile;
 use duolog_log::ReadPart;
 use duolog_wire::kafka::{EncodeError, frame};
+use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -131,7 +132,7 @@ impl Output {
     }
 
     /// Sends everything. A peer that takes nothing for as long as `stall` is given up.
-    pub(crate) async fn flush(&mut self, stream: &TcpStream, stall: Duration) -> io::Result<()> {
+    pub(crate) async fn flush(&mut self, stream: &TcpStream, stall: Duration) -> Result<(), SendError> {
         let mut from_blocks = false;
         while !self.segments.is_empty() {
             self.prepare_short_ranges().await?;
@@ -161,7 +162,7 @@ impl Output {
 
     /// Turns the short file ranges that would go out next into memory, up to the first long one, except for those that are to be
     /// read by the block.
-    async fn prepare_short_ranges(&mut self) -> io::Result<()> {
+    async fn prepare_short_ranges(&mut self) -> Result<(), SendError> {
         for at in 0..self.segments.len().min(SEGMENTS_PER_SEND) {
             let Segment::File(range) = &self.segments[at] else { continue };
             if range.bytes >= SENDFILE_LEAST_BYTES {
@@ -174,14 +175,15 @@ impl Output {
             let Segment::File(last) = &self.segments[at + near - 1] else { unreachable!("near ranges are ranges") };
             let (file, span) = (range.place.file.clone(), range.start_position()..last.end());
             let copy = if is_cached(&*file, span.clone()) {
-                copy_cached(&file, span.clone()).await?
+                copy_cached(&file, span.clone()).await
             } else if self.is_bulk(range) {
                 self.mark_cold(at);
                 continue;
             } else {
                 self.note_cold(at, span.end);
-                copy_by_pool(&file, span.clone()).await?
+                copy_by_pool(&file, span.clone()).await
             };
+            let copy = copy.map_err(SendError::unreadable(&*file, span.start))?;
             self.replace(at..at + near, &copy, span.start)?;
         }
         Ok(())
@@ -203,7 +205,7 @@ impl Output {
     }
 
     /// Puts what was read from this position on in the place of the ranges that it was read for.
-    fn replace(&mut self, segments: std::ops::Range<usize>, copy: &Bytes, start: u64) -> io::Result<()> {
+    fn replace(&mut self, segments: std::ops::Range<usize>, copy: &Bytes, start: u64) -> Result<(), SendError> {
         for segment in self.segments.range_mut(segments) {
             let Segment::File(range) = segment else { unreachable!("near ranges are ranges") };
             range.check_copy(copy, start)?;
@@ -214,24 +216,26 @@ impl Output {
     }
 
     /// Checks the range at the front by the page cache.
-    async fn check_cached(&mut self) -> io::Result<()> {
+    async fn check_cached(&mut self) -> Result<(), SendError> {
         let Some(Segment::File(range)) = self.segments.front_mut() else { unreachable!("a range is at the front") };
         if range.unchecked.is_none() {
             return Ok(());
         }
         let (place, bytes) = range.start();
-        let start = copy_cached(&place.file, place.position..place.position + bytes as u64).await?;
+        let start = copy_cached(&place.file, place.position..place.position + bytes as u64).await;
+        let start = start.map_err(SendError::unreadable(&*place.file, place.position))?;
         range.check(&start)
     }
 
     /// Checks the range at the front by its block, and the one before if its frame begins there.
-    async fn check_by_block(&mut self) -> io::Result<()> {
+    async fn check_by_block(&mut self) -> Result<(), SendError> {
         let Some(Segment::File(range)) = self.segments.front_mut() else { unreachable!("a range is at the front") };
         if range.unchecked.is_none() {
             return Ok(());
         }
         let (place, bytes) = range.start();
-        let start = self.blocks.get_whole(&place, bytes).await?;
+        let start = self.blocks.get_whole(&place, bytes).await;
+        let start = start.map_err(SendError::unreadable(&*place.file, place.position))?;
         range.check(&start)
     }
 
@@ -274,7 +278,7 @@ impl Output {
     }
 
     /// The portion at the front from its block, while the disk goes on with the block that will be needed next.
-    async fn block_portion(&mut self, portion: usize) -> io::Result<Bytes> {
+    async fn block_portion(&mut self, portion: usize) -> Result<Bytes, SendError> {
         if !self.reads_blocks {
             self.blocks.enter();
             self.reads_blocks = true;
@@ -291,7 +295,7 @@ impl Output {
         {
             self.blocks.ahead(next);
         }
-        self.blocks.get(&place, portion).await
+        self.blocks.get(&place, portion).await.map_err(SendError::unreadable(&*place.file, place.position))
     }
 
     /// The next block that is wanted of those in the queue, or the one behind the front's.
@@ -317,14 +321,14 @@ impl Output {
     }
 
     /// Reads the portion at the front through the page cache.
-    async fn read_front(&mut self, portion: usize) -> io::Result<()> {
+    async fn read_front(&mut self, portion: usize) -> Result<(), SendError> {
         let Some(Segment::File(range)) = self.segments.front() else { unreachable!("a range is at the front") };
         let (file, start, position) = (range.place.file.clone(), range.start_position(), range.place.position);
         let end = position + portion as u64;
         // A block may end behind a few bytes of a batch.
         let checked = start + range.start().1 as u64;
         self.note_cold(0, end);
-        let copy = copy_by_pool(&file, start..end.max(checked)).await?;
+        let copy = copy_by_pool(&file, start..end.max(checked)).await.map_err(SendError::unreadable(&*file, start))?;
         let Some(Segment::File(range)) = self.segments.front_mut() else { unreachable!("a range is at the front") };
         range.check_copy(&copy, start)?;
         self.consume(portion);
@@ -425,22 +429,26 @@ impl Output {
     }
 
     /// Sends a portion of the file range at the front.
-    async fn send_file(&mut self, stream: &TcpStream, stall: Duration, portion: usize) -> io::Result<()> {
+    async fn send_file(&mut self, stream: &TcpStream, stall: Duration, portion: usize) -> Result<(), SendError> {
         let Some(Segment::File(range)) = self.segments.front() else { unreachable!("a range is at the front") };
-        let Some(descriptor) = range.place.file.descriptor() else { unreachable!("a file without descriptor is never cached") };
-        let mut from = range.place.position;
+        let place = range.place.clone();
+        let Some(descriptor) = place.file.descriptor() else { unreachable!("a file without descriptor is never cached") };
+        let unreadable = SendError::unreadable(&*place.file, place.position);
+        let mut from = place.position;
         let sent = stream.try_io(Interest::WRITABLE, || {
             rustix::fs::sendfile(stream, descriptor, Some(&mut from), portion).map_err(io::Error::from)
         });
         match sent {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(0) => Err(unreadable(io::ErrorKind::UnexpectedEof.into())),
             Ok(sent) => {
                 self.consume(sent);
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => writable(stream, stall).await,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(writable(stream, stall).await?),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(error),
+            // No socket fails with it.
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => Err(unreadable(error)),
+            Err(error) => Err(error.into()),
         }
     }
 }

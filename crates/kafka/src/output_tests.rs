@@ -35,6 +35,11 @@ impl ColdFile {
         count
     }
 
+    fn fail(&self) -> io::Result<()> {
+        let fails = self.fails.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fails| fails.checked_sub(1));
+        if fails.is_ok() { Err(io::Error::other("bad sector")) } else { Ok(()) }
+    }
+
     fn reads(&self) -> (usize, usize) {
         (self.block_reads.load(Ordering::Relaxed), self.other_reads.load(Ordering::Relaxed))
     }
@@ -42,15 +47,13 @@ impl ColdFile {
 
 impl DiskFile for ColdFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.fail()?;
         self.other_reads.fetch_add(1, Ordering::Relaxed);
         Ok(self.copy(buffer, position))
     }
 
     fn read_direct_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        let fails = self.fails.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fails| fails.checked_sub(1));
-        if fails.is_ok() {
-            return Err(io::Error::other("bad sector"));
-        }
+        self.fail()?;
         assert!(buffer.as_ptr().addr().is_multiple_of(4096) && buffer.len().is_multiple_of(4096));
         self.block_reads.fetch_add(1, Ordering::Relaxed);
         Ok(self.copy(buffer, position))
@@ -98,7 +101,7 @@ fn part(file: &Arc<dyn DiskFile>, range: Range<usize>) -> ReadPart {
 }
 
 /// What a client receives of these parts.
-async fn sent(output: &mut Output, parts: Vec<ReadPart>) -> io::Result<Vec<u8>> {
+async fn sent(output: &mut Output, parts: Vec<ReadPart>) -> Result<Vec<u8>, SendError> {
     let bytes = parts.into_iter().map(|part| output.part(part)).sum();
     let (server, mut client) = connected().await;
     let receiving = tokio::spawn(async move {
@@ -107,7 +110,15 @@ async fn sent(output: &mut Output, parts: Vec<ReadPart>) -> io::Result<Vec<u8>> 
     });
     output.flush(&server, STALL).await?;
     drop(server);
-    receiving.await.unwrap()
+    Ok(receiving.await.unwrap()?)
+}
+
+/// Where a file could not be read, and why.
+fn unreadable(sent: Result<Vec<u8>, SendError>) -> (u64, io::ErrorKind) {
+    match sent {
+        Err(SendError::Unreadable { position, error, .. }) => (position, error.kind()),
+        other => panic!("{:?}", other.map(|bytes| bytes.len())),
+    }
 }
 
 fn output(blocks: &Arc<ColdBlocks>) -> Output {
@@ -252,8 +263,32 @@ async fn a_failed_read_is_told_and_tried_anew_by_the_next_one() {
     let blocks = Arc::new(ColdBlocks::default());
     // Once for the read ahead of its need, once for the need.
     cold.fails.store(2, Ordering::Relaxed);
-    assert!(sent(&mut output(&blocks), vec![part(&file, 0..BLOCK)]).await.is_err());
+    let failed = unreadable(sent(&mut output(&blocks), vec![part(&file, 0..BLOCK)]).await);
+    assert_eq!(failed, (0, io::ErrorKind::Other));
     assert!(sent(&mut output(&blocks), vec![part(&file, 0..BLOCK)]).await.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_failed_read_of_any_length_is_told_with_its_place() {
+    let blocks = Arc::new(ColdBlocks::default());
+    for (from, bytes) in [(BLOCK, BLOCK), (BLOCK + 100, 1_000), (BLOCK + 100, 50_000)] {
+        let cold = ColdFile::new(content(4 * BLOCK));
+        cold.fails.store(usize::MAX, Ordering::Relaxed);
+        let file: Arc<dyn DiskFile> = cold;
+        let failed = unreadable(sent(&mut output(&blocks), vec![part(&file, from..from + bytes)]).await);
+        assert_eq!(failed, (from as u64, io::ErrorKind::Other), "{bytes} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_cached_range_beyond_the_end_of_its_file_is_told_with_its_place() {
+    let named = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(named.path(), content(BLOCK)).unwrap();
+    let file = RealDisk.open(named.path(), OpenMode::Read).unwrap();
+    let beyond = ReadPart::File { file, position: 100, bytes: BLOCK, settled: 2 * BLOCK_BYTES, frame: None };
+    let failed = sent(&mut output(&Arc::new(ColdBlocks::default())), vec![beyond]).await.unwrap_err();
+    let SendError::Unreadable { file, position, error } = failed else { panic!("{failed}") };
+    assert_eq!((file.as_path(), position, error.kind()), (named.path(), BLOCK_BYTES, io::ErrorKind::UnexpectedEof));
 }
 
 #[tokio::test]
@@ -262,8 +297,8 @@ async fn a_range_beyond_the_end_of_its_file_is_an_error() {
     let file: Arc<dyn DiskFile> = cold.clone();
     let blocks = Arc::new(ColdBlocks::default());
     let beyond = ReadPart::File { file, position: 0, bytes: 2 * BLOCK, settled: 2 * BLOCK_BYTES, frame: None };
-    let error = sent(&mut output(&blocks), vec![beyond]).await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    let failed = unreadable(sent(&mut output(&blocks), vec![beyond]).await);
+    assert_eq!(failed, (BLOCK_BYTES, io::ErrorKind::UnexpectedEof));
 }
 
 #[tokio::test]

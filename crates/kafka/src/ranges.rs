@@ -8,6 +8,7 @@ use duolog_log::{ReadPart, StoredFrame};
 use rustix::io::ReadWriteFlags;
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -15,6 +16,25 @@ use tokio::sync::Semaphore;
 const POOL_READS: usize = 16;
 
 static POOL_READ_PERMITS: Semaphore = Semaphore::const_new(POOL_READS);
+
+/// Why what was to be sent is not. All but the first leave an answer that had begun unfinished.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+    #[error("{file} cannot be read at {position}: {error}")]
+    Unreadable { file: PathBuf, position: u64, error: io::Error },
+    /// See [`crate::damage`].
+    #[error("a batch is damaged")]
+    Damaged,
+}
+
+impl SendError {
+    /// For an error of reading a file.
+    pub(crate) fn unreadable(file: &dyn DiskFile, position: u64) -> impl FnOnce(io::Error) -> SendError {
+        move |error| SendError::Unreadable { file: damage::path_of(file), position, error }
+    }
+}
 
 /// Bytes of a file that are to be sent.
 pub(crate) struct FileRange {
@@ -56,16 +76,19 @@ impl FileRange {
     }
 
     /// Like [`FileRange::is_sound`]; an error, which is remembered, if it may not.
-    pub(crate) fn check(&mut self, start: &[u8]) -> io::Result<()> {
+    pub(crate) fn check(&mut self, start: &[u8]) -> Result<(), SendError> {
         if let Some(frame) = self.unchecked {
-            frame.check(start, self.bytes).inspect_err(|error| damage::found(self, frame, error))?;
+            frame.check(start, self.bytes).map_err(|error| {
+                damage::found(self, frame, &error);
+                SendError::Damaged
+            })?;
             self.unchecked = None;
         }
         Ok(())
     }
 
     /// Checks the range by a copy of its file from this position on that holds all of it.
-    pub(crate) fn check_copy(&mut self, copy: &[u8], from: u64) -> io::Result<()> {
+    pub(crate) fn check_copy(&mut self, copy: &[u8], from: u64) -> Result<(), SendError> {
         let (place, bytes) = self.start();
         let at = place.position.checked_sub(from).map(|at| at as usize);
         let start = at.and_then(|at| copy.get(at..at + bytes)).unwrap_or_default();

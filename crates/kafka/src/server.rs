@@ -2,6 +2,7 @@
 
 use crate::Services;
 use crate::connection::{Connection, ConnectionError, Shared};
+use crate::ranges::SendError;
 use crate::sessions::FetchSessions;
 use duolog_net::{BindError, Budget, Door, Late, Listener, Peer, Server, Service};
 use std::io;
@@ -44,7 +45,16 @@ impl Service for Shared {
         metrics.connections.decrement();
         match ended {
             Ok(()) => {}
-            Err(ConnectionError::Io(error)) => tracing::debug!(%remote, connection, %error, "connection lost"),
+            Err(ConnectionError::Io(error) | ConnectionError::Send(SendError::Socket(error))) => {
+                tracing::debug!(%remote, connection, %error, "connection lost");
+            }
+            Err(ConnectionError::Send(reason)) => {
+                metrics.answers_cut.add(1);
+                // What is damaged was told with its place.
+                if let SendError::Unreadable { .. } = reason {
+                    tracing::error!(%remote, connection, %reason, "an answer that had begun cannot be finished");
+                }
+            }
             Err(ConnectionError::Late(Late::Idle)) => tracing::debug!(%remote, connection, "idle connection closed"),
             Err(reason) => {
                 metrics.connections_refused.add(1);

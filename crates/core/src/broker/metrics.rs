@@ -61,6 +61,8 @@ pub struct BrokerMetrics {
     pub connections: Gauge,
     /// Connections closed for what the client sent.
     pub connections_refused: Counter,
+    /// Answers not finished, since a file could not be read or was damaged.
+    pub answers_cut: Counter,
 }
 
 impl Default for BrokerMetrics {
@@ -75,6 +77,7 @@ impl Default for BrokerMetrics {
             requests: std::array::from_fn(|_| Counter::default()),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            answers_cut: Counter::default(),
         }
     }
 }

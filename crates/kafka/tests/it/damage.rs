@@ -137,6 +137,33 @@ async fn a_damaged_batch_stays(bytes: usize, cached: bool, configs: &[(&str, &st
 }
 
 #[tokio::test]
+async fn an_answer_that_a_file_cannot_be_read_for_is_counted() {
+    const BATCH_BYTES: usize = 100_000;
+    let server = Server::start().await;
+    server.topic("t", &[]).await;
+    let mut client = server.client().await;
+    for number in 0..BYTES / BATCH_BYTES {
+        assert_eq!(client.produce("t", 0, -1, &batch(&[&value(0, number, BATCH_BYTES)])).await.error, 0);
+    }
+    let dir = server.stop().await;
+    let path = dir.path().to_owned();
+    let server = Server::start_in(dir, ConnectionLimits::default()).await;
+    // From the sixth batch on a file is gone, as if its sectors had failed.
+    let sixth = value(0, 5, BATCH_BYTES);
+    let holds = |path: &PathBuf| std::fs::read(path).unwrap().windows(64).position(|found| found == &sixth.as_bytes()[..64]);
+    let (file, at) = files(&path).into_iter().find_map(|path| holds(&path).map(|at| (path, at))).unwrap();
+    std::fs::OpenOptions::new().write(true).open(file).unwrap().set_len(at as u64).unwrap();
+    let broker = server.broker.clone();
+    let mut client = server.client().await;
+    let request = fetch_request("t", &[(0, 0)]);
+    client.send(FETCH, 12, |encoder| request.encode(encoder, 12).unwrap()).await;
+    let size = client.stream.read_i32().await.unwrap();
+    assert!(client.stream.read_exact(&mut vec![0; size as usize]).await.is_err(), "the connection ends");
+    server.stop().await;
+    assert_eq!(broker.metrics().answers_cut.get(), 1);
+}
+
+#[tokio::test]
 async fn a_damaged_batch_of_a_cold_segment_is_not_delivered() {
     a_damaged_batch_of_a_segment_is_not_delivered(14_000, false, 40).await;
 }

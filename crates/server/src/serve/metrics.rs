@@ -81,6 +81,9 @@ const METRICS: &[Metric] = &[
     // Clients.
     gauge("connections", "Open client connections", |s| s.broker().connections.get()),
     counter("connections_refused", "Connections closed for what the client sent", |s| s.broker().connections_refused.get()),
+    counter("answers_cut", "Answers not finished, since a file could not be read or was damaged", |s| {
+        s.broker().answers_cut.get()
+    }),
     Metric {
         name: "requests",
         kind: Kind::Counter,
