@@ -225,7 +225,7 @@ impl Broker {
     }
 
     /// Tells the log which partitions are compacted by key, and how.
-    pub(super) fn set_cleaning(&self) {
+    pub(crate) fn set_cleaning(&self) {
         let image = self.image();
         let compacted = image.topics.values().filter(|topic| topic.config.compact);
         let policies = compacted.flat_map(|topic| topic.partitions.iter().map(|one| (one.number, topic.config.cleaning)));

@@ -4,6 +4,7 @@ mod full_disk;
 mod membership;
 mod offsets;
 mod random;
+mod small_log;
 mod static_members;
 
 use super::request::{
