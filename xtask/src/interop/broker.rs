@@ -143,9 +143,9 @@ impl Broker {
     fn duolog(&self, binary: &Path, rocketmq: &str) -> Command {
         let mut command = Command::new(binary);
         command.arg("serve").arg("--data-dir").arg(self.directory.join("data")).args(["--http", "127.0.0.1:0"]);
-        let Addresses { kafka, name_server, .. } = &self.addresses;
-        for listener in [format!("kafka://{kafka}"), format!("namesrv://{name_server}"), format!("rocketmq://{rocketmq}")] {
-            command.args(["--listen", &listener]);
+        let Addresses { kafka, name_server, grpc } = &self.addresses;
+        for (scheme, address) in [("kafka", kafka.as_str()), ("namesrv", name_server), ("rocketmq", rocketmq), ("grpc", grpc)] {
+            command.args(["--listen", &format!("{scheme}://{address}")]);
         }
         // As for the peers: groups form at once, which makes a run minutes shorter, and the broker has a machine room.
         command.args(["--set", "group.initial.rebalance.delay.ms=0", "--set", &format!("rocketmq.broker.name={BROKER_NAME}")]);
@@ -165,7 +165,7 @@ impl Broker {
 
 /// The address of RocketMQ's broker, which clients learn from the name server, and the others.
 fn duolog_addresses() -> std::io::Result<(String, Addresses)> {
-    let addresses = Addresses { kafka: free_address()?, name_server: free_address()?, grpc: String::new() };
+    let addresses = Addresses { kafka: free_address()?, name_server: free_address()?, grpc: free_address()? };
     Ok((free_address()?, addresses))
 }
 

@@ -68,7 +68,7 @@ const fn suite(
 }
 
 /// The RocketMQ suites that pass against our own server; the others run against it only when they are asked for.
-const ROCKETMQ_READY: &[&str] = &["rocketmq-go"];
+const ROCKETMQ_READY: &[&str] = &["rocketmq-go", "rocketmq-java-5", "rocketmq-tools"];
 
 pub(super) const SUITES: [Suite; 14] = [
     suite("java-newest", Kafka, Dialect::Plain, 240, |places, target| java(places, target, "java/newest.xml")),

@@ -35,9 +35,9 @@ async fn open(disk: &SimDisk, directory: &Path) -> Arc<Broker> {
 
 async fn commit(groups: Arc<GroupCoordinator>, group: i64, offset: i64) {
     let mut request = commit_request("", -1, "orders", offset);
-    request.group_id = format!("group-{group}").into();
+    request.group_id = format!("group-{group}");
     request.topics[0].id = TopicId::NONE;
-    request.topics[0].partitions[0].metadata = format!("{offset:0METADATA_BYTES$}").into();
+    request.topics[0].partitions[0].metadata = format!("{offset:0METADATA_BYTES$}");
     let outcomes = groups.commit(request).await.expect("a group without members");
     outcomes[0].partitions[0].outcome.clone().expect("there is room");
 }
@@ -57,7 +57,7 @@ async fn commit_all(groups: &Arc<GroupCoordinator>) {
 }
 
 async fn committed(groups: &GroupCoordinator, group: i64) -> i64 {
-    let request = FetchRequest { group_id: format!("group-{group}").into(), topics: None };
+    let request = FetchRequest { group_id: format!("group-{group}"), topics: None };
     let found = groups.fetch(request).await.expect("the group is there");
     found[0].partitions[0].committed.as_ref().expect("there is an offset").offset.0
 }

@@ -37,7 +37,6 @@ final class Crossing {
         all.put("crossing: a tombstone is a message without a body", Crossing::tombstone);
         all.put("crossing: both kinds of producer share one run of offsets", Crossing::interleaved);
         all.put("crossing: a topic of Kafka's has a route", Crossing::route);
-        all.put("crossing: a key that Kafka wrote is found", Crossing::key);
         all.put("crossing: Kafka's administrator sees and moves a RocketMQ group", Crossing::group);
         return all;
     }
@@ -151,15 +150,6 @@ final class Crossing {
         scope.receive(topic).take(10);
     }
 
-    private static void key(Scope scope) throws Exception {
-        String topic = scope.topic(1);
-        try (Producer<byte[], byte[]> producer = kafka(scope)) {
-            producer.send(new ProducerRecord<>(topic, 0, bytes("order-77"), bytes("paid"))).get();
-        }
-        DefaultMQProducer producer = scope.producer();
-        Check.eventually("the key is known", () -> Inbox.bodies(Queries.byKey(producer, topic, "order-77")).equals(List.of("paid")));
-    }
-
     private static void group(Scope scope) throws Exception {
         String topic = scope.topic(2);
         String group = Scope.name("shared");
@@ -171,7 +161,6 @@ final class Crossing {
         consumer.registerMessageListener(inbox.concurrently());
         consumer.start();
         inbox.take(20);
-        consumer.shutdown();
         TopicPartition first = new TopicPartition(topic, 0);
         TopicPartition second = new TopicPartition(topic, 1);
         try (Admin admin = Admin.create(Map.of("bootstrap.servers", scope.server.kafka))) {
@@ -180,6 +169,7 @@ final class Crossing {
                 return offsets.get(first) != null && offsets.get(first).offset() == 10
                         && offsets.get(second) != null && offsets.get(second).offset() == 10;
             });
+            consumer.shutdown();
             admin.alterConsumerGroupOffsets(group, Map.of(first, new OffsetAndMetadata(4))).all().get();
         }
         DefaultMQPullConsumer pull = scope.pull(group);
