@@ -102,7 +102,8 @@ impl Server {
             let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone() });
             let address = SocketAddr::from(([127, 0, 0, 1], 0));
             let listener = Listener { name: "kafka".to_owned(), address, advertised: None };
-            let server = KafkaServer::bind(vec![listener], services, Door::new(ConnectionLimits::default())).expect("a free port");
+            let server =
+                KafkaServer::bind(vec![listener], services, Door::new(ConnectionLimits::default())).expect("a free port");
             let address = server.local_addresses()[0];
             tokio::spawn(server.serve(stopped));
             (broker, groups, address, topic.id)

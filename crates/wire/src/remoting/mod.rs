@@ -2,8 +2,8 @@
 //! encoding of messages. No I/O and no state; everything from outside is checked and bounded.
 
 pub mod batch;
-pub mod body_compression;
 pub mod body;
+pub mod body_compression;
 pub mod code;
 mod fields;
 mod frame;
@@ -16,7 +16,7 @@ pub mod properties;
 
 pub use fields::Fields;
 pub use frame::{
-    Command, FIELDS_LIMIT, FLAG_ONE_WAY, FLAG_RESPONSE, FrameError, HEADER_BYTES_LIMIT, HeaderForm, LENGTH_BYTES, NAME_BYTES_LIMIT,
-    SERVER_VERSION, frame_length,
+    Command, FIELDS_LIMIT, FLAG_ONE_WAY, FLAG_RESPONSE, FrameError, HEADER_BYTES_LIMIT, HeaderForm, LENGTH_BYTES,
+    NAME_BYTES_LIMIT, SERVER_VERSION, frame_length,
 };
 pub use json::{JSON_DEPTH_LIMIT, JsonError};
