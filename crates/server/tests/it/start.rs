@@ -130,8 +130,8 @@ fn a_mistake_in_any_layer_names_the_key_and_the_nearest_one() {
 
 #[test]
 fn a_scheme_that_is_not_served_is_refused() {
-    let complaint = misconfigured(&["--listen", "grpc://127.0.0.1:0"], None);
-    assert!(complaint.contains("grpc://") && complaint.contains("kafka://"), "{complaint}");
+    let complaint = misconfigured(&["--listen", "amqp://127.0.0.1:0"], None);
+    assert!(complaint.contains("amqp://") && complaint.contains("kafka://"), "{complaint}");
 }
 
 #[test]
