@@ -7,8 +7,7 @@ use bytes::BytesMut;
 use duolog_base::{Disk, LeaderEpoch, Offset, PartitionNumber, TimestampMs};
 use duolog_log::fuzzing::{FRAME_HEADER_BYTES, checksum, frame_bytes};
 use duolog_log::{
-    Advance, AppendBatch, AppendOrigin, Log, LogFailure, LogObserver, LogOptions, OpenError, ReadLimits, SyncOutcome,
-    TidyOptions, inspect,
+    Advance, AppendBatch, AppendOrigin, Log, LogFailure, LogObserver, LogOptions, OpenError, ReadLimits, SyncOutcome, inspect,
 };
 use duolog_sim::SimDisk;
 use duolog_wire::record::{Compression, TimestampType};
@@ -21,8 +20,6 @@ const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 const RECOVERY_BYTES: usize = 16 << 20;
 const RECOVERY_RATIO: usize = 32;
 const MOST_FILES: usize = 12;
-/// Enough for everything that can be tidied.
-const HOUSE_STEPS: usize = 8;
 /// Each opening begins a generation; an input may say that this was the last.
 const LAST_GENERATION: &str = "its generation is the last that there can be";
 
@@ -129,9 +126,7 @@ fn append(log: &Log, partition: PartitionNumber) {
     let _ = log.append(buffer, &[appended], AppendOrigin::Client, NOW);
 }
 
-const KINDS: [&str; 5] = ["log", "queues", "checkpoint", "spare", "tidied"];
-/// The end of a tidied file: where its index begins is behind 16 bytes, the checksum of the first 28 behind these.
-const TIDIED_END_BYTES: usize = 32;
+const KINDS: [&str; 4] = ["log", "queues", "checkpoint", "spare"];
 
 fn unpack(mut rest: &[u8]) -> Vec<File> {
     let mut files = Vec::new();
@@ -164,22 +159,10 @@ fn pack(files: &[File], mend: u8) -> Vec<u8> {
 }
 
 fn mended(file: &File) -> Vec<u8> {
-    match file.name.split_once('.') {
-        Some((_, "log")) => mended_log(file.bytes.clone()),
-        Some((_, "tidied")) => mended_tidied(&file.bytes),
-        _ => sealed_index(file.bytes.clone()),
+    match file.name.ends_with(".log") {
+        true => mended_log(file.bytes.clone()),
+        false => sealed_index(file.bytes.clone()),
     }
-}
-
-/// Frames, index and end, each by itself.
-fn mended_tidied(bytes: &[u8]) -> Vec<u8> {
-    let Some((rest, end)) = bytes.split_last_chunk::<TIDIED_END_BYTES>() else { return bytes.to_vec() };
-    let mut end = *end;
-    let index_at = u64::from_le_bytes([end[16], end[17], end[18], end[19], end[20], end[21], end[22], end[23]]);
-    let (frames, index) = rest.split_at(usize::try_from(index_at).unwrap_or(usize::MAX).min(rest.len()));
-    let crc = checksum(&end[..28]);
-    end[28..].copy_from_slice(&crc.to_le_bytes());
-    [mended_log(frames.to_vec()), sealed_index(index.to_vec()), end.to_vec()].concat()
 }
 
 /// Puts the checksums of all frames right as far as their lengths lead from one to the next.
@@ -209,37 +192,18 @@ fn seal(bytes: &mut [u8], at: usize) {
 
 /// Files of a log with two partitions, sealed files, a producer and a checkpoint.
 pub(super) fn files() -> Vec<File> {
-    files_with(options(), 12)
-}
-
-/// The same with sealed files written anew.
-fn tidied_files() -> Vec<File> {
-    let tidy = TidyOptions {
-        step_bytes: 64 << 10,
-        check_every_ms: 0,
-        dead_percent: 10,
-        sort_after_ms: Some(-1),
-        ..TidyOptions::default()
-    };
-    let files = files_with(LogOptions { tidy, recycled_files: 0, file_bytes: 2 << 10, ..options() }, 48);
-    assert!(files.iter().any(|file| file.name.ends_with(".tidied")), "there is a tidied file");
-    files
-}
-
-fn files_with(options: LogOptions, batches: u32) -> Vec<File> {
     let disk = SimDisk::new(1);
     disk.create_dir_all(Path::new(DIR)).expect("an empty disk");
-    let opened = Log::open(Arc::new(disk.clone()), DIR.into(), options, Arc::new(Nobody), NOW);
-    let (log, _) = opened.expect("an empty log");
+    let log = open(&disk).expect("an empty log");
     for partition in [1, 2] {
         log.open_partition(PartitionNumber(partition));
     }
-    for round in 0..batches {
+    for round in 0..12 {
         append(&log, PartitionNumber(1 + round % 2));
         settle(&log);
     }
     log.set_log_start(PartitionNumber(2), Offset(1)).expect("within the log");
-    (0..HOUSE_STEPS).for_each(|_| settle(&log));
+    settle(&log);
     log.close().expect("nothing is wrong with the disk");
     let paths = disk.files();
     let file = |path: &std::path::PathBuf| {
@@ -253,7 +217,6 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let files = files();
     let without_checkpoint: Vec<File> = self::files().into_iter().filter(|file| !file.name.ends_with(".checkpoint")).collect();
     let logs: Vec<File> = self::files().into_iter().filter(|file| file.name.ends_with(".log")).collect();
-    let tidied = tidied_files();
-    let choices = [&files, &without_checkpoint, &logs, &tidied];
+    let choices = [&files, &without_checkpoint, &logs];
     choices.iter().flat_map(|files| [pack(files, 0), pack(files, 1)]).collect()
 }
