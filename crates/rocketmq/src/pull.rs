@@ -11,10 +11,10 @@ use crate::remoting::Refusal;
 use crate::transcode::{Source, TranscodeError, TranscodeLimits, Transcoder};
 use bytes::{Bytes, BytesMut};
 use duolog_base::{Offset, PartitionIndex};
-use duolog_core::broker::{FetchError, PartitionEnds};
+use duolog_core::broker::{FetchError, PartitionEnds, materialize};
 use duolog_core::filter::Subscription;
 use duolog_core::metadata::TopicImage;
-use duolog_log::{ReadError, ReadPart, ReadPlan};
+use duolog_log::{ReadPart, ReadPlan};
 use duolog_wire::record::BatchHeader;
 use duolog_wire::remoting::code::response;
 use std::net::SocketAddr;
@@ -211,7 +211,7 @@ impl<'a> Reading<'a> {
             }
         } else {
             let number = self.wanted.topic.partition(self.wanted.queue).map(|partition| partition.number).unwrap_or_default();
-            let region = Region { number, first, next: behind, bytes: materialize(plan).await? };
+            let region = Region { number, first, next: behind, bytes: read_files(plan).await? };
             if self.push_batches(&region.bytes, first)? {
                 return Ok(Some(region));
             }
@@ -300,13 +300,11 @@ fn first_batch(bytes: &[u8]) -> Option<(BatchHeader, &[u8])> {
     Some((header, bytes.get(..header.total_bytes())?))
 }
 
-/// Reads a plan's bytes on the blocking pool.
-async fn materialize(plan: ReadPlan) -> Result<Bytes, Refusal> {
+/// A plan's bytes, when it is their turn.
+async fn read_files(plan: ReadPlan) -> Result<Bytes, Refusal> {
     let failed = |error: &dyn std::fmt::Display| Refusal::new(response::SYSTEM_ERROR, format!("reading failed: {error}"));
     let _permit = FILE_READ_PERMITS.acquire().await.map_err(|error| failed(&error))?;
-    let reading = tokio::task::spawn_blocking(move || plan.materialize());
-    let read: Result<Bytes, ReadError> = reading.await.map_err(|error| failed(&error))?;
-    read.map_err(|error| {
+    materialize(plan).await.map_err(|error| {
         tracing::error!(%error, "reading failed");
         failed(&error)
     })

@@ -3,10 +3,10 @@
 //! Only a look-up by time decodes records, and of one batch only; the read that takes may wait for the disk and runs
 //! on the blocking pool.
 
-use super::{Broker, PartitionEnds};
+use super::{Broker, PartitionEnds, materialize};
 use crate::metadata::{PartitionImage, TopicImage};
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, PartitionNumber, TimestampMs};
-use duolog_log::{BatchLocation, EpochEnd, PartitionError, ProducerSnapshot, ReadError, ReadLimits, ReadPlan};
+use duolog_log::{BatchLocation, EpochEnd, PartitionError, ProducerSnapshot, ReadError, ReadLimits};
 use duolog_wire::record::{BatchHeader, DecompressLimits, TimestampType, decode_batch};
 use std::io;
 use std::sync::Arc;
@@ -165,15 +165,6 @@ impl Broker {
         let plan = self.log.read(partition, from, limits)?;
         let bytes = materialize(plan).await?;
         pick_record(&bytes, location, ends.log_start, better)
-    }
-}
-
-/// Reads a plan's bytes on the blocking pool.
-async fn materialize(plan: ReadPlan) -> Result<bytes::Bytes, LookupError> {
-    let read = tokio::task::spawn_blocking(move || plan.materialize()).await;
-    match read {
-        Ok(bytes) => Ok(bytes?),
-        Err(_) => Err(LookupError::Io(Arc::new(io::Error::other("the read was cancelled")))),
     }
 }
 

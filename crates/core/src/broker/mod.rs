@@ -27,7 +27,7 @@ pub use metrics::{BrokerMetrics, Counter};
 pub use open::{BrokerOpenError, BrokerOptions};
 pub use partitions::{MetadataBehind, Misplaced};
 pub use producer_ids::ProducerIdError;
-pub use read::{FetchError, Fetched, PartitionEnds};
+pub use read::{FetchError, Fetched, PartitionEnds, materialize};
 pub use watch::Watch;
 
 use crate::config::{BrokerConfig, FlushMode};

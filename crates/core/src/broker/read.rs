@@ -1,8 +1,10 @@
-//! Reading: where a partition's batches lie, up to what a consumer may see. No data is read here.
+//! Reading: where a partition's batches lie, up to what a consumer may see. Data is read only for those who ask for the bytes of a
+//! plan, on the blocking pool.
 
 use super::{Broker, Watch, visible_ends};
 use crate::config::FlushMode;
 use crate::metadata::TopicImage;
+use bytes::Bytes;
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, PartitionNumber};
 use duolog_log::{ReadError, ReadLimits, ReadPlan, TagFilter};
 use std::io;
@@ -72,6 +74,14 @@ impl Broker {
     /// Registers interest in partitions. Do so before reading: what arrives after the read then wakes the watch.
     pub fn watch(&self, partitions: impl IntoIterator<Item = (PartitionNumber, FlushMode)>) -> Watch {
         self.observer.watch(partitions)
+    }
+}
+
+/// A plan's bytes, read on the blocking pool and held to their checksums.
+pub async fn materialize(plan: ReadPlan) -> Result<Bytes, ReadError> {
+    match tokio::task::spawn_blocking(move || plan.materialize()).await {
+        Ok(read) => read,
+        Err(_) => Err(ReadError::Io(Arc::new(io::Error::other("the read was cancelled")))),
     }
 }
 

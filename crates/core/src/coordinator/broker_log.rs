@@ -1,7 +1,7 @@
 //! The internal topic of the real broker.
 
 use super::{AppendFuture, Chunk, InternalLog, InternalLogError, LogFuture};
-use crate::broker::{Acks, Broker, Origin, ProduceBatch};
+use crate::broker::{Acks, Broker, Origin, ProduceBatch, materialize};
 use crate::metadata::{CreateTopicError, TopicImage};
 use bytes::BytesMut;
 use duolog_base::{Offset, PartitionIndex};
@@ -102,8 +102,7 @@ impl InternalLog for BrokerLog {
             let fetched =
                 self.broker.read(&topic, partition, from, REPLAY_CHUNK_BYTES, true, None).map_err(|error| failed(&error))?;
             let next = fetched.plan.next;
-            let copied = tokio::task::spawn_blocking(move || fetched.plan.materialize()).await;
-            let batches = copied.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+            let batches = materialize(fetched.plan).await.map_err(|error| failed(&error))?;
             Ok(Chunk { batches, next })
         })
     }
