@@ -15,7 +15,7 @@ use duolog_core::broker::{FetchError, PartitionEnds, materialize};
 use duolog_core::filter::Subscription;
 use duolog_core::metadata::TopicImage;
 use duolog_log::{ReadPart, ReadPlan};
-use duolog_wire::record::BatchHeader;
+use duolog_wire::record::batches;
 use duolog_wire::remoting::code::response;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -231,10 +231,9 @@ impl<'a> Reading<'a> {
     }
 
     /// The batches that reach beyond `from`; whether there is no room for more, or a reason to stop.
-    fn push_batches(&mut self, mut rest: &[u8], from: Offset) -> Result<bool, Refusal> {
-        while let Some((header, batch)) = first_batch(rest) {
-            rest = &rest[batch.len()..];
-            if header.last_offset() >= from && self.push(batch)? {
+    fn push_batches(&mut self, bytes: &[u8], from: Offset) -> Result<bool, Refusal> {
+        for (header, place) in batches(bytes).map_while(Result::ok) {
+            if header.last_offset() >= from && self.push(&bytes[place])? {
                 return Ok(true);
             }
         }
@@ -292,12 +291,6 @@ fn transcoder(wanted: &Wanted, from: Offset) -> Transcoder<'_> {
     let source = Source { topic: &wanted.topic.name, queue: wanted.queue, number, store_host: wanted.store_host };
     let limits = TranscodeLimits { max_messages: wanted.max_messages, max_bytes: wanted.max_bytes };
     Transcoder::new(source, from, limits)
-}
-
-/// The batch at the beginning of the bytes, by its own length.
-fn first_batch(bytes: &[u8]) -> Option<(BatchHeader, &[u8])> {
-    let header = BatchHeader::parse(bytes).ok()?;
-    Some((header, bytes.get(..header.total_bytes())?))
 }
 
 /// A plan's bytes, when it is their turn.
