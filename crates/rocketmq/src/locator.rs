@@ -12,7 +12,9 @@
 //! The byte map stands in docs/storage-format.md, since message ids live longer than the process that gave them out.
 
 use duolog_base::{Offset, PartitionNumber};
+use duolog_wire::remoting::message_id::OffsetMessageId;
 use std::fmt;
+use std::net::SocketAddr;
 
 /// Bits of the offset.
 const OFFSET_BITS: u32 = 39;
@@ -39,6 +41,11 @@ impl Locator {
     /// What clients are given as commit log offset.
     pub fn to_wire(self) -> i64 {
         self.0
+    }
+
+    /// The id of the message, which also names the host that producers are told of.
+    pub fn message_id(self, store_host: SocketAddr) -> OffsetMessageId {
+        OffsetMessageId { store_host, commit_log_offset: self.to_wire() }
     }
 
     /// The partition; `None` if its number did not fit.

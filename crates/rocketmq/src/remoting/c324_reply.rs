@@ -15,7 +15,6 @@ use duolog_base::{Offset, TimestampMs};
 use duolog_core::broker::Acks;
 use duolog_wire::remoting::code::{request, response};
 use duolog_wire::remoting::header::{Header, PushReplyMessageRequest, SendMessageRequest, SendMessageResponse};
-use duolog_wire::remoting::message_id::OffsetMessageId;
 use duolog_wire::remoting::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, Properties, name};
 use duolog_wire::remoting::{Command, HeaderForm};
 use std::time::Duration;
@@ -43,10 +42,7 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
         tracing::warn!(topic = header.topic, %error, "a reply is not stored");
     }
     let store_host = node.store_host(call.channel.peer());
-    let id = |offset: &Offset| {
-        let commit_log_offset = Locator::pack(number, *offset).to_wire();
-        OffsetMessageId { store_host, commit_log_offset }.to_string()
-    };
+    let id = |offset: &Offset| Locator::pack(number, *offset).message_id(store_host).to_string();
     let id = stored.as_ref().map_or_else(|_| NO_ID.to_owned(), id);
     let sent = SendMessageResponse {
         msg_id: &id,

@@ -21,7 +21,6 @@ use duolog_wire::remoting::batch::BatchBody;
 use duolog_wire::remoting::code::{request, response};
 use duolog_wire::remoting::header::{Header, SendMessageRequest, SendMessageResponse};
 use duolog_wire::remoting::message::sys_flag;
-use duolog_wire::remoting::message_id::OffsetMessageId;
 use duolog_wire::remoting::properties::{Properties, name};
 use duolog_wire::remoting::{Command, Fields};
 use std::net::SocketAddr;
@@ -133,11 +132,8 @@ struct Sent {
 
 impl Sent {
     fn answer(&self, first: Offset, store_host: SocketAddr) -> Answer {
-        let id = |offset: Offset| {
-            let commit_log_offset = Locator::pack(self.number, offset).to_wire();
-            OffsetMessageId { store_host, commit_log_offset }.to_string()
-        };
-        let ids: Vec<String> = (0..self.messages).map(|ahead| id(first.plus(ahead))).collect();
+        let locators = (0..self.messages).map(|ahead| Locator::pack(self.number, first.plus(ahead)));
+        let ids: Vec<String> = locators.map(|locator| locator.message_id(store_host).to_string()).collect();
         let response = SendMessageResponse {
             msg_id: &ids.join(","),
             queue_id: self.queue.0,
