@@ -1,11 +1,8 @@
 //! A server in this process, and a client that writes remoting frames by hand.
 
+use crate::node::{self, FOR_EVER, Served};
 use bytes::{Bytes, BytesMut};
-use duolog_base::{Offset, PartitionIndex, RealDisk, SystemClock};
-use duolog_core::broker::{Broker, BrokerOptions};
-use duolog_core::config::{BrokerConfig, Source};
-use duolog_core::group::GroupCoordinator;
-use duolog_net::{ConnectionLimits, Door, Listener};
+use duolog_base::{Offset, PartitionIndex};
 use duolog_rocketmq::{Node, RocketMqServer};
 use duolog_wire::record::{DecompressLimits, batches, decode_batch};
 use duolog_wire::remoting::code::request;
@@ -16,15 +13,10 @@ use duolog_wire::remoting::message::StoredMessage;
 use duolog_wire::remoting::{Command, HeaderForm};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
-/// Longer than anything here takes; what takes longer waits for ever.
-pub const FOR_EVER: Duration = Duration::from_secs(60);
 pub const SUSPEND: i32 = 2;
 pub const SUBSCRIPTION: i32 = 4;
 
@@ -32,9 +24,7 @@ pub struct Server {
     pub node: Arc<Node>,
     pub broker: SocketAddr,
     pub name_server: SocketAddr,
-    dir: TempDir,
-    stop: watch::Sender<bool>,
-    serving: JoinHandle<std::io::Result<()>>,
+    served: Served,
 }
 
 impl Server {
@@ -47,37 +37,17 @@ impl Server {
     }
 
     pub async fn start_in(dir: TempDir, values: &[(&str, &str)]) -> Server {
-        let own = [("log.file.bytes", "8388608"), ("log.disk.reserve.bytes", "0")];
-        let values = own.iter().chain(values).map(|(key, value)| (key.to_string(), value.to_string(), Source::Flag));
-        let options = BrokerOptions {
-            data_dirs: vec![dir.path().to_owned()],
-            config: BrokerConfig::from_values(values.collect()).unwrap(),
-            disk: Arc::new(RealDisk),
-            clock: Arc::new(SystemClock::default()),
-        };
-        let broker = Broker::open(options).await.unwrap();
-        let groups = GroupCoordinator::start(&broker);
-        let node = Arc::new(Node::new(broker, groups));
-        let listener = |name: &str| {
-            let address = SocketAddr::from(([127, 0, 0, 1], 0));
-            vec![Listener { name: name.to_owned(), address, advertised: None }]
-        };
-        let limits = ConnectionLimits { stop_grace: FOR_EVER, ..ConnectionLimits::default() };
-        let server = RocketMqServer::bind(listener("rocketmq"), listener("namesrv"), node.clone(), Door::new(limits)).unwrap();
+        let node = node::open(&dir, values).await;
+        let (brokers, name_servers) = (node::listener("rocketmq"), node::listener("namesrv"));
+        let server = RocketMqServer::bind(brokers, name_servers, node.clone(), node::door()).unwrap();
         let (broker, name_server) = (server.broker_addresses()[0], server.name_server_addresses()[0]);
-        let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(server.serve(stopped));
-        Server { node, broker, name_server, dir, stop, serving }
+        let served = Served::start(node.clone(), dir, |stopped| server.serve(stopped));
+        Server { node, broker, name_server, served }
     }
 
     /// Stops gracefully and gives back the directory.
     pub async fn stop(self) -> TempDir {
-        self.stop.send_replace(true);
-        self.node.broker.stop_waiting();
-        self.serving.await.unwrap().unwrap();
-        self.node.groups.close().await;
-        self.node.broker.close().await;
-        self.dir
+        self.served.stop().await
     }
 
     pub async fn client(&self) -> Client {

@@ -1,11 +1,7 @@
 //! A gRPC server in this process, and the generated client.
 
-use duolog_base::{RealDisk, SystemClock};
-use duolog_core::broker::{Broker, BrokerOptions};
-use duolog_core::config::{BrokerConfig, Source};
-use duolog_core::group::GroupCoordinator;
+use crate::node::{self, Served};
 use duolog_core::metadata::{ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate};
-use duolog_net::{ConnectionLimits, Door, Listener};
 use duolog_rocketmq::{GrpcServer, Node};
 use duolog_rocketmq_proto::messaging_service_client::MessagingServiceClient;
 use duolog_rocketmq_proto::{
@@ -16,21 +12,15 @@ use duolog_rocketmq_proto::{
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tempfile::TempDir;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tonic::Request;
 use tonic::transport::Channel;
-
-use crate::client::FOR_EVER;
 
 pub const GROUP: &str = "workers";
 
 pub struct GrpcNode {
     pub node: Arc<Node>,
     pub address: SocketAddr,
-    dir: TempDir,
-    stop: watch::Sender<bool>,
-    serving: JoinHandle<std::io::Result<()>>,
+    served: Served,
 }
 
 impl GrpcNode {
@@ -39,34 +29,16 @@ impl GrpcNode {
     }
 
     pub async fn start_in(dir: TempDir, values: &[(&str, &str)]) -> GrpcNode {
-        let own = [("log.file.bytes", "8388608"), ("log.disk.reserve.bytes", "0")];
-        let values = own.iter().chain(values).map(|(key, value)| (key.to_string(), value.to_string(), Source::Flag));
-        let options = BrokerOptions {
-            data_dirs: vec![dir.path().to_owned()],
-            config: BrokerConfig::from_values(values.collect()).unwrap(),
-            disk: Arc::new(RealDisk),
-            clock: Arc::new(SystemClock::default()),
-        };
-        let broker = Broker::open(options).await.unwrap();
-        let groups = GroupCoordinator::start(&broker);
-        let node = Arc::new(Node::new(broker, groups));
-        let listener = Listener { name: "grpc".to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 0)), advertised: None };
-        let limits = ConnectionLimits { stop_grace: FOR_EVER, ..ConnectionLimits::default() };
-        let server = GrpcServer::bind(vec![listener], node.clone(), Door::new(limits)).unwrap();
+        let node = node::open(&dir, values).await;
+        let server = GrpcServer::bind(node::listener("grpc"), node.clone(), node::door()).unwrap();
         let address = server.local_addresses()[0];
-        let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(server.serve(stopped));
-        GrpcNode { node, address, dir, stop, serving }
+        let served = Served::start(node.clone(), dir, |stopped| server.serve(stopped));
+        GrpcNode { node, address, served }
     }
 
     /// Stops gracefully and gives back the directory.
     pub async fn stop(self) -> TempDir {
-        self.stop.send_replace(true);
-        self.node.broker.stop_waiting();
-        tokio::time::timeout(FOR_EVER, self.serving).await.unwrap().unwrap().unwrap();
-        self.node.groups.close().await;
-        self.node.broker.close().await;
-        self.dir
+        self.served.stop().await
     }
 
     pub async fn topic(&self, name: &str, queues: i32) {

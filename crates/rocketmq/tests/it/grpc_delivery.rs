@@ -1,7 +1,7 @@
 //! What gRPC consumers are given: once while they work on it, again if they fail, in order where that is asked for.
 
-use crate::client::FOR_EVER;
 use crate::grpc_client::{GROUP, GrpcClient, GrpcNode, body, code, resource, seconds, system};
+use crate::node::FOR_EVER;
 use duolog_rocketmq_proto::{Code, ForwardMessageToDeadLetterQueueRequest, Message, ReceiveMessageRequest};
 
 fn bodies(messages: &[Message]) -> Vec<&str> {

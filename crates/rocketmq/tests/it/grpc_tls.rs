@@ -1,7 +1,7 @@
 //! TLS and plain text at one port, and what is neither.
 
-use crate::client::FOR_EVER;
 use crate::grpc_client::{GrpcClient, GrpcNode};
+use crate::node::FOR_EVER;
 use duolog_rocketmq_proto::messaging_service_client::MessagingServiceClient;
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

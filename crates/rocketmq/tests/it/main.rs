@@ -11,6 +11,7 @@ mod grpc_delivery;
 mod grpc_tls;
 mod hostile;
 mod messages;
+mod node;
 mod queries;
 mod relay;
 mod replies;

@@ -1,7 +1,8 @@
 //! Finding messages by where they lie and by their keys, and what tools see of a queue.
 
-use crate::client::{Client, FOR_EVER, Server, bodies, messages, sent};
+use crate::client::{Client, Server, bodies, messages, sent};
 use crate::consumers::{beat, heartbeat};
+use crate::node::FOR_EVER;
 use duolog_wire::remoting::body::{ConsumeQueueResponse, from_json};
 use duolog_wire::remoting::code::{request, response};
 use duolog_wire::remoting::header::{ConsumeQueueRequest, QueryMessageRequest, RouteRequest, ViewMessageRequest};
