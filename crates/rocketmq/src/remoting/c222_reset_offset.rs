@@ -5,6 +5,7 @@
 //! new offset at its next pull. Offsets that members still say of the time before do not count. Without force, no queue is set
 //! further ahead than the group has come.
 
+use super::admin::message_queue;
 use crate::node::Node;
 use crate::offsets::ResetError;
 use crate::remoting::call::{Answer, Call, Refusal};
@@ -12,7 +13,7 @@ use crate::topics;
 use duolog_base::{Offset, PartitionIndex, TimestampMs};
 use duolog_core::broker::OffsetLookup;
 use duolog_core::metadata::TopicImage;
-use duolog_wire::remoting::body::{MessageQueue, QueueOffset, ResetOffset, ResetOffsetForC, to_json};
+use duolog_wire::remoting::body::{QueueOffset, ResetOffset, ResetOffsetForC, to_json};
 use duolog_wire::remoting::code::{request, response};
 use duolog_wire::remoting::header::{Header, ResetOffsetRequest};
 use duolog_wire::remoting::{Command, HeaderForm, language};
@@ -25,19 +26,18 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
     check_known(node, header.group).await?;
     let offsets = targets(node, topic, &header).await?;
     node.reset(header.group, topic, &offsets).await?;
-    let table =
-        ResetOffset { offset_table: offsets.iter().map(|(queue, at)| (message_queue(node, topic, *queue), at.0)).collect() };
+    let moved = |(queue, at): &(PartitionIndex, Offset)| (message_queue(node, &topic.name, queue.0), at.0);
+    let table = ResetOffset { offset_table: offsets.iter().map(moved).collect() };
     tell_members(node, &header, &table);
     Ok(Answer::ok().json(&table))
 }
 
 /// Refuses groups that nobody has heard of: a slip of the pen would make a group.
 async fn check_known(node: &Node, group: &str) -> Result<(), Refusal> {
-    let is_known = node.broker.image().group_config.contains_key(group)
-        || node.clients.with_consumers(group, |_| ()).is_some()
-        || node.groups.describe(group).await?.is_some();
-    let unknown = || Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, format!("Group {group} does not exist"));
-    is_known.then_some(()).ok_or_else(unknown)
+    match node.has_group(group).await? {
+        true => Ok(()),
+        false => Err(Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, format!("Group {group} does not exist"))),
+    }
 }
 
 /// Where each queue is to be read from.
@@ -91,10 +91,6 @@ async fn at_time(
     }
     let committed = node.committed(header.group, &topic.name, queue).await?;
     Ok(committed.map_or(offset, |committed| committed.min(offset)))
-}
-
-fn message_queue(node: &Node, topic: &TopicImage, queue: PartitionIndex) -> MessageQueue {
-    MessageQueue { broker_name: node.names.broker.clone(), queue_id: queue.0, topic: topic.name.clone() }
 }
 
 fn tell_members(node: &Node, header: &ResetOffsetRequest<'_>, table: &ResetOffset) {

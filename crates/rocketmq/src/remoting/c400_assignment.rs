@@ -5,12 +5,13 @@
 //! no, after which clients share the queues out by themselves. A client of whose membership, or of whose topic, nothing is known
 //! is told nothing, and leaves all as it is. Queues are read by pulling; POP is refused.
 
+use super::admin::message_queue;
 use crate::names::RETRY_PREFIX;
 use crate::remoting::call::{Answer, Call, Refusal};
 use crate::topics;
 use bytes::Bytes;
 use duolog_wire::remoting::body::{
-    MessageModel, MessageQueue, MessageQueueAssignment, MessageRequestMode, MessageRequestModes, QueryAssignmentRequest,
+    MessageModel, MessageQueueAssignment, MessageRequestMode, MessageRequestModes, QueryAssignmentRequest,
     QueryAssignmentResponse, SetMessageRequestMode,
 };
 use duolog_wire::remoting::code::response;
@@ -40,11 +41,7 @@ pub(super) async fn query(call: Call) -> Result<Answer, Refusal> {
     };
     let assign = |queue: usize| MessageQueueAssignment {
         attachments: None,
-        message_queue: MessageQueue {
-            broker_name: call.node.names.broker.clone(),
-            queue_id: queue as i32,
-            topic: asked.topic.clone(),
-        },
+        message_queue: message_queue(&call.node, &asked.topic, queue as i32),
         mode: MessageRequestMode::Pull,
     };
     Ok(Answer::ok().json(&QueryAssignmentResponse { message_queue_assignments: queues.into_iter().map(assign).collect() }))
