@@ -1,3 +1,5 @@
+//! Who is told of whom, and which subscription of a group counts.
+
 use super::*;
 use duolog_net::Peer;
 use duolog_wire::remoting::body::SubscriptionData;

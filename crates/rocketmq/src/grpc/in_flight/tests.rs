@@ -1,3 +1,5 @@
+//! What is delivered again and when: scenarios, then random histories held to a model.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
