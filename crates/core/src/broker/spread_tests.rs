@@ -8,12 +8,11 @@ use crate::metadata::{
     TopicReference,
 };
 use bytes::BytesMut;
-use duolog_base::{Disk, DiskFile, OpenMode, SystemClock, TimestampMs};
+use duolog_base::{Disk, OpenMode, SystemClock, TimestampMs};
 use duolog_sim::SimDisk;
 use duolog_wire::record::{BatchBuilder, Compression, NewRecord, batches, decode_batch};
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 const TOPIC: &str = "t";
 const PARTITIONS: i32 = 6;
@@ -24,45 +23,6 @@ const CRASH_EVERY: u64 = 13;
 
 /// More steps of housekeeping than a compaction takes.
 const HOUSE_STEPS: usize = 40;
-
-/// A simulated disk, parts of which count as full.
-struct Volumes {
-    disk: SimDisk,
-    full: Mutex<Option<PathBuf>>,
-}
-
-impl Disk for Volumes {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        self.disk.open(path, mode)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir_all(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove_dir(path)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk.sync_dir(dir)
-    }
-    fn sync_all(&self, dir: &Path) -> io::Result<()> {
-        self.disk.sync_all(dir)
-    }
-    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
-        match self.full.lock().unwrap().as_ref().is_some_and(|full| dir.starts_with(full)) {
-            true => Ok(0),
-            false => self.disk.free_bytes(dir),
-        }
-    }
-}
 
 /// Names of data directories below a real one, in which the locks are.
 struct Place(tempfile::TempDir);
@@ -76,19 +36,15 @@ impl Place {
         self.0.path().join(name)
     }
 
-    async fn open_on(&self, disk: Arc<dyn Disk>, names: &[&str]) -> Result<Arc<Broker>, BrokerOpenError> {
+    async fn open(&self, disk: &SimDisk, names: &[&str]) -> Result<Arc<Broker>, BrokerOpenError> {
         let small = ("log.file.bytes".to_owned(), (4 << 20).to_string(), Source::Flag);
         Broker::open(BrokerOptions {
             data_dirs: names.iter().map(|name| self.path(name)).collect(),
             config: BrokerConfig::from_values(vec![small]).unwrap(),
-            disk,
+            disk: Arc::new(disk.clone()),
             clock: Arc::new(SystemClock::default()),
         })
         .await
-    }
-
-    async fn open(&self, disk: &SimDisk, names: &[&str]) -> Result<Arc<Broker>, BrokerOpenError> {
-        self.open_on(Arc::new(disk.clone()), names).await
     }
 
     async fn refused(&self, disk: &SimDisk, names: &[&str]) -> BrokerOpenError {
@@ -388,19 +344,19 @@ async fn a_directory_that_is_added_takes_the_next_partitions_and_one_without_any
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_its_own_partitions_and_no_others() {
-    let place = Place::new();
-    let disk = Arc::new(Volumes { disk: SimDisk::new(1), full: Mutex::default() });
-    let broker = place.open_on(disk.clone(), &["a", "b"]).await.unwrap();
+    let (place, disk) = (Place::new(), SimDisk::new(1));
+    let broker = place.open(&disk, &["a", "b"]).await.unwrap();
     let topic = create(&broker, TOPIC, 4).await;
     assert!(append(&broker, &topic, 0).await.iter().all(Result::is_ok));
-    *disk.full.lock().unwrap() = Some(place.path("b"));
+    let full = place.path("b");
+    disk.set_full(move |path| path.starts_with(&full));
     broker.log().house_step(broker.clock().now()).unwrap();
     let in_b = |partition: usize| broker.log().place(topic.partitions[partition].number).unwrap().directory == 1;
     for (partition, result) in append(&broker, &topic, 1).await.iter().enumerate() {
         assert_eq!(matches!(result, Err(ProduceError::DiskFull { .. })), in_b(partition), "{result:?}");
     }
     assert_eq!(spread(&broker, &*create(&broker, "u", 3).await), [3, 0], "new partitions go where there is room");
-    *disk.full.lock().unwrap() = None;
+    disk.set_full(|_| false);
     broker.log().house_step(broker.clock().now()).unwrap();
     assert!(append(&broker, &topic, 2).await.iter().all(Result::is_ok));
     assert!((0..4).all(|partition| records(&broker, &topic, partition).len() == if in_b(partition as usize) { 2 } else { 3 }));

@@ -3,16 +3,14 @@
 use crate::model::{PARTITIONS, dir};
 use crate::scenario::*;
 use bytes::BytesMut;
-use duolog_base::{Disk, DiskFile, LeaderEpoch, Offset, OpenMode, PartitionNumber, Position};
+use duolog_base::{Disk, LeaderEpoch, Offset, PartitionNumber, Position};
 use duolog_log::inspect::verify;
 use duolog_log::{AppendBatch, AppendError, AppendOrigin, KeyOptions, KeyPlaces, Log, LogOptions, TAGS_KNOWN};
 use duolog_sim::{Random, SimDisk};
 use duolog_wire::record::{BatchBuilder, Compression, DecompressLimits, NewRecord, decode_batch};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Keys of which there are many messages.
 const COMMON_KEYS: u64 = 20;
@@ -374,49 +372,11 @@ fn parts_of_what_was_given_up_go_with_it() {
     keys.check(&log, "afterwards");
 }
 
-/// A disk that may have no room for parts of the key index.
-struct NoRoomForKeys {
-    disk: SimDisk,
-    full: AtomicBool,
-}
-
-impl Disk for NoRoomForKeys {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let refused = self.full.load(Ordering::Relaxed) && path.to_string_lossy().ends_with(".keys.tmp");
-        if refused { Err(io::ErrorKind::StorageFull.into()) } else { self.disk.open(path, mode) }
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir_all(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove_dir(path)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk.sync_dir(dir)
-    }
-    fn sync_all(&self, dir: &Path) -> io::Result<()> {
-        self.disk.sync_all(dir)
-    }
-    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
-        self.disk.free_bytes(dir)
-    }
-}
-
 #[test]
 fn a_full_disk_costs_neither_keys_nor_memory_without_limit() {
-    let full = Arc::new(NoRoomForKeys { disk: SimDisk::new(1), full: AtomicBool::new(true) });
-    let disk: Arc<dyn Disk> = full.clone();
-    let (log, _) = open(&disk, &dir(), indexed()).unwrap();
-    (0..PARTITIONS).for_each(|number| log.open_partition(PartitionNumber(number)));
+    let disk = SimDisk::new(1);
+    disk.set_full(|path| path.to_string_lossy().ends_with(".keys.tmp"));
+    let log = start(&disk, &indexed());
     let mut keys = Keys::default();
     fill(&mut keys, &log, 10);
     assert!(find(&log, 1, 1).complete, "all is in memory");
@@ -424,9 +384,9 @@ fn a_full_disk_costs_neither_keys_nor_memory_without_limit() {
     fill(&mut keys, &log, 150);
     assert!(!find(&log, 1, 1).complete, "the oldest keys had to be given up");
     rebuild(&log);
-    assert_eq!(parts(&full.disk), Vec::<PathBuf>::new());
+    assert_eq!(parts(&disk), Vec::<PathBuf>::new());
 
-    full.full.store(false, Ordering::Relaxed);
+    disk.set_full(|_| false);
     log.house_step(NOW).unwrap();
     rebuild(&log);
     keys.check(&log, "with room again");

@@ -5,8 +5,8 @@
 //! [`SimDisk::crash`] (the same, on a copy, so that one run can be crashed at many points), and [`SimDisk::kill`] (the process
 //! dies, the page cache stays). Whichever it is, open files are dead afterwards.
 //!
-//! Further faults: planned errors of single operations ([`SimDisk::fail_next`]), a full disk ([`SimDisk::set_capacity`]), the power
-//! failing after so many operations ([`SimDisk::crash_after`]), flipped bits and foreign content.
+//! Further faults: planned errors of single operations ([`SimDisk::fail_next`]), a full disk ([`SimDisk::set_capacity`],
+//! [`SimDisk::set_full`]), the power failing after so many operations ([`SimDisk::crash_after`]), flipped bits and foreign content.
 
 mod faults;
 mod inode;
@@ -43,6 +43,8 @@ struct State {
     names: Names,
     faults: Faults,
     capacity_bytes: u64,
+    /// Where there is no room.
+    is_full: Arc<dyn Fn(&Path) -> bool + Send + Sync>,
     /// Counts deaths of the process; files opened before the last one are dead.
     incarnation: u64,
     /// Somebody refers to pages of every file.
@@ -59,6 +61,7 @@ impl SimDisk {
             names: Names::default(),
             faults: Faults::default(),
             capacity_bytes: DEFAULT_CAPACITY_BYTES,
+            is_full: Arc::new(|_| false),
             incarnation: 0,
             pages_in_use: false,
             random: Random::new(seed),
@@ -121,6 +124,11 @@ impl SimDisk {
     /// Bytes that all files together may take; writes past it fail with ENOSPC.
     pub fn set_capacity(&self, bytes: u64) {
         self.state.lock().capacity_bytes = bytes;
+    }
+
+    /// Says where there is no room, whatever the capacity: at such a path no file can be created, and such a directory has no free bytes.
+    pub fn set_full(&self, is_full: impl Fn(&Path) -> bool + Send + Sync + 'static) {
+        self.state.lock().is_full = Arc::new(is_full);
     }
 
     /// Whether somebody (a socket, say) refers to pages in the cache, which then cannot be evicted.
@@ -199,6 +207,9 @@ impl State {
     fn create(&mut self, path: &Path) -> io::Result<InodeNumber> {
         self.change_names(Operation::Create, |state| {
             state.names.check_absent(path)?;
+            if (state.is_full)(path) {
+                return Err(Failure::NoSpace.error());
+            }
             let number = state.new_inode();
             state.names.create(path, number)?;
             Ok(number)
@@ -287,7 +298,10 @@ impl Disk for SimDisk {
             Verdict::Fail(failure) => return Err(failure.error()),
             Verdict::Proceed | Verdict::PowerFails => state.names.check_directory(dir)?,
         }
-        Ok(state.spare_pages() as u64 * PAGE_BYTES as u64)
+        match (state.is_full)(dir) {
+            true => Ok(0),
+            false => Ok(state.spare_pages() as u64 * PAGE_BYTES as u64),
+        }
     }
 }
 

@@ -268,6 +268,25 @@ fn a_full_disk_refuses_and_recovers() {
     assert_eq!(disk.free_bytes(Path::new("/data")).unwrap(), 4 * PAGE_BYTES as u64);
 }
 
+#[test]
+fn one_directory_may_be_full_and_another_not() {
+    let disk = disk();
+    let (full, other) = (Path::new("/data/full"), Path::new("/data/other"));
+    for dir in [full, other] {
+        disk.create_dir_all(dir).unwrap();
+        disk.open(&dir.join("old"), OpenMode::CreateNew).unwrap();
+    }
+    disk.set_full(|path| path.starts_with("/data/full"));
+    assert_eq!(disk.free_bytes(full).unwrap(), 0);
+    let error = disk.open(&full.join("new"), OpenMode::CreateNew).err().expect("there is no room");
+    assert_eq!(error.kind(), ErrorKind::StorageFull);
+    assert_eq!(disk.list(full).unwrap(), ["old"]);
+    assert!(disk.open(&full.join("old"), OpenMode::Write).is_ok(), "what is there can be opened");
+    assert!(disk.free_bytes(other).unwrap() > 0 && disk.open(&other.join("new"), OpenMode::CreateNew).is_ok());
+    disk.set_full(|_| false);
+    assert!(disk.free_bytes(full).unwrap() > 0 && disk.open(&full.join("new"), OpenMode::CreateNew).is_ok());
+}
+
 /// Writes a file the careful way: under another name first. Answers whether that was acknowledged.
 fn replace_carefully(disk: &SimDisk, content: &[u8]) -> std::io::Result<()> {
     let temporary = Path::new("/data/temporary");
