@@ -20,6 +20,7 @@ mod node;
 mod offsets;
 mod progress;
 mod pull;
+mod queues;
 mod rates;
 pub mod remoting;
 mod resets;

@@ -3,6 +3,7 @@
 
 use crate::node::Node;
 use crate::pull::{Pulled, Wanted};
+use crate::queues::ask_each;
 use crate::remoting::Refusal;
 use duolog_base::{Offset, PartitionIndex, TimestampMs};
 use duolog_core::broker::OffsetLookup;
@@ -95,16 +96,20 @@ impl Node {
     }
 
     /// The messages a second that a topic was given in the last minute, by the time of their birth.
-    pub(crate) async fn put_rate(&self, topic: &TopicImage) -> Result<f64, Refusal> {
+    pub(crate) async fn put_rate(self: &Arc<Self>, topic: &Arc<TopicImage>) -> Result<f64, Refusal> {
         let since = TimestampMs(self.broker.clock().now().0 - RATE_MS);
-        let mut messages = 0;
-        for queue in (0..topic.partitions.len() as i32).map(PartitionIndex) {
-            let Some(ends) = self.broker.ends(topic, queue) else { continue };
-            if let Some(first) = self.broker.find_offset(topic, queue, OffsetLookup::AtTime(since)).await? {
-                messages += (ends.high_watermark.0 - first.offset.0).max(0);
-            }
-        }
-        Ok(messages as f64 * 1000.0 / RATE_MS as f64)
+        let messages = ask_each((0..topic.partitions.len() as i32).map(PartitionIndex), |queue| {
+            let (node, topic) = (self.clone(), topic.clone());
+            async move { node.born_since(&topic, queue, since).await }
+        });
+        Ok(messages.await?.iter().sum::<i64>() as f64 * 1000.0 / RATE_MS as f64)
+    }
+
+    /// Messages of a queue from the first one on that was born then or later.
+    async fn born_since(&self, topic: &TopicImage, queue: PartitionIndex, since: TimestampMs) -> Result<i64, Refusal> {
+        let Some(ends) = self.broker.ends(topic, queue) else { return Ok(0) };
+        let first = self.broker.find_offset(topic, queue, OffsetLookup::AtTime(since)).await?;
+        Ok(first.map_or(0, |first| (ends.high_watermark.0 - first.offset.0).max(0)))
     }
 }
 

@@ -8,6 +8,7 @@
 use super::admin::message_queue;
 use crate::node::Node;
 use crate::progress::QueueOffsets;
+use crate::queues::ask_each;
 use crate::remoting::call::{Answer, Call, Refusal};
 use crate::topics;
 use duolog_base::{Offset, PartitionIndex};
@@ -27,18 +28,32 @@ use std::sync::Arc;
 const NO_TIME: i64 = 0;
 
 /// The queues of a topic with their ends.
-fn queues<'a>(node: &'a Node, topic: &'a TopicImage) -> impl Iterator<Item = (i32, PartitionEnds)> + 'a {
+fn queues(node: &Node, topic: &TopicImage) -> Vec<(i32, PartitionEnds)> {
     let numbers = 0..topic.partitions.len() as i32;
-    numbers.filter_map(|queue| Some((queue, node.broker.ends(topic, PartitionIndex(queue))?)))
+    numbers.filter_map(|queue| Some((queue, node.broker.ends(topic, PartitionIndex(queue))?))).collect()
 }
 
-/// When the message in front of the offset was stored.
-async fn time_before(node: &Node, topic: &Arc<TopicImage>, queue: i32, ends: PartitionEnds, to: Offset) -> Result<i64, Refusal> {
-    let at = Offset(to.0 - 1);
-    match at >= ends.log_start && at < ends.high_watermark {
-        true => Ok(node.stored_at(topic, queue, at).await?.unwrap_or(NO_TIME)),
-        false => Ok(NO_TIME),
-    }
+/// The message in front of the offset, if it is there.
+fn before(ends: PartitionEnds, to: Offset) -> Option<Offset> {
+    Some(Offset(to.0 - 1)).filter(|at| (ends.log_start..ends.high_watermark).contains(at))
+}
+
+/// When the message of each queue was stored, if there is one.
+async fn times(
+    node: &Arc<Node>,
+    topic: &Arc<TopicImage>,
+    messages: impl Iterator<Item = (i32, Option<Offset>)>,
+) -> Result<Vec<Option<i64>>, Refusal> {
+    let asked = ask_each(messages, |(queue, offset)| {
+        let (node, topic) = (node.clone(), topic.clone());
+        async move {
+            match offset {
+                Some(offset) => node.stored_at(&topic, queue, offset).await,
+                None => Ok(None),
+            }
+        }
+    });
+    asked.await
 }
 
 pub(super) async fn topic(call: Call) -> Result<Answer, Refusal> {
@@ -47,13 +62,15 @@ pub(super) async fn topic(call: Call) -> Result<Answer, Refusal> {
     let image = node.broker.image();
     let topic = topics::find(&image, header.topic)?;
     let mut stats = TopicStats { topic_put_tps: node.put_rate(topic).await?, ..TopicStats::default() };
-    for (queue, ends) in queues(node, topic) {
+    let queues = queues(node, topic);
+    let newest = queues.iter().map(|(queue, ends)| (*queue, before(*ends, ends.high_watermark)));
+    for ((queue, ends), time) in queues.iter().zip(times(node, topic, newest).await?) {
         let offset = TopicOffset {
-            last_update_timestamp: time_before(node, topic, queue, ends, ends.high_watermark).await?,
+            last_update_timestamp: time.unwrap_or(NO_TIME),
             max_offset: ends.high_watermark.0,
             min_offset: ends.log_start.0,
         };
-        stats.offset_table.0.push((message_queue(node, header.topic, queue), offset));
+        stats.offset_table.0.push((message_queue(node, header.topic, *queue), offset));
     }
     Ok(Answer::ok().json(&stats))
 }
@@ -93,20 +110,22 @@ fn consumes(node: &Node, group: &str, topic: &str) -> bool {
 }
 
 async fn add_stats(
-    node: &Node,
+    node: &Arc<Node>,
     topic: &Arc<TopicImage>,
     offsets: Option<&QueueOffsets>,
     stats: &mut ConsumeStats,
 ) -> Result<(), Refusal> {
-    for (queue, ends) in queues(node, topic) {
-        let consumed = offsets.and_then(|offsets| offsets.get(&queue)).copied().unwrap_or(Offset(0));
+    let queues = queues(node, topic);
+    let consumed = |queue| offsets.and_then(|offsets| offsets.get(queue)).copied().unwrap_or(Offset(0));
+    let last = queues.iter().map(|(queue, ends)| (*queue, before(*ends, consumed(queue))));
+    for ((queue, ends), time) in queues.iter().zip(times(node, topic, last).await?) {
         let offset = ConsumeOffset {
             broker_offset: ends.high_watermark.0,
-            consumer_offset: consumed.0,
-            last_timestamp: time_before(node, topic, queue, ends, consumed).await?,
-            pull_offset: consumed.0,
+            consumer_offset: consumed(queue).0,
+            last_timestamp: time.unwrap_or(NO_TIME),
+            pull_offset: consumed(queue).0,
         };
-        stats.offset_table.0.push((message_queue(node, &topic.name, queue), offset));
+        stats.offset_table.0.push((message_queue(node, &topic.name, *queue), offset));
     }
     Ok(())
 }
@@ -141,24 +160,23 @@ pub(super) async fn time_span(call: Call) -> Result<Answer, Refusal> {
     let progress = node.progress(header.group).await?;
     let offsets = progress.get(header.topic);
     let now = node.broker.clock().now().0;
+    let queues = queues(node, topic);
+    // Of each queue the first message, the last one that was consumed, the next one, and the newest.
+    let messages = queues.iter().flat_map(|(queue, ends)| {
+        let consumed = offsets.and_then(|offsets| offsets.get(queue)).copied().unwrap_or(ends.log_start);
+        let next = Some(consumed.max(ends.log_start)).filter(|_| consumed < ends.high_watermark);
+        [Some(ends.log_start), before(*ends, consumed), next, before(*ends, ends.high_watermark)].map(|at| (*queue, at))
+    });
+    let times = times(node, topic, messages).await?;
     let mut spans = ConsumeTimeSpans::default();
-    for (queue, ends) in queues(node, topic) {
-        let consumed = offsets.and_then(|offsets| offsets.get(&queue)).copied().unwrap_or(ends.log_start);
-        let first = node.stored_at(topic, queue, ends.log_start).await?;
-        let next = match consumed < ends.high_watermark {
-            true => node.stored_at(topic, queue, consumed.max(ends.log_start)).await?,
-            false => None,
-        };
+    for ((queue, _), times) in queues.iter().zip(times.as_chunks().0) {
+        let [first, consumed, next, newest] = *times;
         let min_time_stamp = first.unwrap_or(NO_TIME);
-        let consume_time_stamp = match time_before(node, topic, queue, ends, consumed).await? {
-            NO_TIME => min_time_stamp,
-            time => time,
-        };
         spans.consume_time_span_set.push(QueueTimeSpan {
-            consume_time_stamp,
+            consume_time_stamp: consumed.filter(|time| *time != NO_TIME).unwrap_or(min_time_stamp),
             delay_time: next.map_or(0, |next| (now - next).max(0)),
-            max_time_stamp: time_before(node, topic, queue, ends, ends.high_watermark).await?,
-            message_queue: message_queue(node, header.topic, queue),
+            max_time_stamp: newest.unwrap_or(NO_TIME),
+            message_queue: message_queue(node, header.topic, *queue),
             min_time_stamp,
         });
     }
