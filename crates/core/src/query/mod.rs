@@ -48,3 +48,6 @@ impl Broker {
         search.await.unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;
