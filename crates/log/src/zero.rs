@@ -18,6 +18,10 @@ const PORTION_BYTES: u64 = 4 << 20;
 /// How far ahead of the writer a log is filled that has taken little so far; it doubles from there.
 const FIRST_AHEAD_BYTES: u64 = 2 * PORTION_BYTES;
 
+/// Portions of one step: a writer that is as fast as the filling must not keep the housekeeping from sealing, since the entries of a
+/// full file stay in memory until then.
+const STEP_PORTIONS: usize = 4;
+
 /// How far the file that is written to is filled.
 pub(crate) struct Fill {
     base: u64,
@@ -85,9 +89,9 @@ pub(crate) fn page_end(position: u64) -> u64 {
 }
 
 impl Log {
-    /// Fills ahead of the writer as far as the options and the free space say.
+    /// Fills ahead of the writer as far as the options and the free space say; if that is much, only a part, and asks for another step.
     pub(crate) fn zero_step(&self, mut spendable_bytes: u64) -> Result<(), LogFailure> {
-        loop {
+        for _ in 0..STEP_PORTIONS {
             let (base, file, portion) = {
                 let mut fill = self.fill.lock();
                 let Some(portion) = fill.portion(self.options.file_bytes, self.options.zero_ahead_bytes) else { return Ok(()) };
@@ -114,6 +118,9 @@ impl Log {
             }
             file.sync_data().map_err(|error| self.fail("sync", &log_path(&self.dir, base), error))?;
         }
+        self.state.lock().house_wanted = true;
+        self.house_signal.notify_one();
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use duolog_log::{Log, LogOptions, ReadPart};
 use duolog_sim::{Operation, SimDisk};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const ONE: PartitionNumber = PartitionNumber(1);
 
@@ -425,4 +426,36 @@ fn what_the_log_does_is_counted() {
     let checkpoints = log.statistics().checkpoints;
     log.close().unwrap();
     assert_eq!(log.statistics().checkpoints, checkpoints + 1);
+}
+
+#[test]
+fn a_writer_as_fast_as_the_filling_does_not_keep_full_files_from_being_sealed() {
+    const ROUNDS: u64 = 16;
+    let disk = SimDisk::new(1);
+    let log = start(&disk, &LogOptions { file_bytes: 4 << 20, zero_ahead_bytes: 16 << 20, ..options() });
+    let (rounds, most_waiting) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let batch = batch(1, 1, 640 << 10);
+    let writer = {
+        let (log, rounds, most_waiting) = (log.clone(), rounds.clone(), most_waiting.clone());
+        move |synced: &Path| {
+            if synced.extension().is_none_or(|extension| extension != "log") || rounds.load(Ordering::Relaxed) == ROUNDS {
+                return;
+            }
+            rounds.fetch_add(1, Ordering::Relaxed);
+            // More than what is filled at a time.
+            for _ in 0..8 {
+                append(&log, 1, batch.clone()).unwrap();
+                settle(&log);
+            }
+            let statistics = log.statistics();
+            most_waiting.fetch_max(statistics.rolls - statistics.seals, Ordering::Relaxed);
+        }
+    };
+    disk.set_meanwhile(writer);
+    for _ in 0..ROUNDS {
+        log.house_step(NOW).unwrap();
+    }
+    assert_eq!(rounds.load(Ordering::Relaxed), ROUNDS, "there was always something to fill");
+    let most_waiting = most_waiting.load(Ordering::Relaxed);
+    assert!(most_waiting < ROUNDS / 2, "{most_waiting} full files waited");
 }

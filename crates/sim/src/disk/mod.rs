@@ -36,6 +36,8 @@ pub struct SimDisk {
     state: Arc<Mutex<State>>,
 }
 
+type Meanwhile = Arc<dyn Fn(&Path) + Send + Sync>;
+
 #[derive(Clone)]
 struct State {
     inodes: BTreeMap<InodeNumber, Inode>,
@@ -47,6 +49,8 @@ struct State {
     is_full: Arc<dyn Fn(&Path) -> bool + Send + Sync>,
     /// Counts deaths of the process; files opened before the last one are dead.
     incarnation: u64,
+    /// What happens while a file is synced.
+    meanwhile: Option<Meanwhile>,
     /// Somebody refers to pages of every file.
     pages_in_use: bool,
     random: Random,
@@ -63,6 +67,7 @@ impl SimDisk {
             capacity_bytes: DEFAULT_CAPACITY_BYTES,
             is_full: Arc::new(|_| false),
             incarnation: 0,
+            meanwhile: None,
             pages_in_use: false,
             random: Random::new(seed),
         };
@@ -129,6 +134,11 @@ impl SimDisk {
     /// Says where there is no room, whatever the capacity: at such a path no file can be created, and such a directory has no free bytes.
     pub fn set_full(&self, is_full: impl Fn(&Path) -> bool + Send + Sync + 'static) {
         self.state.lock().is_full = Arc::new(is_full);
+    }
+
+    /// Lets something happen at the beginning of each sync of a file, of which it is told the path; not during those it makes itself.
+    pub fn set_meanwhile(&self, meanwhile: impl Fn(&Path) + Send + Sync + 'static) {
+        self.state.lock().meanwhile = Some(Arc::new(meanwhile));
     }
 
     /// Whether somebody (a socket, say) refers to pages in the cache, which then cannot be evicted.
@@ -323,6 +333,18 @@ impl SimFile {
         operation(state)
     }
 
+    fn let_happen_meanwhile(&self) {
+        let (meanwhile, path) = {
+            let state = &mut *self.disk.state.lock();
+            let path = state.names.files().find(|(_, number)| *number == self.number).map(|(path, _)| path.to_owned());
+            (state.meanwhile.take(), path)
+        };
+        if let Some(meanwhile) = meanwhile {
+            path.iter().for_each(|path| meanwhile(path));
+            self.disk.state.lock().meanwhile = Some(meanwhile);
+        }
+    }
+
     fn check_writable(&self) -> io::Result<()> {
         match self.writable {
             true => Ok(()),
@@ -360,6 +382,7 @@ impl DiskFile for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.let_happen_meanwhile();
         self.with_state(|state| match state.faults.begin(Operation::Sync)? {
             Verdict::Proceed => {
                 state.inode(self.number).sync();
