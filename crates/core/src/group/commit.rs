@@ -1,5 +1,6 @@
 //! OffsetCommit, OffsetFetch and OffsetDelete.
 
+use super::noted::Basis;
 use super::offsets::CommittedOffset;
 use super::rebalance::Context;
 use super::request::{
@@ -32,6 +33,28 @@ impl GroupShard {
         };
         out.answer(ticket, answer);
         self.forget_if_trivial(&request.group_id);
+    }
+
+    /// Keeps those offsets whose basis still holds.
+    pub fn commit_noted(
+        &mut self,
+        mut request: CommitRequest,
+        bases: &[Vec<Basis>],
+        ticket: OutcomesTicket,
+        now: Now,
+        out: &mut Output,
+    ) {
+        let group = self.groups.get(request.group_id.as_str());
+        for (topic, bases) in request.topics.iter_mut().zip(bases) {
+            let committed = |partition| Some(group?.offsets.get(&topic.name, partition)?.offset);
+            let mut bases = bases.iter();
+            topic.partitions.retain(|one| bases.next().is_some_and(|basis| basis.holds(committed(one.partition))));
+        }
+        request.topics.retain(|topic| !topic.partitions.is_empty());
+        match request.topics.is_empty() {
+            true => out.answer(ticket, Ok(Vec::new())),
+            false => self.commit(request, ticket, now, out),
+        }
     }
 
     /// What the group has committed; nothing at all for a group that does not exist.

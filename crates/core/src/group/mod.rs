@@ -15,6 +15,7 @@
 //! | `shard` | the groups of a partition: look-up, replay, timers |
 //! | `join`, `rebalance`, `sync`, `leave` | the way of a group through its states |
 //! | `offsets`, `commit`, `expiry` | committed offsets |
+//! | `noted` | offsets that are committed a moment later |
 //! | `admin` | describe, list, delete |
 //! | `metrics` | what is counted |
 //! | `records` | the records of `__consumer_offsets` |
@@ -29,6 +30,7 @@ mod join;
 mod leave;
 mod member;
 mod metrics;
+mod noted;
 mod offsets;
 mod rebalance;
 mod records;
@@ -47,6 +49,7 @@ mod topics;
 pub use error::GroupError;
 pub use java_hash::partition_for;
 pub use metrics::{GroupCensus, GroupMetrics};
+pub use noted::{Basis, Place};
 pub use offsets::CommittedOffset;
 pub use records::{OffsetsRecord, decode as decode_offsets_record};
 pub use request::{

@@ -128,6 +128,21 @@ pub struct CommitRequest {
     pub topics: Vec<CommitTopic>,
 }
 
+impl CommitRequest {
+    /// Of one who uses the group as a store of offsets only.
+    pub fn anonymous(group_id: &str, topics: Vec<CommitTopic>) -> CommitRequest {
+        CommitRequest {
+            group_id: group_id.to_owned(),
+            generation: -1,
+            member_id: String::new(),
+            instance_id: None,
+            retention_ms: None,
+            knows_group_not_found: true,
+            topics,
+        }
+    }
+}
+
 /// The caller has made sure that the topic and its partitions exist.
 #[derive(Clone, Debug)]
 pub struct CommitTopic {

@@ -3,15 +3,16 @@
 //! Also loads the shards of a topic that exists already, and tells them of deleted topics.
 
 use super::java_hash::partition_for;
+use super::noted::{self, Basis, Dropped, Noted, Place};
 use super::request::{
-    CommitRequest, CommittedTopic, DeleteOffsetsTopic, Departed, DescribedGroup, FetchRequest, HeartbeatRequest, JoinAnswer,
-    JoinRequest, LeaveRequest, ListFilter, ListedGroup, SyncAnswer, SyncRequest, TopicOutcome,
+    CommitRequest, CommitTopic, CommittedTopic, DeleteOffsetsTopic, Departed, DescribedGroup, FetchRequest, HeartbeatRequest,
+    JoinAnswer, JoinRequest, LeaveRequest, ListFilter, ListedGroup, SyncAnswer, SyncRequest, TopicOutcome,
 };
 use super::{GroupCensus, GroupError, GroupMetrics, GroupSettings, GroupShard};
 use crate::broker::Broker;
 use crate::coordinator::{BrokerLog, InternalLog, InternalTopic, Now, Output, Runtime, RuntimeMetrics, Ticket, Unavailable};
 use crate::metadata::{IdSource, MetadataImage, RandomIds};
-use duolog_base::{Clock, PartitionIndex};
+use duolog_base::{Clock, Offset, PartitionIndex};
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 pub struct GroupCoordinator {
     runtime: Runtime<GroupShard>,
     metrics: Arc<GroupMetrics>,
+    noted: Noted,
     ids: Box<dyn IdSource>,
     /// Guards the task that watches the metadata, until it is stopped.
     watcher: Mutex<Option<JoinHandle<()>>>,
@@ -43,7 +45,7 @@ impl GroupCoordinator {
         let (settings, metrics) = (Arc::new(settings), Arc::new(GroupMetrics::default()));
         let counted = metrics.clone();
         let runtime = Runtime::new(log, clock, Box::new(move |_| GroupShard::new(settings.clone(), counted.clone())));
-        GroupCoordinator { runtime, metrics, ids: Box::new(RandomIds), watcher: Mutex::new(None) }
+        GroupCoordinator { runtime, metrics, noted: Noted::default(), ids: Box::new(RandomIds), watcher: Mutex::new(None) }
     }
 
     /// Ends the service: what is on its way to the disk is answered, members that wait are sent away.
@@ -112,7 +114,58 @@ impl GroupCoordinator {
 
     pub async fn commit(&self, request: CommitRequest) -> Result<Vec<TopicOutcome>, GroupError> {
         let group_id = request.group_id.clone();
-        self.call(&group_id, move |shard, ticket, now, out| shard.commit(request, ticket, now, out)).await?
+        let partitions = |topic: &CommitTopic| topic.partitions.iter().map(|one| one.partition).collect::<Vec<_>>();
+        let places = request.topics.iter().flat_map(|topic| partitions(topic).into_iter().map(|one| (&*topic.name, one)));
+        let dropped = self.noted.drop_partitions(&group_id, places);
+        let operation = self.call(&group_id, move |shard, ticket, now, out| shard.commit(request, ticket, now, out));
+        self.overrule(&group_id, dropped, operation).await
+    }
+
+    /// Notes an offset to be committed a moment later, unless `is_held` says that it does not count; whether it does.
+    pub fn note(&self, at: Place<'_>, offset: Offset, basis: Basis, is_held: impl FnOnce() -> bool) -> bool {
+        self.noted.note(at, offset, basis, is_held)
+    }
+
+    /// The offset that was noted and is not committed yet.
+    pub fn noted(&self, at: Place<'_>) -> Option<Offset> {
+        self.noted.find(at)
+    }
+
+    /// Commits what was noted, as one who uses the groups as a store of offsets only.
+    pub async fn store_noted(&self, image: &MetadataImage) {
+        let _turn = self.noted.turn.lock().await;
+        for (group_id, notes) in &*self.noted.begin_storing() {
+            let (topics, bases) = noted::to_commit(image, notes);
+            if topics.is_empty() {
+                continue;
+            }
+            let request = CommitRequest::anonymous(group_id, topics);
+            let store = move |shard: &mut GroupShard, ticket: Ticket<_>, now: Now, out: &mut Output| {
+                shard.commit_noted(request, &bases, ticket, now, out);
+            };
+            let stored: Result<Vec<TopicOutcome>, GroupError> = self.call(group_id, store).await.and_then(|stored| stored);
+            if let Err(error) = stored {
+                tracing::warn!(group = group_id, %error, "offsets that were noted are not stored");
+            }
+        }
+        self.noted.end_storing();
+    }
+
+    /// Carries out what counts more than what was noted before.
+    async fn overrule<T>(
+        &self,
+        group_id: &str,
+        dropped: Dropped,
+        operation: impl Future<Output = Result<Result<T, GroupError>, GroupError>>,
+    ) -> Result<T, GroupError> {
+        if dropped.is_storing {
+            drop(self.noted.turn.lock().await);
+        }
+        let outcome = operation.await.and_then(|outcome| outcome);
+        if outcome.is_err() {
+            self.noted.restore(group_id, dropped);
+        }
+        outcome
     }
 
     pub async fn fetch(&self, request: FetchRequest) -> Result<Vec<CommittedTopic>, GroupError> {
@@ -122,7 +175,11 @@ impl GroupCoordinator {
 
     pub async fn delete_offsets(&self, group_id: &str, topics: Vec<DeleteOffsetsTopic>) -> Result<Vec<TopicOutcome>, GroupError> {
         let id = group_id.to_owned();
-        self.call(group_id, move |shard, ticket, now, out| shard.delete_offsets(&id, &topics, ticket, now, out)).await?
+        let partitions = |topic: &DeleteOffsetsTopic| topic.partitions.clone();
+        let places = topics.iter().flat_map(|topic| partitions(topic).into_iter().map(|one| (&*topic.name, one)));
+        let dropped = self.noted.drop_partitions(group_id, places);
+        let operation = self.call(group_id, move |shard, ticket, now, out| shard.delete_offsets(&id, &topics, ticket, now, out));
+        self.overrule(group_id, dropped, operation).await
     }
 
     /// `None` for a group that does not exist.
@@ -147,7 +204,9 @@ impl GroupCoordinator {
 
     pub async fn delete(&self, group_id: &str) -> Result<(), GroupError> {
         let id = group_id.to_owned();
-        self.call(group_id, move |shard, ticket, _, out| shard.delete(&id, ticket, out)).await?
+        let dropped = self.noted.drop_group(group_id);
+        let operation = self.call(group_id, move |shard, ticket, _, out| shard.delete(&id, ticket, out));
+        self.overrule(group_id, dropped, operation).await
     }
 
     /// Forgets the offsets of topics that are not in the image, in all groups.

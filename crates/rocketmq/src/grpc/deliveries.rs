@@ -16,6 +16,7 @@ use crate::send_back::{self, Fate};
 use bytes::Bytes;
 use duolog_base::{Offset, PartitionIndex, TopicId};
 use duolog_core::filter::Subscription;
+use duolog_core::group::Basis;
 use duolog_core::metadata::TopicImage;
 use duolog_rocketmq_proto::Code;
 use duolog_wire::remoting::message::StoredMessage;
@@ -174,8 +175,11 @@ impl Deliveries {
         self.in_flight.fetch_sub(before, Ordering::Relaxed);
         let committed = state.in_flight.committed();
         if state.noted != Some(committed) {
-            state.noted = Some(committed);
-            node.offsets.note(at.group, &at.topic.name, at.queue, committed);
+            match node.note_offset(at.group, &at.topic.name, at.queue, committed, Basis::Unchanged(state.noted)) {
+                true => state.noted = Some(committed),
+                // Somebody else has set it: the next receive learns to what.
+                false => state.checked_ms = 0,
+            }
         }
         Some(changed)
     }
@@ -300,6 +304,8 @@ impl Deliveries {
                 drop(state);
                 self.go_on_at(at, first);
             }
+            // Somebody has deleted it: the group goes on, and has one again with the next change.
+            Some(known) if known.noted == noted && stored.is_none() => known.noted = None,
             Some(_) => {}
         }
         Ok(())

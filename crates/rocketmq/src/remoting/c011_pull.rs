@@ -13,6 +13,7 @@ use crate::topics;
 use duolog_base::{Offset, PartitionIndex};
 use duolog_core::config::GroupConfig;
 use duolog_core::filter::Subscription;
+use duolog_core::group::Basis;
 use duolog_core::metadata::TopicImage;
 use duolog_wire::remoting::code::response;
 use duolog_wire::remoting::header::{PullMessageRequest, PullMessageResponse};
@@ -96,7 +97,7 @@ fn prepare(call: &Call) -> Result<(Wanted, Option<Duration>), Refusal> {
     let subscription = subscription(node, &header)?;
     let commits = header.sys_flag & HAS_COMMIT_OFFSET != 0 && header.commit_offset >= 0;
     if commits && check_group(header.consumer_group).is_ok() {
-        node.offsets.note(header.consumer_group, header.topic, queue, Offset(header.commit_offset));
+        node.note_offset(header.consumer_group, header.topic, queue, Offset(header.commit_offset), Basis::Always);
     }
     let wanted = wanted(call, &header, topic.clone(), queue, subscription);
     let wait = Duration::from_millis(u64::try_from(header.suspend_timeout_millis).unwrap_or(0)).min(MAX_WAIT);

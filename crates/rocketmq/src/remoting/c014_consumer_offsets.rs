@@ -8,6 +8,7 @@ use crate::names::check_group;
 use crate::remoting::call::{Answer, Call, Refusal};
 use crate::topics;
 use duolog_base::Offset;
+use duolog_core::group::Basis;
 use duolog_wire::remoting::code::response;
 use duolog_wire::remoting::header::{OffsetResponse, QueryConsumerOffsetRequest, UpdateConsumerOffsetRequest};
 
@@ -39,9 +40,10 @@ pub(super) async fn update(call: Call) -> Result<Answer, Refusal> {
         return Ok(Answer::ok().remark("Offset has been previously reset"));
     }
     let offset = Offset(header.commit_offset);
-    match call.command.is_one_way() {
-        true => call.node.offsets.note(header.consumer_group, header.topic, queue, offset),
-        false => call.node.commit(header.consumer_group, topic, queue, offset).await?,
+    if call.command.is_one_way() {
+        call.node.note_offset(header.consumer_group, header.topic, queue, offset, Basis::Always);
+    } else {
+        call.node.commit(header.consumer_group, topic, queue, offset).await?;
     }
     Ok(Answer::ok())
 }

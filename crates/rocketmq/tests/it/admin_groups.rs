@@ -4,7 +4,8 @@ use crate::admin::{ask_with, body, topic};
 use crate::client::{Client, Server, sent};
 use crate::consumers::{beat, heartbeat};
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex};
-use duolog_core::group::{CommitPartition, CommitRequest, CommitTopic};
+use duolog_core::group::{CommitPartition, CommitRequest, CommitTopic, DeleteOffsetsTopic};
+use duolog_rocketmq::Node;
 use duolog_wire::remoting::body::{
     ConsumeStats, ConsumeStatsList, ConsumeTimeSpans, ConsumerConnection, CorrectionOffsets, GroupForbidden, GroupList,
     ProducerConnection, ProducerTable, QuerySubscriptionResponse, SubscriptionGroupConfig, SubscriptionGroupList,
@@ -14,29 +15,21 @@ use duolog_wire::remoting::code::{request, response};
 use duolog_wire::remoting::header::{
     AllSubscriptionGroupsRequest, BrokerConsumeStatsRequest, CloneGroupOffsetRequest, CommonFields, ConsumeStatsRequest,
     ConsumeTimeSpanRequest, ConsumerGroupRequest, CorrectionOffsetRequest, DeleteSubscriptionGroupRequest, GroupForbiddenRequest,
-    GroupRequest, ProducerGroupRequest, QueryConsumerOffsetRequest, RouteRequest, SubscriptionRequest,
+    GroupRequest, ProducerGroupRequest, QueryConsumerOffsetRequest, ResetOffsetRequest, RouteRequest, SubscriptionRequest,
     UpdateConsumerOffsetRequest,
 };
 
 /// What a consumer of Kafka's protocol commits.
-async fn commit_as_kafka(server: &Server, group: &str, name: &str, offset: i64) {
-    let id = server.node.broker.image().topic(name).unwrap().id;
+pub async fn commit_as_kafka(node: &Node, group: &str, name: &str, offset: i64) {
+    let id = node.broker.image().topic(name).unwrap().id;
     let partition = CommitPartition {
         partition: PartitionIndex(0),
         offset: Offset(offset),
         leader_epoch: LeaderEpoch(0),
         metadata: "of Kafka".to_owned(),
     };
-    let commit = CommitRequest {
-        group_id: group.to_owned(),
-        generation: -1,
-        member_id: String::new(),
-        instance_id: None,
-        retention_ms: None,
-        knows_group_not_found: true,
-        topics: vec![CommitTopic { name: name.to_owned(), id, partitions: vec![partition] }],
-    };
-    let outcome = server.node.groups.commit(commit).await.unwrap();
+    let topics = vec![CommitTopic { name: name.to_owned(), id, partitions: vec![partition] }];
+    let outcome = node.groups.commit(CommitRequest::anonymous(group, topics)).await.unwrap();
     assert!(outcome[0].partitions[0].outcome.is_ok());
 }
 
@@ -112,7 +105,7 @@ async fn groups_are_configured_listed_and_deleted() {
 #[tokio::test]
 async fn the_progress_of_groups_of_both_protocols_is_shown() {
     let (server, mut client) = server_with_messages().await;
-    commit_as_kafka(&server, "kafka.group", "t", 1).await;
+    commit_as_kafka(&server.node, "kafka.group", "t", 1).await;
     commit(&mut client, "rocket", "t", 2).await;
     for (group, at) in [("kafka.group", 1), ("rocket", 2)] {
         for asked in [None, Some("t")] {
@@ -193,10 +186,70 @@ async fn connections_are_those_of_the_members() {
 #[tokio::test]
 async fn offsets_are_cloned_from_group_to_group() {
     let (server, mut client) = server_with_messages().await;
-    commit_as_kafka(&server, "source", "t", 2).await;
+    commit_as_kafka(&server.node, "source", "t", 2).await;
     let clone = |dest_group| CloneGroupOffsetRequest { src_group: "source", dest_group, topic: None, offline: true };
     assert_eq!(client.ask(request::CLONE_GROUP_OFFSET, clone("copy")).await.code, 0);
     assert_eq!(committed(&mut client, "copy", "t").await.as_deref(), Some("2"));
     assert_eq!(client.ask(request::CLONE_GROUP_OFFSET, clone("../copy")).await.code, response::INVALID_PARAMETER);
+    server.stop().await;
+}
+
+/// A member says its offset, and nobody answers it.
+async fn say(client: &mut Client, group: &str, topic: &str, offset: i64) {
+    let update = UpdateConsumerOffsetRequest { consumer_group: group, topic, queue_id: 0, commit_offset: offset };
+    let one_way = client.request(request::UPDATE_CONSUMER_OFFSET, update).one_way();
+    client.write(&one_way).await;
+    // Requests of one connection are taken in order.
+    assert_eq!(committed(client, group, topic).await, Some(offset.to_string()));
+}
+
+#[tokio::test]
+async fn what_an_administrator_sets_outlives_what_members_said_before() {
+    let (server, mut client) = server_with_messages().await;
+    for group in ["of.kafka", "of.tool", "reset", "deleted", "gone"].map(|name| name.replace('.', "_")) {
+        commit(&mut client, &group, "t", 1).await;
+        say(&mut client, &group, "t", 3).await;
+    }
+    commit_as_kafka(&server.node, "of_kafka", "t", 2).await;
+    commit(&mut client, "of_tool", "t", 2).await;
+    let reset =
+        ResetOffsetRequest { topic: "t", group: "reset", queue_id: 0, offset: Some(2), is_force: true, ..Default::default() };
+    assert_eq!(client.ask(request::INVOKE_BROKER_TO_RESET_OFFSET, reset).await.code, 0);
+    let topics = vec![DeleteOffsetsTopic { name: "t".to_owned(), partitions: vec![PartitionIndex(0)] }];
+    server.node.groups.delete_offsets("deleted", topics).await.unwrap();
+    server.node.groups.delete("gone").await.unwrap();
+    let expected = [("of_kafka", Some("2")), ("of_tool", Some("2")), ("reset", Some("2")), ("deleted", None), ("gone", None)];
+    for (group, offset) in expected {
+        assert_eq!(committed(&mut client, group, "t").await.as_deref(), offset, "{group}, at once");
+    }
+    server.node.store_offsets().await;
+    for (group, offset) in expected {
+        assert_eq!(committed(&mut client, group, "t").await.as_deref(), offset, "{group}, a moment later");
+    }
+    // What a member says then is its own.
+    say(&mut client, "of_kafka", "t", 3).await;
+    drop(client);
+    let server = Server::start_in(server.stop().await, &[]).await;
+    let mut client = server.client().await;
+    assert_eq!(committed(&mut client, "of_kafka", "t").await.as_deref(), Some("3"));
+    assert_eq!(committed(&mut client, "of_tool", "t").await.as_deref(), Some("2"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offset_counts_though_an_older_one_is_being_stored() {
+    let (server, mut client) = server_with_messages().await;
+    for round in 0..30 {
+        say(&mut client, "g", "t", 3).await;
+        let node = server.node.clone();
+        let storing = tokio::spawn(async move { node.store_offsets().await });
+        if round % 2 == 0 {
+            tokio::task::yield_now().await;
+        }
+        commit_as_kafka(&server.node, "g", "t", round % 3).await;
+        storing.await.unwrap();
+        server.node.store_offsets().await;
+        assert_eq!(committed(&mut client, "g", "t").await, Some((round % 3).to_string()), "round {round}");
+    }
     server.stop().await;
 }

@@ -1,7 +1,9 @@
 //! What gRPC consumers are given: once while they work on it, again if they fail, in order where that is asked for.
 
+use crate::admin_groups::commit_as_kafka;
 use crate::grpc_client::{GROUP, GrpcClient, GrpcNode, body, code, resource, seconds, system};
 use crate::node::FOR_EVER;
+use duolog_base::{Offset, PartitionIndex};
 use duolog_rocketmq_proto::{Code, ForwardMessageToDeadLetterQueueRequest, Message, ReceiveMessageRequest};
 
 fn bodies(messages: &[Message]) -> Vec<&str> {
@@ -59,6 +61,34 @@ async fn acknowledgements_outlive_a_restart_and_what_was_not_acknowledged_comes_
     let mut client = server.client("c").await;
     assert_eq!(bodies(&client.receive("orders", 32).await), ["c", "d"]);
     assert_eq!(client.acknowledge("orders", &received[2]).await, Code::InvalidReceiptHandle, "of an earlier process");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_offset_that_somebody_sets_counts_although_members_acknowledge_what_they_have() {
+    let server = GrpcNode::start().await;
+    server.topic("orders", 1).await;
+    let mut client = server.client("c").await;
+    client.send_all("orders", 0, &["a", "b", "c"]).await;
+    let received = client.receive("orders", 3).await;
+    assert_eq!(client.acknowledge("orders", &received[0]).await, Code::Ok);
+    server.node.store_offsets().await;
+    commit_as_kafka(&server.node, GROUP, "orders", 0).await;
+    assert_eq!(client.acknowledge("orders", &received[1]).await, Code::Ok);
+    server.node.store_offsets().await;
+    let committed = server.node.committed(GROUP, "orders", PartitionIndex(0)).await.unwrap();
+    assert_eq!(committed, Some(Offset(0)));
+    let again = async {
+        loop {
+            let request = ReceiveMessageRequest { long_polling_timeout: seconds(0), ..GrpcClient::receiving("orders", 0, 3) };
+            let (_, messages) = client.receive_as(request).await;
+            if !messages.is_empty() {
+                return messages;
+            }
+        }
+    };
+    let again = tokio::time::timeout(FOR_EVER, again).await.expect("the server learns of the offset");
+    assert_eq!(bodies(&again), ["a", "b", "c"]);
     server.stop().await;
 }
 
