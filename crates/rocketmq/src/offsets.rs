@@ -4,6 +4,7 @@
 //! noted and stored together a moment later; a question finds them at once. What a client waits for is stored before it is
 //! answered, and drops what was noted before. A crash costs what was noted in the last moment, which the clients send again.
 
+use crate::names::RETRY_PREFIX;
 use crate::node::Node;
 use crate::resets::{Resets, TooManyResets};
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex};
@@ -51,7 +52,9 @@ impl Node {
     /// Where a group without an offset begins; `None` if there is no such queue.
     pub fn first_offset(&self, topic: &TopicImage, queue: PartitionIndex) -> Option<Offset> {
         let ends = self.broker.ends(topic, queue)?;
-        Some(if self.is_young(topic, queue) { ends.log_start } else { ends.high_watermark })
+        // What members have given back was theirs already.
+        let is_retry = topic.name.starts_with(RETRY_PREFIX);
+        Some(if is_retry || self.is_young(topic, queue) { ends.log_start } else { ends.high_watermark })
     }
 
     /// Stores an offset.

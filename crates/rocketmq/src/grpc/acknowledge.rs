@@ -4,7 +4,7 @@
 //! INVALID_RECEIPT_HANDLE. Acknowledgements have a result each.
 
 use super::call::{Call, duration, group_name};
-use super::deliveries::Handle;
+use super::handle::Handle;
 use super::limits::{ACKNOWLEDGED, MOST_HIDDEN};
 use super::status::{Refused, of_all, ok};
 use duolog_rocketmq_proto::{

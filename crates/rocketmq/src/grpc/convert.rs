@@ -102,7 +102,7 @@ pub(super) fn message(encoded: &Bytes, stored: &StoredMessage<'_>) -> Message {
     let system = SystemProperties {
         tag: text(name::TAGS),
         keys: properties.get(name::KEYS).unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect(),
-        message_id: text(name::UNIQUE_KEY).unwrap_or_else(|| offset_id(stored)),
+        message_id: message_id(stored),
         body_digest: Some(Digest { r#type: DigestType::Md5.into(), checksum: upper_hex(&Md5::digest(stored.body)) }),
         body_encoding: Encoding::Identity.into(),
         message_type: if group.is_some() { MessageType::Fifo } else { MessageType::Normal }.into(),
@@ -127,9 +127,11 @@ pub(super) fn message(encoded: &Bytes, stored: &StoredMessage<'_>) -> Message {
     }
 }
 
-/// The id of a message that its producer gave none.
-fn offset_id(stored: &StoredMessage<'_>) -> String {
-    OffsetMessageId { store_host: stored.store_host, commit_log_offset: stored.commit_log_offset }.to_string()
+/// The id that the producer gave the message, or the first one that the server did.
+fn message_id(stored: &StoredMessage<'_>) -> String {
+    let given = stored.properties.get(name::UNIQUE_KEY).or_else(|| stored.properties.get(name::ORIGIN_MESSAGE_ID));
+    let id = || OffsetMessageId { store_host: stored.store_host, commit_log_offset: stored.commit_log_offset }.to_string();
+    given.map_or_else(id, str::to_owned)
 }
 
 fn host(address: SocketAddr) -> String {

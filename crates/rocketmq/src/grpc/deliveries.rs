@@ -5,11 +5,18 @@
 //! later ([`crate::offsets`]). After a crash, what was acknowledged in that moment is delivered again. A group's offset that
 //! somebody else sets is taken over within [`CHECK_PERIOD_MS`].
 //!
-//! Receives of one queue take turns, so that none reads what another is about to deliver.
+//! Receives of one queue take turns, so that none reads what another is about to deliver. What members have given back lies in the
+//! group's retry topic, and is for those who receive the topic that it came from ([`returned`]).
 
+mod returned;
+
+pub(super) use returned::Retries;
+
+use super::handle::Handle;
 use super::in_flight::{Again, InFlight, Order, Renewal, StaleHandle, Terms};
 use super::limits::{CONSUMED_TOPICS, IN_FLIGHT, MOST_HIDDEN, RECEIVED_BYTES, RENEWED, RENEWED_ALTOGETHER};
 use super::status::Refused;
+use crate::names::retry_topic;
 use crate::node::Node;
 use crate::pull::{Pulled, Wanted};
 use crate::send_back::{self, Fate};
@@ -34,6 +41,8 @@ const CHECK_PERIOD_MS: u64 = 2_000;
 const FORGOTTEN_AFTER_MS: u64 = 60_000;
 /// Reads without a wanted message that one receive makes of a queue before it looks at the next one.
 const READS: usize = 4;
+/// One look in so many begins with the retry topic.
+const LOOKS_A_RETRY: u64 = 5;
 /// When a dead letter could not be stored, it is tried again after so long.
 const DEAD_LETTER_AGAIN_MS: u64 = 10_000;
 /// Handles count from the boot time so that those of an earlier process are stale.
@@ -55,6 +64,8 @@ pub(super) struct Consumed {
     /// Told when a receive may find more than before, other than by new messages.
     pub(super) changed: Notify,
     used_ms: AtomicU64,
+    /// Looks of receives so far.
+    looks: AtomicU64,
     /// Whether the group waits for acknowledgements before it goes on.
     is_ordered: AtomicBool,
 }
@@ -75,6 +86,7 @@ struct State {
 }
 
 /// What one receive wants.
+#[derive(Clone)]
 pub(super) struct Receive<'a> {
     pub(super) topic: Arc<TopicImage>,
     pub(super) subscription: Arc<Subscription>,
@@ -95,30 +107,6 @@ pub(super) struct Given {
     pub(super) queue: PartitionIndex,
     pub(super) handle: Handle,
     pub(super) attempt: u32,
-}
-
-/// What names a delivery to its consumer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Handle {
-    pub(super) queue: PartitionIndex,
-    pub(super) offset: Offset,
-    pub(super) number: u64,
-}
-
-impl Handle {
-    pub(super) fn text(self) -> String {
-        format!("{}-{}-{:x}", self.queue.0, self.offset.0, self.number)
-    }
-
-    pub(super) fn parse(text: &str) -> Result<Handle, Refused> {
-        let parse = || {
-            let mut parts = text.splitn(3, '-');
-            let queue = PartitionIndex(parts.next()?.parse().ok()?);
-            let offset = Offset(parts.next()?.parse().ok()?);
-            Some(Handle { queue, offset, number: u64::from_str_radix(parts.next()?, 16).ok()? })
-        };
-        parse().ok_or_else(|| Refused::new(Code::InvalidReceiptHandle, "the receipt handle is not one of this server's"))
-    }
 }
 
 impl From<StaleHandle> for Refused {
@@ -147,6 +135,7 @@ impl Deliveries {
                 queues: Mutex::default(),
                 changed: Notify::new(),
                 used_ms: AtomicU64::new(now_ms),
+                looks: AtomicU64::new(0),
                 is_ordered: AtomicBool::new(false),
             })
         });
@@ -196,9 +185,16 @@ impl Deliveries {
         consumed.is_ordered.store(matches!(receive.order, Order::Queue { .. }), Ordering::Relaxed);
         let on = consumed.queue(queue);
         let at = Place { group: &consumed.group, topic: &receive.topic, queue, on: &on };
+        let is_returned = matches!(receive.order, Order::Returned { .. });
+        if is_returned && self.has_nothing(node, at, receive.order) {
+            return Ok(Vec::new());
+        }
         let _turn = on.turn.lock().await;
         let now_ms = node.monotonic_ms();
         self.take_over(node, at, now_ms).await?;
+        if is_returned {
+            self.keep_returned(node, at, receive).await?;
+        }
         let Some(mut plan) = self.change(node, at, |of| of.plan(now_ms, want, receive.order, receive.is_alive)) else {
             return Ok(Vec::new());
         };
@@ -206,7 +202,7 @@ impl Deliveries {
         for due in plan.again.drain(..) {
             match node.message_at(at.topic, at.queue, due.offset, receive.store_host).await? {
                 None => drop(self.change(node, at, |of| of.forget(due.offset))),
-                Some(encoded) if due.attempts >= receive.max_attempts && !due.is_repeat => {
+                Some(encoded) if is_dead(due, &encoded, receive.max_attempts) => {
                     self.bury(node, at, due, &encoded).await;
                 }
                 Some(encoded) => again.push((due, encoded)),
@@ -217,19 +213,19 @@ impl Deliveries {
         // From here on nothing waits: who leaves now would take messages along.
         let attempt_id = match receive.order {
             Order::Queue { attempt_id } => attempt_id,
-            Order::Any => None,
+            Order::Any | Order::Returned { .. } => None,
         };
         let terms = receive.terms(node.monotonic_ms());
         let given = self.change(node, at, |of| {
             let mut given = Vec::with_capacity(again.len());
             for (due, encoded) in again {
-                let handle = Handle { queue, offset: due.offset, number: self.handle() };
+                let handle = Handle { queue, offset: due.offset, number: self.handle(), is_returned };
                 let attempt = of.deliver_again(due, handle.number, &terms);
                 given.extend(attempt.map(|attempt| Given { encoded, queue, handle, attempt }));
             }
             if let Some((messages, next)) = fresh {
                 for (offset, encoded) in each(&messages) {
-                    let handle = Handle { queue, offset, number: self.handle() };
+                    let handle = Handle { queue, offset, number: self.handle(), is_returned };
                     of.deliver(offset, handle.number, &terms);
                     given.push(Given { encoded, queue, handle, attempt: 1 });
                 }
@@ -335,6 +331,7 @@ impl Deliveries {
 
     /// A message is done with.
     pub(super) fn acknowledge(&self, node: &Node, group: &str, topic: &Arc<TopicImage>, handle: Handle) -> Result<(), Refused> {
+        let topic = &lies_in(node, group, topic, handle)?;
         let consumed = self.known(group, topic)?;
         let on = consumed.queue(handle.queue);
         let at = Place { group, topic, queue: handle.queue, on: &on };
@@ -361,6 +358,7 @@ impl Deliveries {
         handle: Handle,
         hidden: Duration,
     ) -> Result<Handle, Refused> {
+        let topic = &lies_in(node, group, topic, handle)?;
         let consumed = self.known(group, topic)?;
         let on = consumed.queue(handle.queue);
         let at = Place { group, topic, queue: handle.queue, on: &on };
@@ -380,6 +378,7 @@ impl Deliveries {
         handle: Handle,
         store_host: SocketAddr,
     ) -> Result<(), Refused> {
+        let topic = &lies_in(node, group, topic, handle)?;
         let consumed = self.known(group, topic)?;
         let on = consumed.queue(handle.queue);
         let at = Place { group, topic, queue: handle.queue, on: &on };
@@ -447,6 +446,11 @@ impl Consumed {
         queues.values().all(|queue| queue.state.lock().as_ref().is_none_or(|state| state.in_flight.is_empty()))
     }
 
+    /// Whether a look begins with what was given back: otherwise that would wait for as long as there are others.
+    pub(super) fn is_turn_of_retries(&self) -> bool {
+        self.looks.fetch_add(1, Ordering::Relaxed) % LOOKS_A_RETRY == LOOKS_A_RETRY - 1
+    }
+
     /// When the next message of these queues is due.
     pub(super) fn next_due_ms(&self, queues: &[PartitionIndex], order: Order<'_>) -> Option<u64> {
         let table = self.queues.lock();
@@ -475,6 +479,21 @@ struct Place<'a> {
     on: &'a Queue,
 }
 
+/// The topic in which a delivered message lies.
+fn lies_in(node: &Node, group: &str, topic: &Arc<TopicImage>, handle: Handle) -> Result<Arc<TopicImage>, Refused> {
+    match handle.is_returned {
+        false => Ok(topic.clone()),
+        true => node.broker.image().topic(&retry_topic(group)).cloned().ok_or_else(|| StaleHandle.into()),
+    }
+}
+
+/// Whether the message was delivered often enough, to members of whichever protocol.
+fn is_dead(due: Again, encoded: &Bytes, max_attempts: u32) -> bool {
+    let times = StoredMessage::take(&mut &encoded[..]).map_or(0, |message| message.reconsume_times);
+    let attempts = due.attempts.saturating_add(u32::try_from(times).unwrap_or(0));
+    due.attempts > 0 && attempts >= max_attempts && !due.is_repeat
+}
+
 /// The messages that a pull brought, apart.
 pub(super) fn each(messages: &Bytes) -> impl Iterator<Item = (Offset, Bytes)> {
     let mut rest = &messages[..];
@@ -489,18 +508,4 @@ async fn dead_letter(node: &Node, group: &str, encoded: &Bytes) -> Result<(), Re
     let message =
         StoredMessage::take(&mut &encoded[..]).map_err(|error| Refused::new(Code::InternalServerError, error.to_string()))?;
     Ok(send_back::send_back(node, group, &message, Fate::Dead).await?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn handles_are_read_back_and_others_are_refused() {
-        let handle = Handle { queue: PartitionIndex(3), offset: Offset(1 << 40), number: u64::MAX };
-        assert_eq!(Handle::parse(&handle.text()), Ok(handle));
-        for bad in ["", "1", "1-2", "a-b-c", "1-2-x", "1-2-3-4"] {
-            assert!(Handle::parse(bad).is_err(), "{bad}");
-        }
-    }
 }

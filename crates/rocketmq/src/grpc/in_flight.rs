@@ -4,6 +4,9 @@
 //! handle is the number of one delivery; the next delivery of the same message, or a change of its time, makes it stale.
 //! Everything below [`InFlight::committed`] is acknowledged, or was not wanted; that offset alone outlives the process.
 //!
+//! A queue of retries holds messages of more than one topic, each for those who receive that one: they are *kept* as due, and
+//! delivered for the first time like again.
+//!
 //! In an ordered group nothing of a queue is delivered while anything of it is hidden, and what is due comes before what is new.
 //!
 //! Decides only: time is given by the caller, in milliseconds of a clock that never goes back, and messages are read and
@@ -24,16 +27,21 @@ pub struct InFlight {
     /// Everything below was delivered, or was not wanted.
     next: Offset,
     deliveries: BTreeMap<Offset, Delivery>,
-    /// When each delivery is due.
-    by_time: BTreeSet<(u64, Offset)>,
+    /// When each delivery is due, by the topic it is for.
+    by_time: BTreeSet<(Origin, u64, Offset)>,
     /// Which receive of an ordered group got what is in flight.
     attempt_id: Option<String>,
 }
 
+/// The topic that a message in a queue of retries was given back from; `None` for all others.
+pub type Origin = Option<Arc<str>>;
+
 /// The last delivery of a message.
 #[derive(Clone, Debug)]
 struct Delivery {
+    /// 0 of a message that is kept.
     handle: u64,
+    origin: Origin,
     attempts: u32,
     due_ms: u64,
     renewal: Option<Renewal>,
@@ -60,10 +68,23 @@ pub struct Terms {
 #[derive(Clone, Copy, Debug)]
 pub enum Order<'a> {
     Any,
+    /// Any of those that were given back from this topic.
+    Returned {
+        from: &'a Arc<str>,
+    },
     /// The id lets a receive whose answer was lost get the same messages again.
     Queue {
         attempt_id: Option<&'a str>,
     },
+}
+
+impl Order<'_> {
+    fn origin(self) -> Origin {
+        match self {
+            Order::Returned { from } => Some(from.clone()),
+            Order::Any | Order::Queue { .. } => None,
+        }
+    }
 }
 
 /// What a receive may get.
@@ -115,27 +136,36 @@ impl InFlight {
 
     /// When something can be delivered again: the first message, or where there is an order, all of them are due.
     pub fn next_due_ms(&self, order: Order<'_>) -> Option<u64> {
+        let mut times = self.due(order, u64::MAX);
         let next = match order {
-            Order::Any => self.by_time.first(),
-            Order::Queue { .. } => self.by_time.last(),
+            Order::Any | Order::Returned { .. } => times.next(),
+            Order::Queue { .. } => times.next_back(),
         };
-        next.map(|(due_ms, _)| *due_ms)
+        next.map(|(due_ms, _)| due_ms)
+    }
+
+    /// What is due until then, the first first.
+    fn due(&self, order: Order<'_>, until_ms: u64) -> impl DoubleEndedIterator<Item = (u64, Offset)> {
+        let first = (order.origin(), 0, Offset(i64::MIN));
+        let last = (order.origin(), until_ms, Offset(i64::MAX));
+        self.by_time.range(first..=last).map(|(_, due_ms, offset)| (*due_ms, *offset))
     }
 
     /// What a receive of so many messages may get now.
     pub fn plan(&mut self, now_ms: u64, want: usize, order: Order<'_>, is_alive: &dyn Fn(&str) -> bool) -> Plan {
-        self.renew(now_ms, is_alive);
+        self.renew(now_ms, order, is_alive);
+        let due = |queue: &Self| queue.due(order, now_ms).take(want).map(|(_, at)| queue.again(at, false)).collect::<Vec<_>>();
         match order {
+            Order::Returned { .. } => Plan { again: due(self), fresh: 0 },
             Order::Any => {
-                let due = self.by_time.range(..=(now_ms, Offset(i64::MAX))).map(|(_, offset)| *offset);
-                let again: Vec<Again> = due.take(want).map(|offset| self.again(offset, false)).collect();
+                let again = due(self);
                 let room = IN_FLIGHT_OF_QUEUE.saturating_sub(self.len());
                 Plan { fresh: (want - again.len()).min(room), again }
             }
             Order::Queue { .. } if self.is_empty() => Plan { fresh: want.min(IN_FLIGHT_OF_QUEUE), again: Vec::new() },
             Order::Queue { attempt_id } => {
                 let is_repeat = attempt_id.is_some() && attempt_id == self.attempt_id.as_deref();
-                let is_hidden = self.by_time.last().is_some_and(|(due_ms, _)| *due_ms > now_ms);
+                let is_hidden = self.next_due_ms(order).is_some_and(|due_ms| due_ms > now_ms);
                 let take = if is_hidden && !is_repeat { 0 } else { want };
                 let lowest = self.deliveries.keys().take(take);
                 Plan { again: lowest.map(|offset| self.again(*offset, is_repeat && is_hidden)).collect(), fresh: 0 }
@@ -149,8 +179,8 @@ impl InFlight {
     }
 
     /// Hides anew what is due, as long as its consumer lives.
-    fn renew(&mut self, now_ms: u64, is_alive: &dyn Fn(&str) -> bool) {
-        let due: Vec<Offset> = self.by_time.range(..=(now_ms, Offset(i64::MAX))).map(|(_, offset)| *offset).collect();
+    fn renew(&mut self, now_ms: u64, order: Order<'_>, is_alive: &dyn Fn(&str) -> bool) {
+        let due: Vec<Offset> = self.due(order, now_ms).map(|(_, offset)| offset).collect();
         for offset in due {
             let renewed = self.deliveries.get(&offset).and_then(|delivery| {
                 let renewal = delivery.renewal.as_ref()?;
@@ -167,8 +197,18 @@ impl InFlight {
     pub fn deliver(&mut self, offset: Offset, handle: u64, terms: &Terms) {
         assert!(offset >= self.next, "a new message lies beyond those delivered");
         let due_ms = terms.now_ms.saturating_add(terms.hidden_ms);
-        self.deliveries.insert(offset, Delivery { handle, attempts: 1, due_ms, renewal: terms.renewal.clone() });
-        self.by_time.insert((due_ms, offset));
+        self.add(offset, Delivery { handle, origin: None, attempts: 1, due_ms, renewal: terms.renewal.clone() });
+    }
+
+    /// A message beyond all others is kept for those who receive the topic that it was given back from.
+    pub fn keep(&mut self, offset: Offset, origin: Origin) {
+        assert!(offset >= self.next, "a new message lies beyond those kept");
+        self.add(offset, Delivery { handle: 0, origin, attempts: 0, due_ms: 0, renewal: None });
+    }
+
+    fn add(&mut self, offset: Offset, delivery: Delivery) {
+        self.by_time.insert((delivery.origin.clone(), delivery.due_ms, offset));
+        self.deliveries.insert(offset, delivery);
         self.next = Offset(offset.0 + 1);
     }
 
@@ -203,7 +243,7 @@ impl InFlight {
     /// The message is gone, whoever works on it.
     pub fn forget(&mut self, offset: Offset) {
         if let Some(delivery) = self.deliveries.remove(&offset) {
-            self.by_time.remove(&(delivery.due_ms, offset));
+            self.by_time.remove(&(delivery.origin, delivery.due_ms, offset));
         }
     }
 
@@ -247,9 +287,9 @@ impl InFlight {
 
     fn move_due(&mut self, offset: Offset, due_ms: u64) {
         if let Some(delivery) = self.deliveries.get_mut(&offset) {
-            self.by_time.remove(&(delivery.due_ms, offset));
+            self.by_time.remove(&(delivery.origin.clone(), delivery.due_ms, offset));
             delivery.due_ms = due_ms;
-            self.by_time.insert((due_ms, offset));
+            self.by_time.insert((delivery.origin.clone(), due_ms, offset));
         }
     }
 }

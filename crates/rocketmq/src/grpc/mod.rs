@@ -11,6 +11,7 @@ mod call;
 mod clients;
 mod convert;
 mod deliveries;
+mod handle;
 mod heartbeat;
 mod in_flight;
 mod limits;

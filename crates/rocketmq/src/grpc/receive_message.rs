@@ -2,24 +2,25 @@
 //!
 //! *Behaviour*: a queue that is asked for is looked at first and the others after it, except for a push consumer of an ordered
 //! group, which gets what was assigned to it. Where there is nothing the request is held until there is something, or its time is
-//! over. With `auto_renew` messages stay hidden for as long as the client's stream is open. The answer is a status, the messages,
+//! over. What members of the group have given back from this topic comes along ([`Retries`]). With `auto_renew` messages stay hidden for as long as the client's stream is open. The answer is a status, the messages,
 //! and the time.
 
 use super::call::{Call, duration, group_name, subscription};
 use super::convert::{self, timestamp};
-use super::deliveries::{Consumed, Given, Receive};
+use super::deliveries::{Consumed, Given, Receive, Retries};
 use super::in_flight::Order;
 use super::limits::{LEAST_HIDDEN, MOST_HIDDEN, MOST_POLLING, POLLING, RECEIVED_BYTES, RECEIVED_MESSAGES, RENEWED};
 use super::settings::max_attempts;
 use super::status::{Refused, ok};
-use duolog_base::PartitionIndex;
-use duolog_core::config::GroupConfig;
+use duolog_base::{PartitionIndex, PartitionNumber};
+use duolog_core::config::{FlushMode, GroupConfig};
 use duolog_core::metadata::TopicImage;
 use duolog_rocketmq_proto::receive_message_response::Content;
-use duolog_rocketmq_proto::{Code, Message, ReceiveMessageRequest, ReceiveMessageResponse};
+use duolog_rocketmq_proto::{Code, Message, ReceiveMessageRequest, ReceiveMessageResponse, Resource};
 use duolog_wire::remoting::message::StoredMessage;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(super) async fn handle(call: Call, request: ReceiveMessageRequest) -> Vec<ReceiveMessageResponse> {
@@ -55,15 +56,15 @@ async fn receive(call: &Call, request: &ReceiveMessageRequest) -> Result<Vec<Mes
         is_alive: &is_alive,
         topic,
     };
-    let consumed = call.front.deliveries.consumed(group, &wanted.topic, call.now_ms())?;
-    let given = wait(call, &consumed, wanted, queues, want, call.hold(polling)).await?;
+    let given = wait(call, group, wanted, queues, want, call.hold(polling)).await?;
     if given.is_empty() {
         return Err(Refused::new(Code::MessageNotFound, "no new message"));
     }
     call.node().messages_out.add(given.len() as u64);
     let metrics = call.node().broker.metrics();
     metrics.bytes_out.add(given.iter().map(|given| given.encoded.len() as u64).sum());
-    Ok(given.into_iter().filter_map(|given| message(given, hidden)).collect())
+    let asked = asked.and_then(|queue| queue.topic.as_ref());
+    Ok(given.into_iter().filter_map(|given| message(given, asked, hidden)).collect())
 }
 
 /// How long the messages are hidden from the rest of the group.
@@ -101,34 +102,42 @@ fn queues(
 /// Receives; if there is nothing, waits for something until the deadline.
 async fn wait(
     call: &Call,
-    consumed: &Consumed,
+    group: &str,
     mut wanted: Receive<'_>,
     mut queues: Vec<PartitionIndex>,
     want: usize,
     deadline: Instant,
 ) -> Result<Vec<Given>, Refused> {
-    let broker = &call.node().broker;
+    let (broker, deliveries) = (&call.node().broker, &call.front.deliveries);
+    let consumed = deliveries.consumed(group, &wanted.topic, call.now_ms())?;
+    let from: Arc<str> = wanted.topic.name.as_str().into();
+    let nobody = Notify::new();
     let mut stopping = broker.stopping();
     let mut images = broker.metadata().changes();
     let mut is_over = false;
     loop {
         // Everything is registered before it is looked, so that nothing that arrives is missed.
-        let numbers = queues.iter().filter_map(|queue| wanted.topic.partition(*queue)).map(|queue| queue.number);
-        let arrived = broker.watch(numbers.map(|number| (number, wanted.topic.config.flush)).collect::<Vec<_>>());
+        let retries = Retries::of(deliveries, call.node(), group, &from, &wanted)?;
+        let watched = numbers(&wanted, &queues).chain(retries.iter().flat_map(|of| numbers(&of.wanted, &of.queues)));
+        let arrived = broker.watch(watched.collect::<Vec<_>>());
         let mut changed = std::pin::pin!(consumed.changed.notified());
         changed.as_mut().enable();
-        let given = look(call, consumed, &wanted, &queues, want).await?;
+        let mut returned = std::pin::pin!(retries.as_ref().map_or(&nobody, |of| &of.consumed.changed).notified());
+        returned.as_mut().enable();
+        let given = look(call, &consumed, &wanted, &queues, retries.as_ref(), want).await?;
         if is_over || !given.is_empty() {
             return Ok(given);
         }
         let now_ms = call.now_ms();
-        let due =
-            consumed.next_due_ms(&queues, wanted.order).map(|due_ms| Duration::from_millis(due_ms.saturating_sub(now_ms).max(1)));
+        let due = consumed.next_due_ms(&queues, wanted.order);
+        let due = due.into_iter().chain(retries.as_ref().and_then(Retries::next_due_ms)).min();
+        let due = due.map(|due_ms| Duration::from_millis(due_ms.saturating_sub(now_ms).max(1)));
         let due = due.map_or(deadline, |due| (Instant::now() + due).min(deadline));
         tokio::select! {
             biased;
             () = arrived.changed() => {}
             () = changed => {}
+            () = returned => {}
             _ = images.changed() => {
                 let image = broker.image();
                 let name = &wanted.topic.name;
@@ -142,35 +151,50 @@ async fn wait(
     }
 }
 
+/// The partitions behind queues, to be watched.
+fn numbers(wanted: &Receive<'_>, queues: &[PartitionIndex]) -> impl Iterator<Item = (PartitionNumber, FlushMode)> {
+    let partitions = queues.iter().filter_map(|queue| wanted.topic.partition(*queue));
+    partitions.map(|partition| (partition.number, wanted.topic.config.flush))
+}
+
 /// Takes what there is now, from all queues.
 async fn look(
     call: &Call,
     consumed: &Consumed,
     wanted: &Receive<'_>,
     queues: &[PartitionIndex],
+    retries: Option<&Retries<'_>>,
     want: usize,
 ) -> Result<Vec<Given>, Refused> {
+    let own = Some((consumed, wanted, queues));
+    let returned = retries.map(|of| (&*of.consumed, &of.wanted, &of.queues[..]));
+    let sources = if consumed.is_turn_of_retries() { [returned, own] } else { [own, returned] };
     let mut given: Vec<Given> = Vec::new();
-    for queue in queues {
-        let more = call.front.deliveries.receive(call.node(), consumed, *queue, want - given.len(), wanted).await;
-        match more {
-            Ok(more) => given.extend(more),
-            // What was taken already is not lost for a queue that cannot be read.
-            Err(_) if !given.is_empty() => break,
-            Err(refused) => return Err(refused),
-        }
-        let bytes: usize = given.iter().map(|given| given.encoded.len()).sum();
-        if given.len() == want || bytes >= RECEIVED_BYTES {
-            break;
+    for (consumed, wanted, queues) in sources.into_iter().flatten() {
+        for queue in queues {
+            let more = call.front.deliveries.receive(call.node(), consumed, *queue, want - given.len(), wanted).await;
+            match more {
+                Ok(more) => given.extend(more),
+                // What was taken already is not lost for a queue that cannot be read.
+                Err(_) if !given.is_empty() => return Ok(given),
+                Err(refused) => return Err(refused),
+            }
+            let bytes: usize = given.iter().map(|given| given.encoded.len()).sum();
+            if given.len() == want || bytes >= RECEIVED_BYTES {
+                return Ok(given);
+            }
         }
     }
     Ok(given)
 }
 
-fn message(given: Given, hidden: Duration) -> Option<Message> {
+fn message(given: Given, asked: Option<&Resource>, hidden: Duration) -> Option<Message> {
     let stored = StoredMessage::take(&mut &given.encoded[..]).ok()?;
     debug_assert_eq!(stored.queue_id, given.queue.0);
     let mut message = convert::message(&given.encoded, &stored);
+    if given.handle.is_returned {
+        message.topic = asked.cloned();
+    }
     let system = message.system_properties.get_or_insert_default();
     system.receipt_handle = Some(given.handle.text());
     system.invisible_duration = prost_types::Duration::try_from(hidden).ok();

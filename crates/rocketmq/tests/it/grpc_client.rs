@@ -1,8 +1,8 @@
-//! A gRPC server in this process, and the generated client.
+//! A server of both of RocketMQ's protocols in this process, and the generated client.
 
 use crate::node::{self, Served};
 use duolog_core::metadata::{ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate};
-use duolog_rocketmq::{GrpcServer, Node};
+use duolog_rocketmq::{GrpcServer, Node, RocketMqServer};
 use duolog_rocketmq_proto::messaging_service_client::MessagingServiceClient;
 use duolog_rocketmq_proto::{
     AckMessageEntry, AckMessageRequest, ChangeInvisibleDurationRequest, Code, FilterExpression, FilterType, Message,
@@ -12,6 +12,7 @@ use duolog_rocketmq_proto::{
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tempfile::TempDir;
+use tokio::sync::watch::Receiver;
 use tonic::Request;
 use tonic::transport::Channel;
 
@@ -20,6 +21,8 @@ pub const GROUP: &str = "workers";
 pub struct GrpcNode {
     pub node: Arc<Node>,
     pub address: SocketAddr,
+    /// Where remoting is spoken.
+    pub remoting: SocketAddr,
     served: Served,
 }
 
@@ -29,11 +32,15 @@ impl GrpcNode {
     }
 
     pub async fn start_in(dir: TempDir, values: &[(&str, &str)]) -> GrpcNode {
-        let node = node::open(&dir, values).await;
-        let server = GrpcServer::bind(node::listener("grpc"), node.clone(), node::door()).unwrap();
-        let address = server.local_addresses()[0];
-        let served = Served::start(node.clone(), dir, |stopped| server.serve(stopped));
-        GrpcNode { node, address, served }
+        let (node, door) = (node::open(&dir, values).await, node::door());
+        let old = RocketMqServer::bind(node::listener("rocketmq"), Vec::new(), node.clone(), door.clone()).unwrap();
+        let server = GrpcServer::bind(node::listener("grpc"), node.clone(), door).unwrap();
+        let (address, remoting) = (server.local_addresses()[0], old.broker_addresses()[0]);
+        let serve = |stopped: Receiver<bool>| async move {
+            tokio::try_join!(old.serve(stopped.clone()), server.serve(stopped)).map(|_| ())
+        };
+        let served = Served::start(node.clone(), dir, serve);
+        GrpcNode { node, address, remoting, served }
     }
 
     /// Stops gracefully and gives back the directory.

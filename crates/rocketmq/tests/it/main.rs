@@ -8,6 +8,7 @@ mod docs;
 mod grpc;
 mod grpc_client;
 mod grpc_delivery;
+mod grpc_retries;
 mod grpc_tls;
 mod hostile;
 mod messages;

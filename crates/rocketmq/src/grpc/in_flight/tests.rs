@@ -51,6 +51,28 @@ fn changing_the_time_changes_the_handle() {
 }
 
 #[test]
+fn what_is_kept_goes_to_those_who_receive_its_topic() {
+    let (orders, bills): (Arc<str>, Arc<str>) = ("orders".into(), "bills".into());
+    let (of_orders, of_bills) = (Order::Returned { from: &orders }, Order::Returned { from: &bills });
+    let mut queue = InFlight::new(Offset(3));
+    queue.keep(Offset(3), Some(bills.clone()));
+    queue.keep(Offset(5), Some(orders.clone()));
+    assert_eq!((queue.next(), queue.committed(), queue.next_due_ms(of_orders)), (Offset(6), Offset(3), Some(0)));
+    let plan = queue.plan(7, 10, of_orders, NOBODY);
+    assert_eq!((offsets(&plan), plan.fresh), (vec![5], 0));
+    assert_eq!(queue.deliver_again(plan.again[0], 1, &terms(7, 100)), Some(1), "for the first time");
+    assert_eq!(queue.plan(7, 10, of_orders, NOBODY), Plan::default());
+    assert_eq!(queue.next_due_ms(of_orders), Some(107));
+    assert_eq!(offsets(&queue.plan(107, 10, of_orders, NOBODY)), [5]);
+    assert_eq!(queue.acknowledge(Offset(5), 1), Ok(()));
+    assert_eq!(queue.committed(), Offset(3), "nobody has had the other one");
+    let plan = queue.plan(200, 10, of_bills, NOBODY);
+    assert_eq!(queue.deliver_again(plan.again[0], 2, &terms(200, 100)), Some(1));
+    assert_eq!(queue.acknowledge(Offset(3), 2), Ok(()));
+    assert_eq!((queue.committed(), queue.is_empty()), (Offset(6), true));
+}
+
+#[test]
 fn an_ordered_queue_gives_nothing_while_something_is_worked_on() {
     let ordered = Order::Queue { attempt_id: Some("b") };
     let mut queue = InFlight::new(Offset(0));
