@@ -12,23 +12,27 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use tempfile::tempdir;
 
-const LISTENERS: [&str; 4] = ["--listen", "rocketmq://127.0.0.1:0", "--listen", "namesrv://127.0.0.1:0"];
+pub(crate) const LISTENERS: [&str; 4] = ["--listen", "rocketmq://127.0.0.1:0", "--listen", "namesrv://127.0.0.1:0"];
 /// The subscription comes with the pull.
 const SUBSCRIPTION: i32 = 4;
 
 /// HOST:PORT of a listener, from the banner.
-fn address(server: &Server, scheme: &str) -> String {
+pub(crate) fn address(server: &Server, scheme: &str) -> String {
     let line = server.banner.iter().find_map(|line| line.split_once(&format!("{scheme}://")));
     let (_, address) = line.unwrap_or_else(|| panic!("no {scheme} in {:?}", server.banner));
     address.split([' ', ',']).next().unwrap().to_owned()
 }
 
-fn call<'a>(stream: &mut TcpStream, code: i32, header: impl Header<'a>, body: &'static str) -> Command {
-    let mut command = Command::request(code, 7, HeaderForm::Json).with_body(body);
-    header.put(&mut command.fields);
+fn write(stream: &mut TcpStream, command: &Command) {
     let mut bytes = BytesMut::new();
     command.encode(&mut bytes);
     stream.write_all(&bytes).unwrap();
+}
+
+pub(crate) fn call<'a>(stream: &mut TcpStream, code: i32, header: impl Header<'a>, body: &'static str) -> Command {
+    let mut command = Command::request(code, 7, HeaderForm::Json).with_body(body);
+    header.put(&mut command.fields);
+    write(stream, &command);
     let mut size = [0; 4];
     stream.read_exact(&mut size).unwrap();
     let mut frame = vec![0; u32::from_be_bytes(size) as usize];
@@ -74,6 +78,38 @@ fn messages_and_offsets_survive_a_kill_and_kafkas_side_reads_them() {
     let offset = call(&mut stream, request::QUERY_CONSUMER_OFFSET, query, "");
     assert_eq!(OffsetResponse::from_fields(&offset.fields).unwrap().offset, 1);
     assert_eq!(server.run(&["consume", "orders", "--from-beginning", "--exit-at-end"]), "first\n");
+    server.stop();
+}
+
+#[test]
+fn an_orderly_stop_keeps_what_members_said_last_unless_an_administrator_has_the_last_word() {
+    let directory = tempdir().unwrap();
+    let server = Server::start_with(directory.path(), &LISTENERS);
+    server.run(&["topic", "create", "orders", "-p", "1"]);
+    server.run_with_input(&["produce", "orders"], "1\n2\n3\n");
+    let committed = |stream: &mut TcpStream, group: &str| {
+        let query = QueryConsumerOffsetRequest { consumer_group: group, topic: "orders", ..Default::default() };
+        OffsetResponse::from_fields(&call(stream, request::QUERY_CONSUMER_OFFSET, query, "").fields).unwrap().offset
+    };
+    let update =
+        |group, commit_offset| UpdateConsumerOffsetRequest { consumer_group: group, topic: "orders", queue_id: 0, commit_offset };
+    // Nobody waits for the second one to be stored.
+    let say = |stream: &mut TcpStream, group: &'static str| {
+        call(stream, request::UPDATE_CONSUMER_OFFSET, update(group, 2), "");
+        let mut command = Command::request(request::UPDATE_CONSUMER_OFFSET, 7, HeaderForm::Json).one_way();
+        update(group, 3).put(&mut command.fields);
+        write(stream, &command);
+        assert_eq!(committed(stream, group), 3);
+    };
+    let mut stream = TcpStream::connect(address(&server, "rocketmq")).unwrap();
+    say(&mut stream, "overruled");
+    server.run(&["group", "reset-offsets", "overruled", "-t", "orders", "--to-offset", "1", "--execute"]);
+    say(&mut stream, "heard");
+    server.stop();
+
+    let server = Server::start_with(directory.path(), &LISTENERS);
+    let mut stream = TcpStream::connect(address(&server, "rocketmq")).unwrap();
+    assert_eq!((committed(&mut stream, "overruled"), committed(&mut stream, "heard")), (1, 3));
     server.stop();
 }
 
