@@ -1,7 +1,10 @@
 //! `duolog consume TOPIC`: prints records, from chosen partitions or as a member of a group.
 //!
 //! Without a starting point it waits for new records. It ends at Ctrl-C, after `--count` records, or with `--exit-at-end`
-//! when everything has been printed; a group member commits and leaves in all three cases.
+//! when everything has been printed; a group member commits and leaves in all three cases. Records of clients of either protocol are
+//! shown in either one's terms (`--view`).
+
+mod messages;
 
 use super::arguments::time;
 use super::{Failure, OutputArguments, ServerArguments, output};
@@ -9,7 +12,7 @@ use crate::client::{
     ClientError, Cluster, CommittedOffset, FetchedRecord, Fetcher, GroupMember, MemberEvent, OffsetQuery, TopicLayout,
 };
 use crate::output::Output;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use duolog_base::TimestampMs;
 use duolog_wire::kafka::ErrorCode;
 use serde_json::{Map, Value, json};
@@ -43,13 +46,22 @@ pub(super) struct ConsumeArguments {
     /// End when all that is there has been printed
     #[arg(short, long)]
     exit_at_end: bool,
-    /// Print the key, too, and a tab
+    /// In whose terms to print: as records, or as RocketMQ's messages with all that belongs to them
+    #[arg(long, value_enum, default_value_t = View::Kafka)]
+    view: View,
+    /// Print the key, too, and a tab; messages always have their keys
     #[arg(short, long)]
     key: bool,
     #[command(flatten)]
     server: ServerArguments,
     #[command(flatten)]
     output: OutputArguments,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum View {
+    Kafka,
+    Rocketmq,
 }
 
 pub(super) async fn run(arguments: ConsumeArguments) -> Result<(), Failure> {
@@ -60,7 +72,7 @@ pub(super) async fn run(arguments: ConsumeArguments) -> Result<(), Failure> {
     })?;
     let member = arguments.group.as_ref().map(|group| GroupMember::new(group, std::slice::from_ref(&arguments.topic)));
     let mut session = Session {
-        printer: Printer { out: output(arguments.output), key: arguments.key, left: arguments.count },
+        printer: Printer { out: output(arguments.output), view: arguments.view, key: arguments.key, left: arguments.count },
         cluster,
         topic,
         member,
@@ -229,6 +241,7 @@ impl Session {
 
 struct Printer {
     out: Output,
+    view: View,
     key: bool,
     /// Records still to be printed; `None` for all.
     left: Option<u64>,
@@ -243,12 +256,14 @@ impl Printer {
             None => {}
         }
         let value = record.value.as_deref().unwrap_or_default();
-        if self.out.is_json() {
-            self.out.json_line(&as_json(record))?;
-        } else if self.key {
-            self.out.raw_line(&[record.key.as_deref().unwrap_or_default(), b"\t", value])?;
-        } else {
-            self.out.raw_line(&[value])?;
+        match (self.view, self.out.is_json()) {
+            (View::Kafka, true) => self.out.json_line(&as_json(record))?,
+            (View::Rocketmq, true) => self.out.json_line(&messages::as_json(record))?,
+            (View::Rocketmq, false) => messages::print(&mut self.out, record)?,
+            (View::Kafka, false) if self.key => {
+                self.out.raw_line(&[record.key.as_deref().unwrap_or_default(), b"\t", value])?;
+            }
+            (View::Kafka, false) => self.out.raw_line(&[value])?,
         }
         Ok(true)
     }
@@ -262,13 +277,13 @@ fn as_json(record: &FetchedRecord) -> Value {
     value.insert("timestamp".into(), json!(record.timestamp.0));
     put_bytes(&mut value, "key", record.key.as_deref());
     put_bytes(&mut value, "value", record.value.as_deref());
-    if !record.headers.is_empty() {
-        let headers = record.headers.iter().map(|(name, content)| {
-            let mut header = Map::new();
-            put_bytes(&mut header, "name", Some(name));
-            put_bytes(&mut header, "value", content.as_deref());
-            Value::Object(header)
-        });
+    let headers = record.headers.iter().map(|header| {
+        let mut shown = Map::new();
+        put_bytes(&mut shown, "name", Some(header.key));
+        put_bytes(&mut shown, "value", header.value);
+        Value::Object(shown)
+    });
+    if headers.len() > 0 {
         value.insert("headers".into(), headers.collect());
     }
     Value::Object(value)

@@ -5,11 +5,11 @@
 use super::api::FETCH;
 use super::cluster::{Cluster, TopicLayout};
 use super::error::{BatchFault, ClientError, accept};
-use duolog_base::TimestampMs;
+use duolog_base::{Offset, TimestampMs};
 use duolog_wire::kafka::Records;
 use duolog_wire::kafka::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use duolog_wire::kafka::messages::fetch_response::{FetchResponse, PartitionData};
-use duolog_wire::record::{BatchError, DecompressLimits, batches, decode_batch, verify_crc};
+use duolog_wire::record::{BatchError, DecompressLimits, KeptHeaders, Record, batches, decode_batch, verify_crc};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,19 @@ pub struct FetchedRecord {
     pub timestamp: TimestampMs,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub headers: KeptHeaders,
+}
+
+impl FetchedRecord {
+    pub fn record(&self) -> Record<'_> {
+        Record {
+            offset: Offset(self.offset),
+            timestamp: self.timestamp,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers: self.headers.iter(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -186,7 +198,7 @@ fn unpack(topic: &Arc<str>, partition: i32, from: i64, batch: &[u8], records: &m
             timestamp: record.timestamp,
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(<[u8]>::to_vec),
-            headers: record.headers.map(|header| (header.key.to_vec(), header.value.map(<[u8]>::to_vec))).collect(),
+            headers: record.headers.kept(),
         });
     }
     Ok(())

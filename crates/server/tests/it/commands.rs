@@ -1,6 +1,11 @@
 //! Topics, producing and consuming from the command line.
 
+use crate::rocketmq::{LISTENERS, address, call};
 use crate::server::{Server, duolog, finish};
+use duolog_wire::remoting::code::request;
+use duolog_wire::remoting::header::SendMessageRequest;
+use serde_json::{Value, json};
+use std::net::TcpStream;
 use std::process::Stdio;
 use tempfile::tempdir;
 
@@ -76,6 +81,69 @@ fn consuming_begins_where_it_is_told() {
     assert!(server.refuse(&["consume", "t", "-p", "0", "--offset", "1001"]).contains("0 to 1000"));
     assert!(server.refuse(&["consume", "t", "-p", "7"]).contains("no partition 7"));
     assert!(server.refuse(&["consume", "nowhere"]).contains("does not exist"));
+    server.stop();
+}
+
+/// The only line, as JSON.
+fn line(server: &Server, arguments: &[&str]) -> Value {
+    let all: Vec<&str> = arguments.iter().copied().chain(["--exit-at-end", "--json"]).collect();
+    serde_json::from_str(&server.run(&all)).unwrap()
+}
+
+#[test]
+fn records_and_messages_are_shown_in_the_terms_of_either_protocol() {
+    let directory = tempdir().unwrap();
+    let server = Server::start_with(directory.path(), &LISTENERS);
+    server.run(&["topic", "create", "t", "-p", "1"]);
+    server.run_with_input(&["produce", "t", "-k", ":", "-H", "color=red", "-H", "color=blue", "-H", "TAGS=a"], "k1:of Kafka\n");
+    let mut stream = TcpStream::connect(address(&server, "rocketmq")).unwrap();
+    let send = SendMessageRequest {
+        producer_group: "p",
+        topic: "t",
+        born_timestamp: 1_700_000_000_123,
+        reconsume_times: Some(3),
+        flag: 7,
+        properties: Some("UNIQ_KEY\u{1}0A0B\u{2}TAGS\u{1}b\u{2}KEYS\u{1}k2 k3\u{2}size\u{1}5\u{2}"),
+        ..SendMessageRequest::default()
+    };
+    call(&mut stream, request::SEND_MESSAGE, send, "of RocketMQ");
+
+    let kafka = ["consume", "t", "-p", "0", "--offset"];
+    let as_record = |offset| line(&server, &[&kafka[..], &[offset, "--count", "1"]].concat());
+    let as_message = |offset| line(&server, &[&kafka[..], &[offset, "--count", "1", "--view", "rocketmq"]].concat());
+    let (record, message) = (as_record("0"), as_message("0"));
+    assert_eq!(
+        (&record["key"], &record["value"], &record["headers"][1]["value"]),
+        (&json!("k1"), &json!("of Kafka"), &json!("blue"))
+    );
+    assert_eq!(message["properties"], json!({ "KEYS": "k1", "color": "blue", "TAGS": "a" }));
+    assert_eq!((&message["tags"], &message["keys"], &message["message_id"]), (&json!("a"), &json!("k1"), &Value::Null));
+    assert_eq!((&message["body"], &message["born_host"]), (&json!("of Kafka"), &json!("0.0.0.0:0")));
+    assert_eq!((&message["queue_id"], &message["queue_offset"]), (&json!(0), &json!(0)));
+    assert_eq!(message["born_timestamp"], record["timestamp"]);
+
+    let (record, message) = (as_record("1"), as_message("1"));
+    assert_eq!((&record["key"], &record["value"]), (&json!("k2 k3"), &json!("of RocketMQ")));
+    let names: Vec<&str> = record["headers"].as_array().unwrap().iter().map(|header| header["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["UNIQ_KEY", "TAGS", "size", "duolog.rmq"]);
+    assert_eq!(message["properties"], json!({ "UNIQ_KEY": "0A0B", "TAGS": "b", "KEYS": "k2 k3", "size": "5" }));
+    assert_eq!((&message["tags"], &message["keys"], &message["message_id"]), (&json!("b"), &json!("k2 k3"), &json!("0A0B")));
+    assert_eq!((&message["reconsume_times"], &message["flag"], &message["queue_offset"]), (&json!(3), &json!(7), &json!(1)));
+    assert_eq!((&message["born_timestamp"], &record["timestamp"]), (&json!(1_700_000_000_123i64), &json!(1_700_000_000_123i64)));
+    assert_eq!(message["born_host"], json!(stream.local_addr().unwrap().to_string()));
+    assert!(message["store_timestamp"].as_i64() > message["born_timestamp"].as_i64());
+
+    let text = server.run(&["consume", "t", "-b", "--exit-at-end", "--view", "rocketmq"]);
+    let messages: Vec<&str> = text.split_terminator("\n\n").collect();
+    assert_eq!(messages.len(), 2, "{text}");
+    assert!(messages[0].starts_with("topic: t, queue id: 0, queue offset: 0\nmessage id: -\ntags: a, keys: k1\n"), "{text}");
+    for expected in
+        ["message id: 0A0B\n", "born: 2023-11-14T22:13:20.123Z at 127.0.0.1:", "reconsume times: 3\n", "property size: 5\n"]
+    {
+        assert!(messages[1].contains(expected), "{expected:?} in {text}");
+    }
+    assert!(messages[1].ends_with("\nbody: of RocketMQ"), "{text}");
+    assert_eq!(server.run(&["consume", "t", "-b", "--exit-at-end", "--view", "kafka"]), "of Kafka\nof RocketMQ\n");
     server.stop();
 }
 

@@ -128,6 +128,11 @@ impl<'a> Headers<'a> {
         self.count == 0
     }
 
+    /// A copy that outlives the record.
+    pub fn kept(&self) -> KeptHeaders {
+        KeptHeaders { bytes: self.bytes.to_vec(), count: self.count }
+    }
+
     /// Value of the last header of that key, which is the one that counts for Kafka's clients. `Some(None)` is a null value.
     pub fn last_value(&self, key: &[u8]) -> Option<Option<&'a [u8]>> {
         self.clone().filter(|header| header.key == key).last().map(|header| header.value)
@@ -151,6 +156,19 @@ impl<'a> Iterator for Headers<'a> {
 }
 
 impl ExactSizeIterator for Headers<'_> {}
+
+/// Headers that outlive their record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptHeaders {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl KeptHeaders {
+    pub fn iter(&self) -> Headers<'_> {
+        Headers { bytes: &self.bytes, count: self.count }
+    }
+}
 
 /// Iterator made by [`DecodedBatch::records`].
 #[derive(Clone, Debug)]
