@@ -137,11 +137,15 @@ impl Server {
 fn duolog(binary: &Path, asked_as: Peer, port: u16, directory: &Path, settings: Settings, more: &[String]) -> Command {
     let mut command = Command::new(binary);
     command.arg("serve").arg("--data-dir").arg(directory.join("data"));
-    let listen = match asked_as {
-        Peer::Kafka => format!("kafka://127.0.0.1:{port}"),
-        Peer::RocketMq => format!("rocketmq://127.0.0.1:{port}"),
+    // All protocols are served, as without settings, on free ports; the one that is asked on a port known beforehand.
+    let (kafka, remoting) = match asked_as {
+        Peer::Kafka => (port, 0),
+        Peer::RocketMq => (0, port),
     };
-    command.args(["--listen", &listen, "--http", "127.0.0.1:0"]);
+    for (scheme, port) in [("kafka", kafka), ("namesrv", 0), ("rocketmq", remoting), ("grpc", 0)] {
+        command.args(["--listen", &format!("{scheme}://127.0.0.1:{port}")]);
+    }
+    command.args(["--http", "127.0.0.1:0"]);
     for setting in settings.iter().copied().chain(more.iter().map(String::as_str)) {
         command.args(["--set", setting]);
     }
