@@ -1,6 +1,7 @@
 //! `kill -9` under load, again and again, and an orderly stop under load.
 
 mod full_disk;
+mod grpc;
 mod io_errors;
 mod ledger;
 mod pipelines;

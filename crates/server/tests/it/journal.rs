@@ -38,7 +38,7 @@ pub(crate) fn new() -> Shared {
     Arc::new(Mutex::new(Journal { history, acked: BTreeSet::new(), seen: 0, readers: 0 }))
 }
 
-fn lock(journal: &Shared) -> MutexGuard<'_, Journal> {
+pub(crate) fn lock(journal: &Shared) -> MutexGuard<'_, Journal> {
     journal.lock().unwrap()
 }
 
@@ -53,13 +53,13 @@ fn hash(value: &[u8]) -> ValueHash {
 }
 
 impl Journal {
-    fn sent(&mut self, partition: i32, value: &str, producer: ProducerId, sequence: i32) {
+    pub(crate) fn sent(&mut self, partition: i32, value: &str, producer: ProducerId, sequence: i32) {
         let origin = Some(Origin { producer, epoch: EPOCH, sequence });
         self.history.record(Event::Sent { partition: number(partition), value: hash(value.as_bytes()), origin });
     }
 
     /// With `flush=sync`, an acknowledgement of every replica means on disk.
-    fn acked(&mut self, partition: i32, offset: i64, value: &str) {
+    pub(crate) fn acked(&mut self, partition: i32, offset: i64, value: &str) {
         assert!(self.acked.insert((partition, offset)), "offset {offset} of partition {partition} was given twice");
         let (value, promise) = (hash(value.as_bytes()), Promise::Durable);
         self.history.record(Event::Acked { partition: number(partition), offset: Offset(offset), value, promise });
@@ -97,12 +97,20 @@ pub(crate) struct Load {
 impl Load {
     /// Starts the load; values carry `round`, so that each is sent by one producer only.
     pub(crate) fn start(address: &str, journal: &Shared, round: usize) -> Load {
+        Load::of(address, journal, round, |stop, producer| write(address.to_owned(), journal.clone(), stop, producer))
+    }
+
+    /// The same with other writers, of whatever protocol.
+    pub(crate) fn of<F>(address: &str, journal: &Shared, round: usize, write: impl Fn(Arc<AtomicBool>, ProducerId) -> F) -> Load
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
         for writer in 0..WRITERS {
             let producer = ProducerId((round * WRITERS + writer) as i64);
-            tasks.push(runtime.spawn(write(address.to_owned(), journal.clone(), stop.clone(), producer)));
+            tasks.push(runtime.spawn(write(stop.clone(), producer)));
         }
         tasks.push(runtime.spawn(read(address.to_owned(), journal.clone(), stop.clone())));
         Load { runtime, tasks, stop, journal: journal.clone() }

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod directories;
 mod groups;
+mod grpc;
 mod import;
 mod journal;
 mod log_tools;
