@@ -165,6 +165,16 @@ pub enum OpenError {
     Corrupt { path: PathBuf, position: Position, problem: &'static str },
 }
 
+impl From<LogFailure> for OpenError {
+    fn from(failure: LogFailure) -> OpenError {
+        let error = match failure.error.raw_os_error() {
+            Some(number) => std::io::Error::from_raw_os_error(number),
+            None => failure.error.kind().into(),
+        };
+        OpenError::Io { path: failure.path, error }
+    }
+}
+
 /// What recovery found; logged at start and shown by tests.
 #[derive(Clone, Debug, Default)]
 pub struct RecoveryReport {

@@ -10,7 +10,6 @@ use crate::format::state::encode_partition;
 use crate::log::{Log, State};
 use crate::partition::Partition;
 use crate::producer::Admission;
-use crate::threads::BESIDE_SYNC_BYTES;
 use crate::{AppendBatch, AppendError, AppendOrigin, AppendReceipt, Appended, LogOptions, PartitionError};
 use bytes::{Bytes, BytesMut};
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, Position, TimestampMs};
@@ -51,20 +50,17 @@ impl Log {
         }
         state.attach(first_queued, buffer.freeze(), batches, &results);
         let many_keys = keys.is_some_and(|(keys, found)| keys.take(&found, &results, &state.queue[first_queued..]));
-        state.house_wanted |= many_keys;
+        state.progress.house_wanted |= many_keys;
         let accepted = results.iter().any(Result::is_ok);
         let end = Position(if accepted { state.next } else { 0 });
         let queued = state.queue.len() > first_queued;
-        let much = state.queued_bytes >= BESIDE_SYNC_BYTES;
+        let queued_bytes = state.progress.queued_bytes;
         drop(state);
         if queued {
-            self.syncer_signal.notify_one();
-        }
-        if much {
-            self.writer_signal.notify_one();
+            self.shell.queued(queued_bytes);
         }
         if many_keys {
-            self.house_signal.notify_one();
+            self.shell.wake_house();
         }
         AppendReceipt { results, end }
     }
@@ -84,7 +80,7 @@ impl Log {
     /// Raises the log start (DeleteRecords, retention): a log-start frame. Lower values are ignored.
     pub fn set_log_start(&self, partition: PartitionNumber, start: Offset) -> Result<Position, PartitionError> {
         let mut state = self.state.lock();
-        if state.is_stopped() {
+        if state.progress.is_stopped() {
             return Err(PartitionError::Stopped);
         }
         let known = state.partitions.get_mut(&partition).ok_or(PartitionError::UnknownPartition(partition))?;
@@ -103,14 +99,14 @@ impl Log {
         }
         let end = Position(state.next);
         drop(state);
-        self.syncer_signal.notify_one();
+        self.shell.wake_syncer();
         Ok(end)
     }
 
     /// Forgets a partition for good: a drop frame. Its bytes are freed by [`Log::house_step`].
     pub fn drop_partition(&self, partition: PartitionNumber) -> Result<Position, PartitionError> {
         let mut state = self.state.lock();
-        if state.is_stopped() {
+        if state.progress.is_stopped() {
             return Err(PartitionError::Stopped);
         }
         let known = state.partitions.get(&partition).ok_or(PartitionError::UnknownPartition(partition))?;
@@ -122,7 +118,7 @@ impl Log {
         drop(state);
         // Its entries may be many: they are freed without the lock.
         drop(dropped);
-        self.syncer_signal.notify_one();
+        self.shell.wake_syncer();
         Ok(end)
     }
 }
@@ -130,12 +126,12 @@ impl Log {
 impl State {
     /// Why nothing at all can be appended now.
     fn refusal(&self, origin: AppendOrigin, bytes: usize, batches: usize, options: &LogOptions) -> Option<AppendError> {
-        if self.is_stopped() {
+        if self.progress.is_stopped() {
             return Some(AppendError::Stopped);
         }
         // A request larger than the whole limit is taken when nothing else waits.
-        if self.queued_bytes > 0 && self.queued_bytes + bytes > options.queue_limit_bytes(origin) {
-            return Some(AppendError::Overloaded { queued_bytes: self.queued_bytes });
+        if self.progress.queued_bytes > 0 && self.progress.queued_bytes + bytes > options.queue_limit_bytes(origin) {
+            return Some(AppendError::Overloaded { queued_bytes: self.progress.queued_bytes });
         }
         let frames = bytes as u64 + batches as u64 * frame_bytes(crate::format::ALIGNMENT as usize);
         if self.next + frames > self.append_limits.of(origin) {
@@ -192,7 +188,7 @@ impl State {
         take_batch(partition, entry, batch.leader_epoch, header, now);
         self.next = entry.end_position();
         self.file_entries += 1;
-        self.queued_bytes += bytes.len();
+        self.progress.queued_bytes += bytes.len();
         self.queue.push(Queued::Frame {
             header: FrameHeader {
                 kind: FrameKind::Batch,

@@ -41,7 +41,7 @@ impl Log {
     pub(crate) fn checkpoint_step(&self, house: &mut House) -> Result<(), LogFailure> {
         let (durable, file_base, due) = {
             let state = self.state.lock();
-            (state.durable, state.file_base, state.durable >= state.checkpoint_at)
+            (state.progress.durable, state.file_base, state.progress.durable >= state.checkpoint_at)
         };
         if house.chain.waiting.is_none() && due {
             house.chain.waiting = Some(self.copy_state());
@@ -64,7 +64,7 @@ impl Log {
     pub(crate) fn write_checkpoint(&self) -> Result<(), LogFailure> {
         let mut house = self.house.lock();
         let copy = self.copy_state();
-        assert_eq!(self.state.lock().durable, copy.position, "a checkpoint is written when everything is durable");
+        assert_eq!(self.state.lock().progress.durable, copy.position, "a checkpoint is written when everything is durable");
         if house.chain.end == copy.position && house.chain.links.last().is_some_and(|from| *from >= copy.file_base) {
             return Ok(());
         }

@@ -95,11 +95,7 @@ impl Log {
 
     /// Whether the files may belong to somebody else by now.
     pub(crate) fn is_closed(&self) -> Result<bool, LogFailure> {
-        let state = self.state.lock();
-        match &state.failure {
-            Some(failure) => Err(failure.clone()),
-            None => Ok(state.stopping),
-        }
+        self.state.lock().progress.is_closed()
     }
 
     /// Looks at the free space and says how far appends may go; answers the bytes above the reserve.
@@ -108,7 +104,7 @@ impl Log {
         let spendable = |origin| free.saturating_sub(self.options.reserve_for(origin));
         let filled_to = self.fill.lock().filled_to();
         let mut state = self.state.lock();
-        let covered = state.written.max(filled_to);
+        let covered = state.progress.written.max(filled_to);
         let limit = |origin| match spendable(origin) {
             0 => 0,
             bytes => covered.saturating_add(bytes),
@@ -122,7 +118,9 @@ impl Log {
         let (file, full) = {
             let state = self.state.lock();
             match state.files.front() {
-                Some(file @ OpenFile { full: Some(full), .. }) if state.durable >= full.end => (file.clone(), full.clone()),
+                Some(file @ OpenFile { full: Some(full), .. }) if state.progress.durable >= full.end => {
+                    (file.clone(), full.clone())
+                }
                 _ => return Ok(false),
             }
         };
@@ -191,7 +189,7 @@ impl Log {
         if let Some((base, killed_before)) = house.condemned
             && base == file.base
         {
-            return self.state.lock().durable >= killed_before;
+            return self.state.lock().progress.durable >= killed_before;
         }
         let records: Vec<_> = file.index().records().filter(|record| record.entries > 0).collect();
         let dead = records.chunks(CHUNK_PARTITIONS).all(|chunk| {
@@ -206,6 +204,6 @@ impl Log {
         }
         let state = self.state.lock();
         house.condemned = Some((file.base, state.next));
-        state.durable >= state.next
+        state.progress.durable >= state.next
     }
 }

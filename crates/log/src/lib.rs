@@ -10,7 +10,8 @@
 //!   of the process;
 //! * after a write or sync error the log is stopped: nothing more is acknowledged, every waiter is told.
 //!
-//! Inside: `append` decides under the one lock and queues; `writer` and `sync` move the queue to the disk, `threads` repeats their steps;
+//! Inside: `append` decides under the one lock and queues; `writer` and `sync` move the queue to the disk, `threads` repeats their
+//! steps, with what both layouts share (`progress`, `shell`);
 //! `read` and `queries` look at unsealed entries (`partition`, `entries`) and sealed files (`sealed`); `house` seals,
 //! zero-fills and frees, `checkpoint` and `snapshot` write down what a recovery starts from;
 //! `recover` rebuilds everything at start; `format` alone knows bytes.
@@ -38,6 +39,7 @@ mod map;
 mod pages;
 mod partition;
 mod producer;
+mod progress;
 mod queries;
 mod read;
 mod recover;
@@ -46,6 +48,7 @@ mod repair;
 mod retention;
 mod scan;
 mod sealed;
+mod shell;
 mod snapshot;
 mod statistics;
 mod store;

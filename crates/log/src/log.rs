@@ -9,14 +9,15 @@ use crate::clean::CleaningPolicy;
 use crate::files::log_path;
 use crate::house::House;
 use crate::keys::KeyIndex;
+use crate::progress::Progress;
 use crate::recover::{Recovered, recover};
 use crate::sealed::SealedFiles;
+use crate::shell::{Driven, Shell};
 use crate::snapshot::Snapshot;
 use crate::statistics::Counters;
 use crate::sync::Syncer;
 use crate::tail_cache::TailCache;
 use crate::tidy::Tidier;
-use crate::waiters::Waiters;
 use crate::writer::Writer;
 use crate::zero::Fill;
 use crate::{AppendOrigin, LogFailure, LogObserver, LogOptions, OpenError, RecoveryReport, SyncOutcome};
@@ -27,8 +28,6 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 /// One commit log. All methods may be called from any thread; none of them waits for the disk unless it says so.
@@ -36,15 +35,8 @@ pub struct Log {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
     pub(crate) options: LogOptions,
-    pub(crate) observer: Arc<dyn LogObserver>,
     pub(crate) state: Mutex<State>,
-    /// Somebody waits for the page cache, a lot is queued, the log is closing, or (for a writer that is far ahead) something
-    /// became durable.
-    pub(crate) writer_signal: Condvar,
-    /// Something was queued or written, somebody waits for it, or the log is closing.
-    pub(crate) syncer_signal: Condvar,
-    /// The file's zeros run out, a file is full, or the log is closing.
-    pub(crate) house_signal: Condvar,
+    pub(crate) shell: Shell,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) syncer: Mutex<Syncer>,
     pub(crate) house: Mutex<House>,
@@ -58,10 +50,7 @@ pub struct Log {
     /// A portion of zeros is written.
     pub(crate) fill_signal: Condvar,
     pub(crate) sealed: ArcSwap<SealedFiles>,
-    /// A copy of the state's durable position for readers without the lock.
-    pub(crate) durable: AtomicU64,
     pub(crate) counters: Counters,
-    pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Everything that changes.
@@ -75,21 +64,10 @@ pub(crate) struct State {
     pub file_entries: usize,
     /// What the writer has not taken yet, in order of position.
     pub queue: Vec<Queued>,
-    /// Payload bytes that are not written yet, those the writer is busy with included.
-    pub queued_bytes: usize,
-    pub written: u64,
-    pub durable: u64,
-    /// Somebody waits for the page cache up to here, so that the writer does not leave it to the syncer.
-    pub write_wanted: u64,
-    /// Somebody waits for durability up to here, so that the syncer need not wait for company.
-    pub sync_wanted: u64,
+    pub progress: Progress,
     pub append_limits: AppendLimits,
-    /// Partitions with batches between `durable` and `written`; may name one twice.
-    pub unsynced: Vec<PartitionNumber>,
     /// Files without a sealed index, oldest first; the last one is written to.
     pub files: VecDeque<OpenFile>,
-    pub written_waiters: Waiters,
-    pub durable_waiters: Waiters,
     pub tail: TailCache,
     /// The housekeeping goes on with the checkpoint once this is durable.
     pub checkpoint_at: u64,
@@ -97,15 +75,8 @@ pub(crate) struct State {
     pub snapshot: Option<Snapshot>,
     /// Dead files that may be used again.
     pub spares: Vec<PathBuf>,
-    /// The housekeeping thread has something to do.
-    pub house_wanted: bool,
     /// The key index may have gaps that can be filled.
     pub keys_wanted: bool,
-    /// No new appends.
-    pub closing: bool,
-    /// The threads shall end.
-    pub stopping: bool,
-    pub failure: Option<LogFailure>,
 }
 
 /// Positions beyond which appends may not reach, lest the file system's reserve be used.
@@ -146,9 +117,15 @@ impl State {
     pub fn file_of(&self, position: u64) -> Option<&OpenFile> {
         self.files.iter().rev().find(|file| file.base <= position)
     }
+}
 
-    pub fn is_stopped(&self) -> bool {
-        self.closing || self.failure.is_some()
+impl Driven for State {
+    fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
     }
 }
 
@@ -174,11 +151,10 @@ impl Log {
         let keys = keys.transpose().map_err(|error| OpenError::Io { path: dir.clone(), error })?;
         let log = Arc::new(Log::new(disk, dir, options, observer, recovered, writer, keys));
         log.counters.recovered_frames.add(report.scanned_frames);
-        let failed = |failure: LogFailure| OpenError::Io { path: failure.path, error: copy_of(&failure.error) };
         if damaged {
-            log.write_checkpoint().map_err(failed)?;
+            log.write_checkpoint()?;
         }
-        log.check_space().map_err(failed)?;
+        log.check_space()?;
         Ok((log, report))
     }
 
@@ -199,31 +175,18 @@ impl Log {
             file_base: from.file_base,
             file_entries: from.file_entries,
             queue: Vec::new(),
-            queued_bytes: 0,
-            written: from.end,
-            durable: from.end,
-            write_wanted: 0,
-            sync_wanted: 0,
+            progress: Progress::new(from.end),
             append_limits: AppendLimits::default(),
-            unsynced: Vec::new(),
             files: VecDeque::from([active]),
-            written_waiters: Waiters::default(),
-            durable_waiters: Waiters::default(),
             tail: TailCache::new(options.tail_cache_bytes),
             checkpoint_at: from.chain.end + options.checkpoint_bytes,
             snapshot: None,
             spares: Vec::new(),
-            house_wanted: false,
             keys_wanted: keys.is_some(),
-            closing: false,
-            stopping: false,
-            failure: None,
         };
         Log {
             state: Mutex::new(state),
-            writer_signal: Condvar::new(),
-            syncer_signal: Condvar::new(),
-            house_signal: Condvar::new(),
+            shell: Shell::new(observer, from.end),
             keys_signal: Condvar::new(),
             keys,
             writer: Mutex::new(writer),
@@ -234,90 +197,42 @@ impl Log {
             fill: Mutex::new(Fill::new(from.file_base, from.file, from.file_bytes, from.end - from.file_base)),
             fill_signal: Condvar::new(),
             sealed: ArcSwap::from_pointee(from.sealed),
-            durable: AtomicU64::new(from.end),
             counters: Counters::default(),
-            threads: Mutex::new(Vec::new()),
             disk,
             dir,
             options,
-            observer,
         }
     }
 
     /// Resolves when everything before `position` is written to the page cache; the receiver errs if the log stops.
     pub fn wait_written(&self, position: Position) -> oneshot::Receiver<()> {
-        let (sender, receiver) = oneshot::channel();
-        let mut state = self.state.lock();
-        if state.failure.is_some() {
-            return receiver;
-        }
-        if position.0 <= state.written {
-            // The receiver is in our hands: it cannot be gone.
-            let _ = sender.send(());
-            return receiver;
-        }
-        state.written_waiters.push(position, sender);
-        state.write_wanted = state.write_wanted.max(position.0);
-        drop(state);
-        self.writer_signal.notify_one();
-        receiver
+        self.shell.wait_written(&self.state, position)
     }
 
     /// Resolves when everything before `position` is durable; the receiver errs if the log stops.
     pub fn wait_durable(&self, position: Position) -> oneshot::Receiver<()> {
-        let (sender, receiver) = oneshot::channel();
-        let mut state = self.state.lock();
-        if state.failure.is_some() {
-            return receiver;
-        }
-        if position.0 <= state.durable {
-            // The receiver is in our hands: it cannot be gone.
-            let _ = sender.send(());
-            return receiver;
-        }
-        state.durable_waiters.push(position, sender);
-        state.sync_wanted = state.sync_wanted.max(position.0);
-        drop(state);
-        self.syncer_signal.notify_one();
-        receiver
+        self.shell.wait_durable(&self.state, position)
     }
 
     /// Asks for everything before `position` to be synced without waiting for company, for callers that learn of it through
     /// the observer.
     pub fn want_durable(&self, position: Position) {
-        let mut state = self.state.lock();
-        if position.0 <= state.durable || position.0 <= state.sync_wanted {
-            return;
-        }
-        state.sync_wanted = position.0;
-        drop(state);
-        self.syncer_signal.notify_one();
+        self.shell.want_durable(&self.state, position);
     }
 
     pub fn durable_position(&self) -> Position {
-        Position(self.durable.load(Ordering::Acquire))
+        self.shell.durable_position()
     }
 
     /// Flushes everything, writes the checkpoint of the active file, stops the threads.
     pub fn close(&self) -> Result<(), LogFailure> {
-        {
-            let mut state = self.state.lock();
-            if state.stopping {
-                return Ok(());
-            }
-            state.closing = true;
+        if !self.state.lock().progress.close() {
+            return Ok(());
         }
         let flushed = self.flush().and_then(|()| self.seal_full_files());
-        self.state.lock().stopping = true;
-        self.writer_signal.notify_all();
-        self.syncer_signal.notify_all();
-        self.house_signal.notify_all();
+        self.shell.stop(&self.state);
         self.keys_signal.notify_all();
-        for thread in self.threads.lock().drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the log has panicked");
-            }
-        }
+        self.shell.join();
         flushed?;
         self.stop_tidying()?;
         self.close_keys()?;
@@ -330,36 +245,16 @@ impl Log {
         Ok(())
     }
 
-    /// Stops the log: a failed write or sync is never repeated, because its outcome is unknown.
+    /// Stops the log; see [`Shell::fail`].
     pub(crate) fn fail(&self, operation: &'static str, path: &Path, error: std::io::Error) -> LogFailure {
-        let failure = LogFailure { operation, path: path.to_owned(), error: Arc::new(error) };
-        let mut state = self.state.lock();
-        if let Some(first) = &state.failure {
-            return first.clone();
-        }
-        state.failure = Some(failure.clone());
-        state.written_waiters.clear();
-        state.durable_waiters.clear();
-        drop(state);
-        self.writer_signal.notify_all();
-        self.syncer_signal.notify_all();
-        self.house_signal.notify_all();
+        let first = self.shell.fail(&self.state, operation, path, error);
         self.keys_signal.notify_all();
-        tracing::error!(%failure, "the log has stopped");
-        self.observer.failed(&failure);
-        failure
+        first
     }
 }
 
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Log").field("dir", &self.dir).field("durable", &self.durable).finish_non_exhaustive()
-    }
-}
-
-fn copy_of(error: &std::io::Error) -> std::io::Error {
-    match error.raw_os_error() {
-        Some(number) => std::io::Error::from_raw_os_error(number),
-        None => error.kind().into(),
+        f.debug_struct("Log").field("dir", &self.dir).field("durable", &self.durable_position()).finish_non_exhaustive()
     }
 }

@@ -32,8 +32,8 @@ impl Log {
         let known = state.partitions.get(&partition)?;
         Some(LogEnds {
             start: Offset(known.log_start()),
-            durable: Offset(known.end_at(state.durable)),
-            written: Offset(known.end_at(state.written)),
+            durable: Offset(known.end_at(state.progress.durable)),
+            written: Offset(known.end_at(state.progress.written)),
             end: Offset(known.next_offset()),
             epoch: LeaderEpoch(known.leader_epoch()),
         })
@@ -112,13 +112,13 @@ impl Planner {
             }
             let part = match state.tail.find(entry.position) {
                 Some(batch) => ReadPart::Memory(batch.clone()),
-                None if entry.end_position() > state.written => return,
+                None if entry.end_position() > state.progress.written => return,
                 None => match state.file_of(entry.position) {
                     Some(file) => ReadPart::File {
                         file: file.handle.clone(),
                         position: entry.position - file.base + FRAME_HEADER_BYTES as u64,
                         bytes: entry.batch_bytes as usize,
-                        settled: state.written - file.base,
+                        settled: state.progress.written - file.base,
                         frame: Some(stored_frame(partition, entry)),
                     },
                     None => return,

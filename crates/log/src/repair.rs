@@ -21,8 +21,7 @@ use std::sync::Arc;
 impl Log {
     /// A reader has come across a damaged index.
     pub(crate) fn want_repair(&self) {
-        self.state.lock().house_wanted = true;
-        self.house_signal.notify_one();
+        self.shell.want_house(&self.state);
     }
 
     /// Rebuilds what readers have found damaged.

@@ -4,11 +4,10 @@
 
 use crate::files::log_path;
 use crate::log::Log;
-use crate::{Advance, LogFailure, SyncOutcome};
-use duolog_base::{DiskFile, PartitionNumber, Position};
+use crate::{LogFailure, SyncOutcome};
+use duolog_base::{DiskFile, PartitionNumber};
 use smallvec::SmallVec;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 /// Buffers that live from sync to sync.
@@ -28,14 +27,12 @@ impl Log {
         let syncer = &mut *syncer;
         let (target, files) = {
             let mut state = self.state.lock();
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
-            }
-            if state.written == state.durable {
+            state.progress.check()?;
+            if state.progress.is_synced() {
                 return Ok(SyncOutcome::Idle);
             }
-            let (durable, target) = (state.durable, state.written);
-            std::mem::swap(&mut state.unsynced, &mut syncer.partitions);
+            let (durable, target) = (state.progress.durable, state.progress.written);
+            std::mem::swap(&mut state.progress.unsynced, &mut syncer.partitions);
             let dirty = |end: Option<u64>| end.is_none_or(|end| end > durable);
             let files: DirtyFiles = state
                 .files
@@ -57,29 +54,20 @@ impl Log {
         let checkpoint = {
             let mut state = self.state.lock();
             // The kernel reports a failed write-back once: another sync of the same file may have taken the report.
-            if state.failure.is_some() {
+            if state.progress.has_failed() {
                 return;
             }
-            state.durable = target;
-            state.durable_waiters.take_reached(Position(target), &mut syncer.reached);
-            self.durable.store(target, Ordering::Release);
+            self.shell.set_durable(&mut state.progress, target, &mut syncer.reached);
             let due = target >= state.checkpoint_at;
-            state.house_wanted |= due;
+            state.progress.house_wanted |= due;
             due
         };
         if checkpoint {
-            self.house_signal.notify_one();
+            self.shell.wake_house();
         }
-        self.writer_signal.notify_one();
         syncer.partitions.sort_unstable();
         syncer.partitions.dedup();
-        if !syncer.partitions.is_empty() {
-            self.observer.advanced(&syncer.partitions, Advance::Durable);
-        }
+        self.shell.synced(&syncer.partitions, &mut syncer.reached);
         syncer.partitions.clear();
-        for waiter in syncer.reached.drain(..) {
-            // Whoever gave up waiting needs no answer.
-            let _ = waiter.send(());
-        }
     }
 }

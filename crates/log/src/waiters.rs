@@ -12,7 +12,18 @@ pub struct Waiters {
 }
 
 impl Waiters {
-    pub fn push(&mut self, position: Position, waiter: oneshot::Sender<()>) {
+    /// Takes in a waiter; false if its position is reached, which it is told.
+    pub fn add(&mut self, position: Position, waiter: oneshot::Sender<()>, reached: Position) -> bool {
+        if position > reached {
+            self.push(position, waiter);
+            return true;
+        }
+        // Whoever gave up waiting needs no answer.
+        let _ = waiter.send(());
+        false
+    }
+
+    fn push(&mut self, position: Position, waiter: oneshot::Sender<()>) {
         let at = match self.queue.back() {
             Some((last, _)) if *last > position => self.queue.partition_point(|(other, _)| *other <= position),
             _ => self.queue.len(),

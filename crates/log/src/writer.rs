@@ -14,9 +14,9 @@ use crate::format::{ALIGNMENT, checksum};
 use crate::log::{FullFile, Log, OpenFile};
 use crate::pages::Pages;
 use crate::zero::page_end;
-use crate::{Advance, LogFailure, LogOptions, SyncOutcome};
+use crate::{LogFailure, LogOptions, SyncOutcome};
 use bytes::Bytes;
-use duolog_base::{DIRECT_ALIGNMENT, Disk, DiskFile, OpenMode, PartitionNumber, Position};
+use duolog_base::{DIRECT_ALIGNMENT, Disk, DiskFile, OpenMode, PartitionNumber};
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
@@ -74,14 +74,12 @@ impl Log {
         let writer = &mut *writer;
         let durable = {
             let mut state = self.state.lock();
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
-            }
+            state.progress.check()?;
             if state.queue.is_empty() {
                 return Ok(SyncOutcome::Idle);
             }
             std::mem::swap(&mut state.queue, &mut writer.queue);
-            state.durable
+            state.progress.durable
         };
         let written_bytes = self.write_queue(writer, durable)?;
         self.publish_written(writer, written_bytes);
@@ -194,27 +192,16 @@ impl Log {
         writer.partitions.dedup();
         let house = {
             let mut state = self.state.lock();
-            assert!(end >= state.written, "the writer only goes forward");
-            state.written = end;
-            state.queued_bytes -= payload_bytes;
+            state.progress.wrote(end, payload_bytes, &writer.partitions, &mut writer.reached);
             state.tail.evict(end, &mut writer.evicted);
-            state.unsynced.extend_from_slice(&writer.partitions);
-            state.written_waiters.take_reached(Position(end), &mut writer.reached);
             let rolled = state.files.front().is_some_and(|file| file.full.is_some());
-            state.house_wanted |= rolled || std::mem::take(&mut writer.zeros_low);
-            state.house_wanted
+            state.progress.house_wanted |= rolled || std::mem::take(&mut writer.zeros_low);
+            state.progress.house_wanted
         };
-        self.syncer_signal.notify_one();
         if house {
-            self.house_signal.notify_one();
+            self.shell.wake_house();
         }
-        if !writer.partitions.is_empty() {
-            self.observer.advanced(&writer.partitions, Advance::Written);
-        }
-        for waiter in writer.reached.drain(..) {
-            // Whoever gave up waiting needs no answer.
-            let _ = waiter.send(());
-        }
+        self.shell.wrote(&writer.partitions, &mut writer.reached);
         writer.partitions.clear();
         writer.evicted.clear();
     }

@@ -118,8 +118,7 @@ impl Log {
             }
             file.sync_data().map_err(|error| self.fail("sync", &log_path(&self.dir, base), error))?;
         }
-        self.state.lock().house_wanted = true;
-        self.house_signal.notify_one();
+        self.shell.want_house(&self.state);
         Ok(())
     }
 }

@@ -145,9 +145,10 @@ impl DedicatedLog {
         let accepted = results.iter().any(Result::is_ok);
         let end = Position(if accepted { state.next } else { 0 });
         let queued = state.queue.len() > first_queued;
+        let queued_bytes = state.progress.queued_bytes;
         drop(state);
         if queued {
-            self.writer_signal.notify_one();
+            self.shell.queued(queued_bytes);
         }
         AppendReceipt { results, end }
     }
@@ -164,7 +165,7 @@ impl DedicatedLog {
     /// Raises the log start (DeleteRecords, retention). Lower values are ignored.
     pub fn set_log_start(&self, partition: PartitionNumber, start: Offset) -> Result<Position, PartitionError> {
         let mut state = self.state.lock();
-        if state.is_stopped() {
+        if state.progress.is_stopped() {
             return Err(PartitionError::Stopped);
         }
         let known = state.partitions.get_mut(&partition).ok_or(PartitionError::UnknownPartition(partition))?;
@@ -179,14 +180,14 @@ impl DedicatedLog {
         }
         let end = Position(state.next);
         drop(state);
-        self.writer_signal.notify_one();
+        self.shell.wake_syncer();
         Ok(end)
     }
 
     /// Forgets a partition for good: its directory is renamed, and removed by [`DedicatedLog::house_step`].
     pub fn drop_partition(&self, partition: PartitionNumber) -> Result<Position, PartitionError> {
         let mut state = self.state.lock();
-        if state.is_stopped() {
+        if state.progress.is_stopped() {
             return Err(PartitionError::Stopped);
         }
         let dropped = state.partitions.remove(&partition).ok_or(PartitionError::UnknownPartition(partition))?;
@@ -198,7 +199,7 @@ impl DedicatedLog {
         let end = Position(state.next);
         drop(state);
         self.segments.forget(partition, i64::MAX);
-        self.writer_signal.notify_one();
+        self.shell.wake_syncer();
         Ok(end)
     }
 }
@@ -217,12 +218,12 @@ impl State {
 
     /// Why nothing at all can be appended now.
     pub fn refusal(&self, origin: AppendOrigin, bytes: usize, batches: usize, options: &LogOptions) -> Option<AppendError> {
-        if self.is_stopped() {
+        if self.progress.is_stopped() {
             return Some(AppendError::Stopped);
         }
         // A request larger than the whole limit is taken when nothing else waits.
-        if self.queued_bytes > 0 && self.queued_bytes + bytes > options.queue_limit_bytes(origin) {
-            return Some(AppendError::Overloaded { queued_bytes: self.queued_bytes });
+        if self.progress.queued_bytes > 0 && self.progress.queued_bytes + bytes > options.queue_limit_bytes(origin) {
+            return Some(AppendError::Overloaded { queued_bytes: self.progress.queued_bytes });
         }
         let positions = bytes as u64 + batches as u64 * frame_bytes(CONTROL_BYTES as usize);
         if self.next + positions > self.append_limit(options, origin) {
@@ -274,7 +275,7 @@ impl State {
         growing.take(&header, interval_bytes);
         aborted.into_iter().for_each(|aborted| growing.take_aborted(aborted));
         *next = entry.end_position();
-        self.queued_bytes += bytes.len();
+        self.progress.queued_bytes += bytes.len();
         self.queue.push(Queued::Batch { partition: number, base, at, payload: Bytes::new() });
         Ok(Appended { base_offset, last_offset: Offset(entry.last_offset()), log_start, duplicate: false })
     }

@@ -58,17 +58,13 @@ impl DedicatedLog {
 
     /// Whether the files may belong to somebody else by now.
     fn is_closed(&self) -> Result<bool, LogFailure> {
-        let state = self.state.lock();
-        match &state.failure {
-            Some(failure) => Err(failure.clone()),
-            None => Ok(state.stopping),
-        }
+        self.state.lock().progress.is_closed()
     }
 
     pub(super) fn check_space(&self) -> Result<(), LogFailure> {
         let free = self.disk.free_bytes(&self.dir).map_err(|error| self.fail("look at free space", &self.dir, error))?;
         let mut state = self.state.lock();
-        state.space = Space { at: state.written, free_bytes: free };
+        state.space = Space { at: state.progress.written, free_bytes: free };
         Ok(())
     }
 
@@ -79,11 +75,11 @@ impl DedicatedLog {
             let mut state = self.state.lock();
             for number in partitions {
                 state.give_up_entries(*number);
-                queued |= !state.is_stopped() && state.end_dead_segment(*number, now);
+                queued |= !state.progress.is_stopped() && state.end_dead_segment(*number, now);
             }
         }
         if queued {
-            self.writer_signal.notify_one();
+            self.shell.wake_syncer();
         }
     }
 
@@ -159,12 +155,13 @@ fn remove_directory(log: &DedicatedLog, dir: &Path) -> io::Result<()> {
 impl State {
     /// Ends the active segment if all of it lies below the log start, so that it can be removed.
     fn end_dead_segment(&mut self, number: PartitionNumber, now: TimestampMs) -> bool {
-        let State { partitions, queue, next, durable, rolled, .. } = self;
+        let durable = self.progress.durable;
+        let State { partitions, queue, next, rolled, .. } = self;
         let Some(known) = partitions.get_mut(&number) else { return false };
         let end = known.log.next_offset();
         let dead = known.durable_start >= end && known.quarantine.is_none();
         let has_bytes = known.active.as_ref().is_some_and(|active| active.growing.bytes > 0);
-        if !dead || !has_bytes || known.log.end_at(*durable) < end {
+        if !dead || !has_bytes || known.log.end_at(durable) < end {
             return false;
         }
         known.roll(*next);

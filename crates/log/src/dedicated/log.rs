@@ -16,19 +16,18 @@ use super::segments::OpenSegments;
 use super::sync::{Dirty, Syncer};
 use super::writer::Writer;
 use crate::clean::CleaningPolicy;
+use crate::progress::Progress;
+use crate::shell::{Driven, Shell};
 use crate::statistics::Counters;
 use crate::tail_cache::TailCache;
-use crate::waiters::Waiters;
 use crate::{AppendOrigin, LogFailure, LogObserver, LogOptions, OpenError, RecoveryReport, SyncOutcome};
 use duolog_base::{Disk, Offset, PartitionNumber, Position, TimestampMs};
 use hashbrown::HashMap;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 /// All dedicated partitions of one data directory. All methods may be called from any thread; none of them waits for the disk
@@ -37,14 +36,8 @@ pub struct DedicatedLog {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
     pub(super) options: LogOptions,
-    pub(super) observer: Arc<dyn LogObserver>,
     pub(super) state: Mutex<State>,
-    /// Something was queued, the log is closing, or (for a writer that is far ahead) something became durable.
-    pub(super) writer_signal: Condvar,
-    /// Something was written, somebody waits for it, or the log is closing.
-    pub(super) syncer_signal: Condvar,
-    /// A segment is full, or the log is closing.
-    pub(super) house_signal: Condvar,
+    pub(super) shell: Shell,
     pub(super) writer: Mutex<Writer>,
     pub(super) syncer: Mutex<Syncer>,
     pub(super) house: Mutex<House>,
@@ -53,9 +46,6 @@ pub struct DedicatedLog {
     pub(super) checkpoints: Mutex<Checkpoints>,
     pub(super) segments: OpenSegments,
     pub(super) counters: Counters,
-    /// A copy of the state's durable position for readers without the lock.
-    pub(super) durable: AtomicU64,
-    pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What the checkpoints in the root say.
@@ -78,30 +68,15 @@ pub(super) struct State {
     pub next: u64,
     /// What the writer has not taken yet, in order of position.
     pub queue: Vec<Queued>,
-    /// Payload bytes that are not written yet, those the writer is busy with included.
-    pub queued_bytes: usize,
-    pub written: u64,
-    pub durable: u64,
-    /// Somebody waits for durability up to here, so that the syncer need not wait for company.
-    pub sync_wanted: u64,
+    pub progress: Progress,
     pub space: Space,
-    /// Partitions with batches between `durable` and `written`; may name one twice.
-    pub unsynced: Vec<PartitionNumber>,
     /// What is written and not synced.
     pub dirty: Dirty,
-    pub written_waiters: Waiters,
-    pub durable_waiters: Waiters,
     pub tail: TailCache,
     /// Partitions with full segments; may name one twice.
     pub rolled: Vec<PartitionNumber>,
     /// Directories whose files are to be removed.
     pub removed: Vec<PathBuf>,
-    pub house_wanted: bool,
-    /// No new appends.
-    pub closing: bool,
-    /// The threads shall end.
-    pub stopping: bool,
-    pub failure: Option<LogFailure>,
 }
 
 /// The free space when it was last looked at.
@@ -112,16 +87,22 @@ pub(super) struct Space {
 }
 
 impl State {
-    pub fn is_stopped(&self) -> bool {
-        self.closing || self.failure.is_some()
-    }
-
     /// Position beyond which an append may not reach, lest the file system's reserve be used.
     pub fn append_limit(&self, options: &LogOptions, origin: AppendOrigin) -> u64 {
         match self.space.free_bytes.saturating_sub(options.reserve_for(origin)) {
             0 => 0,
             spendable => self.space.at.saturating_add(spendable),
         }
+    }
+}
+
+impl Driven for State {
+    fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
     }
 }
 
@@ -138,9 +119,8 @@ impl DedicatedLog {
         let recovered = recover(disk.as_ref(), &dir, now)?;
         let report = recovered.report.clone();
         let log = Arc::new(DedicatedLog::new(disk, dir, options, observer, recovered));
-        let failed = |failure: LogFailure| OpenError::Io { path: failure.path, error: copy_of(&failure.error) };
         log.counters.recovered_frames.add(report.scanned_frames);
-        log.check_space().map_err(failed)?;
+        log.check_space()?;
         Ok((log, report))
     }
 
@@ -158,28 +138,16 @@ impl DedicatedLog {
             unclaimed: from.unclaimed,
             next: 0,
             queue: Vec::new(),
-            queued_bytes: 0,
-            written: 0,
-            durable: 0,
-            sync_wanted: 0,
+            progress: Progress::new(0),
             space: Space::default(),
-            unsynced: Vec::new(),
             dirty: Dirty::default(),
-            written_waiters: Waiters::default(),
-            durable_waiters: Waiters::default(),
             tail: TailCache::new(options.tail_cache_bytes),
             rolled: from.rolled,
             removed: from.removed,
-            house_wanted: false,
-            closing: false,
-            stopping: false,
-            failure: None,
         };
         DedicatedLog {
             state: Mutex::new(state),
-            writer_signal: Condvar::new(),
-            syncer_signal: Condvar::new(),
-            house_signal: Condvar::new(),
+            shell: Shell::new(observer, 0),
             writer: Mutex::new(Writer::default()),
             syncer: Mutex::new(Syncer::default()),
             house: Mutex::new(House::default()),
@@ -187,12 +155,9 @@ impl DedicatedLog {
             checkpoints: Mutex::new(from.checkpoints),
             segments: OpenSegments::default(),
             counters: Counters::default(),
-            durable: AtomicU64::new(0),
-            threads: Mutex::new(Vec::new()),
             disk,
             dir,
             options,
-            observer,
         }
     }
 
@@ -203,53 +168,22 @@ impl DedicatedLog {
 
     /// Resolves when everything before `position` is written to the page cache; the receiver errs if the log stops.
     pub fn wait_written(&self, position: Position) -> oneshot::Receiver<()> {
-        let (sender, receiver) = oneshot::channel();
-        let mut state = self.state.lock();
-        if state.failure.is_some() {
-            return receiver;
-        }
-        if position.0 <= state.written {
-            // The receiver is in our hands: it cannot be gone.
-            let _ = sender.send(());
-        } else {
-            state.written_waiters.push(position, sender);
-        }
-        receiver
+        self.shell.wait_written(&self.state, position)
     }
 
     /// Resolves when everything before `position` is durable; the receiver errs if the log stops.
     pub fn wait_durable(&self, position: Position) -> oneshot::Receiver<()> {
-        let (sender, receiver) = oneshot::channel();
-        let mut state = self.state.lock();
-        if state.failure.is_some() {
-            return receiver;
-        }
-        if position.0 <= state.durable {
-            // The receiver is in our hands: it cannot be gone.
-            let _ = sender.send(());
-            return receiver;
-        }
-        state.durable_waiters.push(position, sender);
-        state.sync_wanted = state.sync_wanted.max(position.0);
-        drop(state);
-        self.syncer_signal.notify_one();
-        receiver
+        self.shell.wait_durable(&self.state, position)
     }
 
     /// Asks for everything before `position` to be synced without waiting for company, for callers that learn of it through
     /// the observer.
     pub fn want_durable(&self, position: Position) {
-        let mut state = self.state.lock();
-        if position.0 <= state.durable || position.0 <= state.sync_wanted {
-            return;
-        }
-        state.sync_wanted = position.0;
-        drop(state);
-        self.syncer_signal.notify_one();
+        self.shell.want_durable(&self.state, position);
     }
 
     pub fn durable_position(&self) -> Position {
-        Position(self.durable.load(Ordering::Acquire))
+        self.shell.durable_position()
     }
 
     /// Sealed segments that are open now.
@@ -259,23 +193,12 @@ impl DedicatedLog {
 
     /// Flushes everything, writes what the next opening needs, stops the threads.
     pub fn close(&self) -> Result<(), LogFailure> {
-        {
-            let mut state = self.state.lock();
-            if state.stopping {
-                return Ok(());
-            }
-            state.closing = true;
+        if !self.state.lock().progress.close() {
+            return Ok(());
         }
         let flushed = self.flush().and_then(|()| self.prepare_step());
-        self.state.lock().stopping = true;
-        self.writer_signal.notify_all();
-        self.syncer_signal.notify_all();
-        self.house_signal.notify_all();
-        for thread in self.threads.lock().drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the log has panicked");
-            }
-        }
+        self.shell.stop(&self.state);
+        self.shell.join();
         flushed?;
         self.write_closed()
     }
@@ -286,23 +209,9 @@ impl DedicatedLog {
         Ok(())
     }
 
-    /// Stops the log: a failed write or sync is never repeated, because its outcome is unknown.
+    /// Stops the log; see [`Shell::fail`].
     pub(super) fn fail(&self, operation: &'static str, path: &Path, error: io::Error) -> LogFailure {
-        let failure = LogFailure { operation, path: path.to_owned(), error: Arc::new(error) };
-        let mut state = self.state.lock();
-        if let Some(first) = &state.failure {
-            return first.clone();
-        }
-        state.failure = Some(failure.clone());
-        state.written_waiters.clear();
-        state.durable_waiters.clear();
-        drop(state);
-        self.writer_signal.notify_all();
-        self.syncer_signal.notify_all();
-        self.house_signal.notify_all();
-        tracing::error!(%failure, "the log has stopped");
-        self.observer.failed(&failure);
-        failure
+        self.shell.fail(&self.state, operation, path, error)
     }
 
     /// Partitions the log holds directories of or was told of; whoever knows the metadata drops those that should not be there.
@@ -321,19 +230,12 @@ impl DedicatedLog {
 
     /// Offset before which everything of a partition is durable, as a checkpoint would say.
     pub(super) fn durable_end(state: &State, partition: &Dedicated) -> Offset {
-        Offset(partition.log.end_at(state.durable))
+        Offset(partition.log.end_at(state.progress.durable))
     }
 }
 
 impl std::fmt::Debug for DedicatedLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DedicatedLog").field("dir", &self.dir).field("durable", &self.durable).finish_non_exhaustive()
-    }
-}
-
-fn copy_of(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(number) => io::Error::from_raw_os_error(number),
-        None => error.kind().into(),
+        f.debug_struct("DedicatedLog").field("dir", &self.dir).field("durable", &self.durable_position()).finish_non_exhaustive()
     }
 }

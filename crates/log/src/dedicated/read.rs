@@ -79,8 +79,8 @@ impl DedicatedLog {
         let known = &state.partitions.get(&partition)?.log;
         Some(LogEnds {
             start: Offset(known.log_start()),
-            durable: Offset(known.end_at(state.durable)),
-            written: Offset(known.end_at(state.written)),
+            durable: Offset(known.end_at(state.progress.durable)),
+            written: Offset(known.end_at(state.progress.written)),
             end: Offset(known.next_offset()),
             epoch: LeaderEpoch(known.leader_epoch()),
         })

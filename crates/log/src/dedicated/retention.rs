@@ -29,7 +29,7 @@ impl DedicatedLog {
         let state = self.state.lock();
         let known = state.partitions.get(&partition).filter(|known| known.quarantine.is_none())?;
         let start = known.log.log_start();
-        let durable = known.log.end_at(state.durable);
+        let durable = known.log.end_at(state.progress.durable);
         let active_base = known.active.as_ref().map(|active| active.growing.base);
         let unsealed = known.unsealed().map(|segment| segment.growing.bounds());
         let segments: Vec<SegmentRecord> = known.sealed.iter().copied().chain(unsealed).collect();

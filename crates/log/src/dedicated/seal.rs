@@ -67,7 +67,7 @@ impl DedicatedLog {
     fn seal_job(&self, number: PartitionNumber) -> Option<Job> {
         let state = self.state.lock();
         let known = state.partitions.get(&number)?;
-        let count = known.rolled.iter().take_while(|rolled| rolled.end_position <= state.durable).count();
+        let count = known.rolled.iter().take_while(|rolled| rolled.end_position <= state.progress.durable).count();
         job_of(number, known, count)
     }
 
@@ -147,7 +147,7 @@ impl DedicatedLog {
         self.stop_cleaning(&mut house)?;
         let jobs: Vec<Job> = {
             let mut state = self.state.lock();
-            assert_eq!(state.durable, state.next, "an orderly stop is written down when everything is durable");
+            assert_eq!(state.progress.durable, state.next, "an orderly stop is written down when everything is durable");
             let State { partitions, .. } = &mut *state;
             partitions.iter_mut().filter_map(|(number, known)| closing_job(*number, known)).collect()
         };

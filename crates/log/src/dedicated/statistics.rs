@@ -7,7 +7,7 @@ impl DedicatedLog {
     pub fn statistics(&self) -> LogStatistics {
         let (queued_bytes, tail_cache_bytes) = {
             let state = self.state.lock();
-            (state.queued_bytes, state.tail.bytes())
+            (state.progress.queued_bytes, state.tail.bytes())
         };
         self.counters.snapshot(queued_bytes, tail_cache_bytes)
     }

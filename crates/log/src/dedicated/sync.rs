@@ -5,13 +5,12 @@
 
 use super::log::{DedicatedLog, State};
 use super::names::{LOG_STARTS, PartitionName};
-use crate::{Advance, LogFailure, SyncOutcome};
-use duolog_base::{DiskFile, PartitionNumber, Position};
+use crate::{LogFailure, SyncOutcome};
+use duolog_base::{DiskFile, PartitionNumber};
 use hashbrown::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 /// Files and directories above which the whole file system is synced instead of each of them.
@@ -62,14 +61,12 @@ impl DedicatedLog {
         let syncer = &mut *syncer;
         let (target, dirty) = {
             let mut state = self.state.lock();
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
-            }
-            if state.written == state.durable {
+            state.progress.check()?;
+            if state.progress.is_synced() {
                 return Ok(SyncOutcome::Idle);
             }
-            std::mem::swap(&mut state.unsynced, &mut syncer.partitions);
-            (state.written, std::mem::take(&mut state.dirty))
+            std::mem::swap(&mut state.progress.unsynced, &mut syncer.partitions);
+            (state.progress.written, std::mem::take(&mut state.dirty))
         };
         self.sync_dirty(&dirty)?;
         self.write_starts(&dirty)?;
@@ -121,12 +118,10 @@ impl DedicatedLog {
         let house = {
             let mut state = self.state.lock();
             // The kernel reports a failed write-back once: another sync of the same file may have taken the report.
-            if state.failure.is_some() {
+            if state.progress.has_failed() {
                 return;
             }
-            state.durable = target;
-            state.durable_waiters.take_reached(Position(target), &mut syncer.reached);
-            self.durable.store(target, Ordering::Release);
+            self.shell.set_durable(&mut state.progress, target, &mut syncer.reached);
             for (partition, (_, start)) in &dirty.starts {
                 if let Some(known) = state.partitions.get_mut(partition) {
                     known.durable_start = *start;
@@ -137,32 +132,26 @@ impl DedicatedLog {
                 state.give_up_entries(*partition);
                 house |= state.partitions.get(partition).is_some_and(|known| !known.rolled.is_empty());
             }
-            state.house_wanted |= house;
+            state.progress.house_wanted |= house;
             house
         };
-        self.writer_signal.notify_one();
         if house {
-            self.house_signal.notify_one();
+            self.shell.wake_house();
         }
-        if !syncer.partitions.is_empty() {
-            self.observer.advanced(&syncer.partitions, Advance::Durable);
-        }
+        self.shell.synced(&syncer.partitions, &mut syncer.reached);
         syncer.partitions.clear();
-        for waiter in syncer.reached.drain(..) {
-            // Whoever gave up waiting needs no answer.
-            let _ = waiter.send(());
-        }
     }
 }
 
 impl State {
     /// Gives up the entries of batches that are durable and not in memory any more.
     pub fn give_up_entries(&mut self, partition: PartitionNumber) {
-        let State { partitions, tail, durable, .. } = self;
+        let durable = self.progress.durable;
+        let State { partitions, tail, .. } = self;
         let Some(known) = partitions.get_mut(&partition) else { return };
         let kept =
-            known.log.unsealed().iter().find(|entry| entry.end_position() > *durable || tail.find(entry.position).is_some());
-        let before = kept.map_or(*durable, |entry| entry.position);
+            known.log.unsealed().iter().find(|entry| entry.end_position() > durable || tail.find(entry.position).is_some());
+        let before = kept.map_or(durable, |entry| entry.position);
         drop(known.log.seal_before(before));
     }
 }

@@ -1,115 +1,21 @@
-//! The production shell: three threads that repeat the log's steps and sleep when there is nothing to do.
-//!
-//! They hold no state. An idle log wakes none of them.
+//! The threads of the log: three that repeat its steps and sleep when there is nothing to do; see `shell`.
 
-use super::log::{DedicatedLog, State};
-use crate::threads::{COMPANY, MAX_UNSYNCED_BYTES};
-use parking_lot::MutexGuard;
+use super::log::DedicatedLog;
+use crate::shell::Role;
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
 
 impl DedicatedLog {
     /// Starts the writer, syncer and housekeeping threads; [`DedicatedLog::close`] stops and joins them.
     pub fn start_threads(self: &Arc<Self>) -> io::Result<()> {
-        let mut threads = self.threads.lock();
-        if !threads.is_empty() {
-            return Ok(());
-        }
-        threads.push(self.start_thread("dedicated-write", DedicatedLog::repeat_writes)?);
-        threads.push(self.start_thread("dedicated-sync", DedicatedLog::repeat_syncs)?);
-        threads.push(self.start_thread("dedicated-house", DedicatedLog::repeat_house)?);
-        Ok(())
+        let roles: [Role<DedicatedLog>; 3] = [
+            Role { name: "dedicated-write", run: |log| log.shell.repeat_writes(&log.state, || log.write_step()) },
+            Role {
+                name: "dedicated-sync",
+                run: |log| log.shell.repeat_syncs(&log.state, || log.write_step(), || log.sync_step()),
+            },
+            Role { name: "dedicated-house", run: |log| log.shell.repeat_house(&log.state, || log.prepare_step()) },
+        ];
+        self.shell.start(self, &roles, |log, error| _ = log.fail("a step", &log.dir, error))
     }
-
-    fn start_thread(self: &Arc<Self>, name: &str, role: fn(&DedicatedLog)) -> io::Result<JoinHandle<()>> {
-        let log = self.clone();
-        thread::Builder::new().name(name.into()).spawn(move || {
-            let _alarm = Alarm { log: &log };
-            role(&log);
-        })
-    }
-
-    fn repeat_writes(&self) {
-        loop {
-            let mut state = self.state.lock();
-            while !state.stopping && (state.queue.is_empty() || is_far_ahead(&state)) {
-                if state.failure.is_some() {
-                    return;
-                }
-                self.writer_signal.wait(&mut state);
-            }
-            if state.queue.is_empty() || state.failure.is_some() {
-                return;
-            }
-            drop(state);
-            // A failure has been told to everybody by the step itself, and ends the loop above.
-            let _ = self.write_step();
-        }
-    }
-
-    fn repeat_syncs(&self) {
-        loop {
-            let mut state = self.state.lock();
-            while !state.stopping && state.written == state.durable {
-                if state.failure.is_some() {
-                    return;
-                }
-                self.syncer_signal.wait(&mut state);
-            }
-            if state.written == state.durable || state.failure.is_some() {
-                return;
-            }
-            self.wait_for_company(&mut state);
-            drop(state);
-            // A failure has been told to everybody by the step itself, and ends the loop above.
-            let _ = self.sync_step();
-        }
-    }
-
-    fn wait_for_company(&self, state: &mut MutexGuard<'_, State>) {
-        let until = Instant::now() + COMPANY;
-        while state.sync_wanted <= state.durable && !state.stopping && !state.closing && state.failure.is_none() {
-            if self.syncer_signal.wait_until(state, until).timed_out() {
-                return;
-            }
-        }
-    }
-
-    fn repeat_house(&self) {
-        loop {
-            let mut state = self.state.lock();
-            while !state.stopping && !state.house_wanted {
-                if state.failure.is_some() {
-                    return;
-                }
-                self.house_signal.wait(&mut state);
-            }
-            if state.stopping || state.failure.is_some() {
-                return;
-            }
-            state.house_wanted = false;
-            drop(state);
-            // A failure has been told to everybody by the step itself, and ends the loop above.
-            let _ = self.prepare_step();
-        }
-    }
-}
-
-/// Stops the log if its thread panics: otherwise those who wait for the thread would wait for ever.
-struct Alarm<'a> {
-    log: &'a DedicatedLog,
-}
-
-impl Drop for Alarm<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.log.fail("a step", &self.log.dir, io::Error::other("a thread of the log has panicked"));
-        }
-    }
-}
-
-fn is_far_ahead(state: &State) -> bool {
-    state.written - state.durable > MAX_UNSYNCED_BYTES
 }

@@ -11,9 +11,9 @@ use super::format::checkpoints::encode_partition_metadata;
 use super::log::{DedicatedLog, State};
 use super::names::{CLEANER, LOG_STARTS, MANIFEST, PARTITION_METADATA, PartitionName, RECOVERY_POINTS, SegmentFile};
 use super::sync::SYNC_ALL_ABOVE;
-use crate::{Advance, LogFailure, SyncOutcome};
+use crate::{LogFailure, SyncOutcome};
 use bytes::Bytes;
-use duolog_base::{DiskFile, OpenMode, PartitionNumber, Position};
+use duolog_base::{DiskFile, OpenMode, PartitionNumber};
 use hashbrown::HashMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -56,9 +56,7 @@ impl DedicatedLog {
         let writer = &mut *writer;
         let target = {
             let mut state = self.state.lock();
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
-            }
+            state.progress.check()?;
             if state.queue.is_empty() {
                 return Ok(SyncOutcome::Idle);
             }
@@ -99,7 +97,7 @@ impl DedicatedLog {
         }
         self.disk.sync_dir(&self.dir).map_err(|error| self.fail("sync", &self.dir, error))?;
         let mut state = self.state.lock();
-        state.house_wanted = true;
+        state.progress.house_wanted = true;
         dropped.iter().for_each(|(partition, _)| state.dirty.forget(*partition));
         Ok(())
     }
@@ -247,25 +245,14 @@ impl DedicatedLog {
                     dirty.add_start(partition, name, start);
                 }
             }
-            assert!(target >= state.written, "the writer only goes forward");
-            state.written = target;
-            state.queued_bytes -= payload_bytes;
+            state.progress.wrote(target, payload_bytes, &partitions, &mut writer.reached);
             state.tail.evict(target, &mut writer.evicted);
-            state.unsynced.extend_from_slice(&partitions);
-            state.written_waiters.take_reached(Position(target), &mut writer.reached);
-            state.house_wanted
+            state.progress.house_wanted
         };
-        self.syncer_signal.notify_one();
         if house {
-            self.house_signal.notify_one();
+            self.shell.wake_house();
         }
-        if !partitions.is_empty() {
-            self.observer.advanced(&partitions, Advance::Written);
-        }
-        for waiter in writer.reached.drain(..) {
-            // Whoever gave up waiting needs no answer.
-            let _ = waiter.send(());
-        }
+        self.shell.wrote(&partitions, &mut writer.reached);
         writer.evicted.clear();
     }
 }

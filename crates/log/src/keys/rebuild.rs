@@ -127,7 +127,7 @@ impl Log {
         let state = self.state.lock();
         let file = state.file_of(from)?;
         let end = file.full.as_ref().map_or(u64::MAX, |full| full.end);
-        let range = from..end.min(upto).min(state.durable);
+        let range = from..end.min(upto).min(state.progress.durable);
         Some(Piece { frames: range.clone(), range, base: file.base, file: file.handle.clone(), tidied: false, sealed: None })
     }
 

@@ -7,8 +7,8 @@
 use super::Recovery;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_bytes};
 use crate::partition::Partition;
+use crate::progress::MAX_UNSYNCED_BYTES;
 use crate::scan::FrameFile;
-use crate::threads::MAX_UNSYNCED_BYTES;
 use crate::{AppendOrigin, OpenError};
 use duolog_base::{OpenMode, PartitionNumber, Position};
 use duolog_wire::record::{BatchHeader, verify_crc};

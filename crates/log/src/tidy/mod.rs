@@ -101,7 +101,7 @@ impl Log {
             };
             match job.copy(self, &tidier.passes, &mut budget) {
                 Ok(false) => tidier.job = Some(job),
-                Ok(true) if self.state.lock().durable < job.killed_before => {
+                Ok(true) if self.state.lock().progress.durable < job.killed_before => {
                     tidier.job = Some(job);
                     return Ok(());
                 }

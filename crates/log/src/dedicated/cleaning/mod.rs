@@ -172,7 +172,7 @@ impl DedicatedLog {
             rolled |= self.state.lock().roll_aged(*number, policy.max_compaction_lag_ms, now);
         }
         if rolled {
-            self.writer_signal.notify_one();
+            self.shell.wake_syncer();
         }
     }
 
@@ -227,7 +227,7 @@ impl DedicatedLog {
 impl State {
     /// Ends the active segment if its first record is older than `max_lag_ms`.
     fn roll_aged(&mut self, number: PartitionNumber, max_lag_ms: i64, now: TimestampMs) -> bool {
-        if self.is_stopped() {
+        if self.progress.is_stopped() {
             return false;
         }
         let State { partitions, queue, next, rolled, .. } = self;
