@@ -84,10 +84,7 @@ impl Log {
             return Err(PartitionError::Stopped);
         }
         let known = state.partitions.get_mut(&partition).ok_or(PartitionError::UnknownPartition(partition))?;
-        let end = known.next_offset();
-        if start.0 > end {
-            return Err(PartitionError::OutOfRange { asked: start, start: Offset(known.log_start()), end: Offset(end) });
-        }
+        known.check_start(start)?;
         let epoch = known.leader_epoch();
         if start.0 > known.log_start() {
             // The frame comes first: if it begins a new file, the old file's state must not know of it.
@@ -126,12 +123,8 @@ impl Log {
 impl State {
     /// Why nothing at all can be appended now.
     fn refusal(&self, origin: AppendOrigin, bytes: usize, batches: usize, options: &LogOptions) -> Option<AppendError> {
-        if self.progress.is_stopped() {
-            return Some(AppendError::Stopped);
-        }
-        // A request larger than the whole limit is taken when nothing else waits.
-        if self.progress.queued_bytes > 0 && self.progress.queued_bytes + bytes > options.queue_limit_bytes(origin) {
-            return Some(AppendError::Overloaded { queued_bytes: self.progress.queued_bytes });
+        if let Some(refusal) = self.progress.refusal(bytes, options.queue_limit_bytes(origin)) {
+            return Some(refusal);
         }
         let frames = bytes as u64 + batches as u64 * frame_bytes(crate::format::ALIGNMENT as usize);
         if self.next + frames > self.append_limits.of(origin) {

@@ -6,7 +6,8 @@
 use crate::entries::{Entries, GivenUp};
 use crate::format::index::QueueEntry;
 use crate::producer::Producers;
-use crate::{AppendError, EpochEnd};
+use crate::progress::Progress;
+use crate::{AppendError, EpochEnd, LogEnds, PartitionError};
 use duolog_base::{LeaderEpoch, Offset};
 use smallvec::SmallVec;
 
@@ -141,6 +142,26 @@ impl Partition {
             self.epochs.remove(0);
         }
         true
+    }
+
+    /// The ends, in a log that has come so far.
+    pub(crate) fn ends(&self, progress: &Progress) -> LogEnds {
+        LogEnds {
+            start: Offset(self.log_start),
+            durable: Offset(self.end_at(progress.durable)),
+            written: Offset(self.end_at(progress.written)),
+            end: Offset(self.next_offset),
+            epoch: LeaderEpoch(self.leader_epoch),
+        }
+    }
+
+    /// Refuses a log start that lies behind the end.
+    pub fn check_start(&self, asked: Offset) -> Result<(), PartitionError> {
+        let (start, end) = (Offset(self.log_start), Offset(self.next_offset));
+        match asked > end {
+            true => Err(PartitionError::OutOfRange { asked, start, end }),
+            false => Ok(()),
+        }
     }
 
     /// The next offset after the last batch that ends at or before `position`.

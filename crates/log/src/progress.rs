@@ -3,8 +3,8 @@
 //! It lies behind the log's own lock, since the ends of partitions are derived from it, and decides without waiting for anything.
 //! `shell` acts on it.
 
-use crate::LogFailure;
 use crate::waiters::Waiters;
+use crate::{AppendError, LogFailure};
 use duolog_base::{PartitionNumber, Position};
 use tokio::sync::oneshot;
 
@@ -58,6 +58,16 @@ impl Progress {
     /// Whether appends are refused.
     pub fn is_stopped(&self) -> bool {
         self.closing || self.failure.is_some()
+    }
+
+    /// Why so many bytes cannot be queued now.
+    pub fn refusal(&self, bytes: usize, limit_bytes: usize) -> Option<AppendError> {
+        if self.is_stopped() {
+            return Some(AppendError::Stopped);
+        }
+        // A request larger than the whole limit is taken when nothing else waits.
+        let is_full = self.queued_bytes > 0 && self.queued_bytes + bytes > limit_bytes;
+        is_full.then_some(AppendError::Overloaded { queued_bytes: self.queued_bytes })
     }
 
     /// Whether the threads shall end.

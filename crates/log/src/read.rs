@@ -12,7 +12,7 @@ use crate::partition::Partition;
 use crate::sealed::{SealedFiles, runs_from};
 use crate::{LogEnds, ReadError, ReadLimits, ReadPart, ReadPlan, StoredFrame};
 use bytes::{Bytes, BytesMut};
-use duolog_base::{DiskFile, LeaderEpoch, Offset, PartitionNumber, Position};
+use duolog_base::{DiskFile, Offset, PartitionNumber, Position};
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -29,14 +29,7 @@ const MAX_RANGE_BYTES: u64 = 4 << 20;
 impl Log {
     pub fn ends(&self, partition: PartitionNumber) -> Option<LogEnds> {
         let state = self.state.lock();
-        let known = state.partitions.get(&partition)?;
-        Some(LogEnds {
-            start: Offset(known.log_start()),
-            durable: Offset(known.end_at(state.progress.durable)),
-            written: Offset(known.end_at(state.progress.written)),
-            end: Offset(known.next_offset()),
-            epoch: LeaderEpoch(known.leader_epoch()),
-        })
+        Some(state.partitions.get(&partition)?.ends(&state.progress))
     }
 
     /// Plans a read. Looks only at memory and mapped indexes; no data is read.

@@ -169,10 +169,7 @@ impl DedicatedLog {
             return Err(PartitionError::Stopped);
         }
         let known = state.partitions.get_mut(&partition).ok_or(PartitionError::UnknownPartition(partition))?;
-        let end = known.log.next_offset();
-        if start.0 > end {
-            return Err(PartitionError::OutOfRange { asked: start, start: Offset(known.log.log_start()), end: Offset(end) });
-        }
+        known.log.check_start(start)?;
         if known.log.raise_log_start(start.0) {
             let name = known.name.clone();
             state.queue.push(Queued::LogStart { partition, name, start: start.0 });
@@ -218,12 +215,8 @@ impl State {
 
     /// Why nothing at all can be appended now.
     pub fn refusal(&self, origin: AppendOrigin, bytes: usize, batches: usize, options: &LogOptions) -> Option<AppendError> {
-        if self.progress.is_stopped() {
-            return Some(AppendError::Stopped);
-        }
-        // A request larger than the whole limit is taken when nothing else waits.
-        if self.progress.queued_bytes > 0 && self.progress.queued_bytes + bytes > options.queue_limit_bytes(origin) {
-            return Some(AppendError::Overloaded { queued_bytes: self.progress.queued_bytes });
+        if let Some(refusal) = self.progress.refusal(bytes, options.queue_limit_bytes(origin)) {
+            return Some(refusal);
         }
         let positions = bytes as u64 + batches as u64 * frame_bytes(CONTROL_BYTES as usize);
         if self.next + positions > self.append_limit(options, origin) {

@@ -14,7 +14,7 @@ use super::run::StoredRun;
 use super::segments::{Segment, entry_batch};
 use crate::partition::EpochStart;
 use crate::{LogEnds, ReadError, ReadLimits, ReadPart, ReadPlan};
-use duolog_base::{DiskFile, LeaderEpoch, Offset, OpenMode, PartitionNumber};
+use duolog_base::{DiskFile, Offset, OpenMode, PartitionNumber};
 use duolog_wire::record::BatchHeader;
 use std::io;
 use std::sync::Arc;
@@ -76,14 +76,7 @@ pub(super) struct Range {
 impl DedicatedLog {
     pub fn ends(&self, partition: PartitionNumber) -> Option<LogEnds> {
         let state = self.state.lock();
-        let known = &state.partitions.get(&partition)?.log;
-        Some(LogEnds {
-            start: Offset(known.log_start()),
-            durable: Offset(known.end_at(state.progress.durable)),
-            written: Offset(known.end_at(state.progress.written)),
-            end: Offset(known.next_offset()),
-            epoch: LeaderEpoch(known.leader_epoch()),
-        })
+        Some(state.partitions.get(&partition)?.log.ends(&state.progress))
     }
 
     /// Plans a read. Looks at memory and indexes, and at the headers of a few batches in files.
