@@ -9,6 +9,7 @@
 //! | queue id, queue offset | partition, offset |
 //! | flag, sysFlag, born host, store timestamp, reconsume times, prepared transaction offset | last header `duolog.rmq` ([`compact`]) |
 //! | empty body with the property `duolog.null.value` | null value (a tombstone in compacted topics) |
+//! | body of one blank with the property `duolog.empty.body` | the same as an empty body ([`EmptyBody`]) |
 //!
 //! A record without that header was made by a Kafka client. Its born host is unknown, its store timestamp is its timestamp, and it has
 //! no unique key, so that clients show the id that the broker gave it. Its headers become properties:
@@ -19,7 +20,7 @@
 //! * A key is shown as KEYS, in place of a header of that name.
 //! * Properties have room for 32,767 bytes. If there are more, the largest are left out, and `duolog.omitted` says how many.
 //!
-//! The names `duolog.rmq` and `duolog.null.value` cannot be used for other purposes: such properties are not kept.
+//! The names `duolog.rmq`, `duolog.null.value` and `duolog.empty.body` cannot be used for other purposes: such properties are not kept.
 //!
 //! Called by whatever takes messages from clients (sends, transactions, retries) and, as [`MessageView`], by filters, queries
 //! and the transcoder.
@@ -34,12 +35,17 @@ use crate::compact::{COMPACT_HEADER, CompactHeader};
 use duolog_base::TimestampMs;
 use duolog_wire::record::{BatchBuilder, BuildError, Header, NewRecord};
 use duolog_wire::remoting::body_compression::{BodyError, plain_body};
+use duolog_wire::remoting::language;
 use duolog_wire::remoting::properties::{MAX_PROPERTIES_BYTES, Properties, name, property_bytes};
 use smallvec::SmallVec;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Marks a message that stands for a record with a null value. Its value is `true`.
 pub const NULL_VALUE: &str = "duolog.null.value";
+/// Marks a message whose body is [`PLACEHOLDER`] and stands for an empty one. Its value is `true`.
+pub const EMPTY_BODY: &str = "duolog.empty.body";
+/// What a client is given that cannot bear an empty body.
+pub const PLACEHOLDER: &[u8] = b" ";
 /// How many properties were left out for want of room.
 pub const OMITTED: &str = "duolog.omitted";
 /// In front of what is not text.
@@ -47,8 +53,29 @@ pub const BASE64_PREFIX: &str = "base64:";
 /// Born host of a message of which nobody knows where it came from.
 pub const UNKNOWN_HOST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
+/// The number by which clients tell their release.
+const RELEASE_5_3_2: i32 = 477;
 /// Headers of a record that need no allocation.
 const ORDINARY_HEADERS: usize = 24;
+
+/// What a client is given in place of an empty body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EmptyBody {
+    #[default]
+    AsItIs,
+    /// [`PLACEHOLDER`], and the property that says so.
+    Placeholder,
+}
+
+impl EmptyBody {
+    /// Java clients before 5.3.2 fail on a message without a body and never go on behind it.
+    pub fn for_client(language: u8, version: i32) -> EmptyBody {
+        match language == language::JAVA && version < RELEASE_5_3_2 {
+            true => EmptyBody::Placeholder,
+            false => EmptyBody::AsItIs,
+        }
+    }
+}
 
 /// A message on its way into a record.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +132,7 @@ pub fn put_record<'a>(
     let body = plain_body(message.sys_flag, message.body, limits.max_body_bytes, &mut inflated)?;
     let compact = compact_header(message).encode();
     let mut sorted = sort(message)?;
+    let body = if sorted.empty_body && body == PLACEHOLDER { &[] } else { body };
     sorted.headers.push(header(COMPACT_HEADER, compact.as_slice()));
     let record = NewRecord {
         timestamp: message.born_timestamp,
@@ -132,6 +160,8 @@ fn compact_header(message: &Outgoing<'_>) -> CompactHeader {
 struct Sorted<'a, 'h> {
     stored: Stored<'a>,
     null_value: bool,
+    /// The body only stands for an empty one.
+    empty_body: bool,
     headers: SmallVec<[Header<'h>; ORDINARY_HEADERS]>,
 }
 
@@ -146,6 +176,7 @@ fn sort<'a: 'h, 'h>(message: &Outgoing<'a>) -> Result<Sorted<'a, 'h>, MessageErr
         match name {
             name::KEYS => sorted.stored.keys = Some(value),
             NULL_VALUE => sorted.null_value = true,
+            EMPTY_BODY => sorted.empty_body = true,
             COMPACT_HEADER => {}
             _ => {
                 match name {

@@ -1,6 +1,7 @@
 //! How far groups have come, as tools ask: of one group in all topics, and of all groups in one topic. Groups of Kafka's clients
 //! are among them.
 
+use crate::message::EmptyBody;
 use crate::node::Node;
 use crate::pull::{Pulled, Wanted};
 use crate::queues::ask_each;
@@ -88,6 +89,7 @@ impl Node {
             max_bytes: 0,
             subscription: Arc::new(Subscription::all()),
             store_host: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            empty_body: EmptyBody::AsItIs,
         };
         Ok(match self.pull(&wanted).await?.pulled {
             Pulled::Found { messages, .. } => StoredMessage::take(&mut &messages[..]).ok().map(|first| first.store_timestamp),

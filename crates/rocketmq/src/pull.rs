@@ -5,7 +5,7 @@
 //! there for the next.
 
 use crate::ahead::Region;
-use crate::message::MessageView;
+use crate::message::{EmptyBody, MessageView};
 use crate::node::Node;
 use crate::remoting::Refusal;
 use crate::transcode::{Source, TranscodeError, TranscodeLimits, Transcoder};
@@ -47,6 +47,7 @@ pub struct Wanted {
     pub subscription: Arc<Subscription>,
     /// What clients are told of the broker's address.
     pub store_host: SocketAddr,
+    pub empty_body: EmptyBody,
 }
 
 /// What a read came to.
@@ -128,6 +129,7 @@ impl Node {
             max_bytes: 0,
             subscription: Arc::new(Subscription::all()),
             store_host,
+            empty_body: EmptyBody::AsItIs,
         };
         let outcome = self.pull(&wanted).await?;
         Ok(match outcome.pulled {
@@ -290,7 +292,7 @@ fn transcoder(wanted: &Wanted, from: Offset) -> Transcoder<'_> {
     let number = wanted.topic.partition(wanted.queue).map_or_else(Default::default, |partition| partition.number);
     let source = Source { topic: &wanted.topic.name, queue: wanted.queue, number, store_host: wanted.store_host };
     let limits = TranscodeLimits { max_messages: wanted.max_messages, max_bytes: wanted.max_bytes };
-    Transcoder::new(source, from, limits)
+    Transcoder::new(source, from, limits).with_empty_body(wanted.empty_body)
 }
 
 /// A plan's bytes, when it is their turn.

@@ -7,7 +7,7 @@
 //! Called by pulls, pops and queries, which read the batches from the broker.
 
 use crate::locator::Locator;
-use crate::message::MessageView;
+use crate::message::{EmptyBody, MessageView};
 use bytes::BytesMut;
 use duolog_base::{Offset, PartitionIndex, PartitionNumber};
 use duolog_wire::record::{
@@ -83,13 +83,19 @@ pub struct Transcoder<'a> {
     /// Of the messages that were given.
     bytes: usize,
     unpacked: Vec<u8>,
+    empty_body: EmptyBody,
 }
 
 impl<'a> Transcoder<'a> {
     /// Begins with the message at `from`.
     pub fn new(source: Source<'a>, from: Offset, limits: TranscodeLimits) -> Transcoder<'a> {
         let progress = Progress { next: from, messages: 0, full: limits.max_messages == 0 };
-        Transcoder { source, limits, progress, bytes: 0, unpacked: Vec::new() }
+        Transcoder { source, limits, progress, bytes: 0, unpacked: Vec::new(), empty_body: EmptyBody::AsItIs }
+    }
+
+    /// Shows empty bodies as the client can bear them.
+    pub fn with_empty_body(self, empty_body: EmptyBody) -> Transcoder<'a> {
+        Transcoder { empty_body, ..self }
     }
 
     pub fn progress(&self) -> Progress {
@@ -137,7 +143,7 @@ impl<'a> Transcoder<'a> {
             if offset < self.progress.next {
                 continue;
             }
-            let message = MessageView::new(record);
+            let message = MessageView::new(record).with_empty_body(self.empty_body);
             if wanted(&message) {
                 let put = self.push_message(&message, out);
                 let put = put.map_err(|error| TranscodeError::Encode { error, offset, resume: offset.plus(1) })?;

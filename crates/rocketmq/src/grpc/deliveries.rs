@@ -16,6 +16,7 @@ use super::handle::Handle;
 use super::in_flight::{Again, InFlight, Order, Renewal, StaleHandle, Terms};
 use super::limits::{CONSUMED_TOPICS, IN_FLIGHT, MOST_HIDDEN, RECEIVED_BYTES, RENEWED, RENEWED_ALTOGETHER};
 use super::status::Refused;
+use crate::message::EmptyBody;
 use crate::names::retry_topic;
 use crate::node::Node;
 use crate::pull::{Pulled, Wanted};
@@ -257,6 +258,7 @@ impl Deliveries {
                 max_bytes: RECEIVED_BYTES,
                 subscription: receive.subscription.clone(),
                 store_host: receive.store_host,
+                empty_body: EmptyBody::AsItIs,
             };
             let outcome = node.pull(&wanted).await?;
             if let Pulled::Found { messages, .. } = outcome.pulled {

@@ -9,6 +9,7 @@ use super::deliveries::each;
 use super::limits::{MOST_POLLING, POLLING, PULLED_MESSAGES, RECEIVED_BYTES};
 use super::offsets::queue;
 use super::status::{Refused, ok};
+use crate::message::EmptyBody;
 use crate::pull::{Pulled, Wanted};
 use duolog_base::Offset;
 use duolog_rocketmq_proto::pull_message_response::Content;
@@ -37,6 +38,7 @@ async fn pull(call: &Call, request: &PullMessageRequest) -> Result<Vec<Content>,
         max_bytes: RECEIVED_BYTES,
         subscription: Arc::new(subscription(request.filter_expression.as_ref())?),
         store_host: call.store_host(),
+        empty_body: EmptyBody::AsItIs,
     };
     let polling = duration(request.long_polling_timeout.as_ref()).unwrap_or(POLLING).min(MOST_POLLING);
     let outcome = call.node().pull_or_wait(wanted, call.hold(polling)).await?;

@@ -245,6 +245,39 @@ fn a_tombstone_is_marked_and_can_be_moved_and_made() {
 }
 
 #[test]
+fn a_client_that_cannot_bear_an_empty_body_gets_a_blank_that_means_nothing() {
+    for value in [None, Some(&b""[..])] {
+        let record = NewRecord { timestamp: TimestampMs(5), key: Some(b"k"), value, headers: &[] };
+        let moved = from_kafka(record, |view| {
+            assert_eq!((view.body(), view.property(EMPTY_BODY)), (&b""[..], None));
+            let view = view.with_empty_body(EmptyBody::Placeholder);
+            assert_eq!(
+                (view.body(), view.property(EMPTY_BODY), view.is_null_value()),
+                (PLACEHOLDER, Some("true"), value.is_none())
+            );
+            shown(&view)
+        });
+        assert_eq!(Properties::new(&moved).get(EMPTY_BODY), Some("true"));
+        as_record(&message(PLACEHOLDER, &moved), |record| assert_eq!((record.value, record.headers.len()), (value, 1)));
+        as_record(&message(b"changed", &moved), |record| assert_eq!(record.value, Some(&b"changed"[..])));
+    }
+    from_kafka(NewRecord { value: Some(PLACEHOLDER), ..NewRecord::default() }, |view| {
+        let view = view.with_empty_body(EmptyBody::Placeholder);
+        assert_eq!((view.body(), view.property(EMPTY_BODY)), (PLACEHOLDER, None));
+    });
+    as_record(&message(PLACEHOLDER, ""), |record| assert_eq!(record.value, Some(PLACEHOLDER)));
+}
+
+#[test]
+fn only_java_clients_before_the_mended_release_get_a_blank() {
+    use duolog_wire::remoting::language;
+    let given = |language, version| EmptyBody::for_client(language, version);
+    assert_eq!((given(language::JAVA, 409), given(language::JAVA, 475)), (EmptyBody::Placeholder, EmptyBody::Placeholder));
+    assert_eq!((given(language::JAVA, 477), given(language::JAVA, 513)), (EmptyBody::AsItIs, EmptyBody::AsItIs));
+    assert_eq!(given(language::GO, 317), EmptyBody::AsItIs);
+}
+
+#[test]
 fn a_compact_header_that_is_none_makes_no_message_of_rocketmqs() {
     with_headers(&[(COMPACT_HEADER.as_bytes(), Some(b"junk")), (b"a", Some(b"1"))], |view| {
         assert!(view.is_from_kafka());
@@ -310,7 +343,7 @@ proptest! {
     fn any_properties_a_client_can_send_come_back(
         pairs in prop::collection::vec(("[^\u{1}\u{2}]{1,9}", "[^\u{2}]{1,30}"), 0..12), body: Vec<u8>,
     ) {
-        let reserved = |name: &str| [NULL_VALUE, COMPACT_HEADER].contains(&name);
+        let reserved = |name: &str| [NULL_VALUE, EMPTY_BODY, COMPACT_HEADER].contains(&name);
         let pairs: Vec<_> = pairs.iter().map(|(name, value)| (&name[..], &value[..])).filter(|(name, _)| !reserved(name)).collect();
         let properties = text(&pairs);
         as_record(&message(&body, &properties), |record| {

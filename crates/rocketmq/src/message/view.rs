@@ -3,7 +3,7 @@
 //! Borrows from the record; a look at a property is a walk over the record's headers. Allocates only for what has to be
 //! escaped, and if there are more properties than a message has room for.
 
-use super::{BASE64_PREFIX, NULL_VALUE, OMITTED, UNKNOWN_HOST};
+use super::{BASE64_PREFIX, EMPTY_BODY, EmptyBody, NULL_VALUE, OMITTED, PLACEHOLDER, UNKNOWN_HOST};
 use crate::compact::{COMPACT_HEADER, CompactHeader};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -30,6 +30,7 @@ pub struct MessageView<'a> {
     /// `None` if a Kafka client made the record.
     compact: Option<CompactHeader>,
     tag: Option<&'a [u8]>,
+    empty_body: EmptyBody,
 }
 
 impl<'a> MessageView<'a> {
@@ -42,7 +43,12 @@ impl<'a> MessageView<'a> {
                 tag = header.value;
             }
         }
-        MessageView { compact: compact.and_then(CompactHeader::decode), tag, record }
+        MessageView { compact: compact.and_then(CompactHeader::decode), tag, record, empty_body: EmptyBody::AsItIs }
+    }
+
+    /// The message as it is shown to a client that may not bear an empty body.
+    pub fn with_empty_body(self, empty_body: EmptyBody) -> MessageView<'a> {
+        MessageView { empty_body, ..self }
     }
 
     /// The record itself.
@@ -58,12 +64,17 @@ impl<'a> MessageView<'a> {
         self.record.offset
     }
 
-    /// The body, never compressed; empty for a null value.
+    /// The body, never compressed; empty for a null value, unless the client cannot bear that.
     pub fn body(&self) -> &'a [u8] {
-        self.record.value.unwrap_or_default()
+        if self.has_placeholder() { PLACEHOLDER } else { self.record.value.unwrap_or_default() }
     }
 
-    /// Whether the body is empty because the record has no value.
+    /// Whether the body stands for an empty one.
+    fn has_placeholder(&self) -> bool {
+        self.empty_body == EmptyBody::Placeholder && self.record.value.is_none_or(<[u8]>::is_empty)
+    }
+
+    /// Whether the record has no value.
     pub fn is_null_value(&self) -> bool {
         self.record.value.is_none()
     }
@@ -117,6 +128,7 @@ impl<'a> MessageView<'a> {
         self.plain_name(name.as_bytes())?;
         match name {
             NULL_VALUE if self.is_null_value() => Some("true"),
+            EMPTY_BODY if self.has_placeholder() => Some("true"),
             COMPACT_HEADER => None,
             name::TAGS => self.tag(),
             name::KEYS => self.plain(self.key().or_else(|| self.last_value(name::KEYS))?),
@@ -176,7 +188,8 @@ impl<'a> MessageView<'a> {
     /// What is shown as a property, unescaped.
     fn pairs(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let key = self.key();
-        let marker = self.is_null_value().then_some((NULL_VALUE.as_bytes(), &b"true"[..]));
+        let null = self.is_null_value().then_some((NULL_VALUE.as_bytes(), &b"true"[..]));
+        let placeholder = self.has_placeholder().then_some((EMPTY_BODY.as_bytes(), &b"true"[..]));
         let keys = key.map(|key| (name::KEYS.as_bytes(), key));
         let has_key = key.is_some();
         let headers = self.record.headers.clone().filter_map(move |header| {
@@ -186,7 +199,7 @@ impl<'a> MessageView<'a> {
                 || has_key && header.key == name::KEYS.as_bytes();
             (!hidden).then_some((header.key, value))
         });
-        marker.into_iter().chain(keys).chain(headers)
+        null.into_iter().chain(placeholder).chain(keys).chain(headers)
     }
 
     /// The record's key, if it can be shown.

@@ -5,6 +5,7 @@
 //! queue's ends and the offset to go on from: 19 there is nothing, 20 nothing was wanted so far, 21 the queue does not reach
 //! there. An offset to commit may come along.
 
+use crate::message::EmptyBody;
 use crate::names::check_group;
 use crate::node::Node;
 use crate::pull::{PullOutcome, Pulled, Wanted};
@@ -120,6 +121,7 @@ fn wanted(
         max_bytes: header.max_msg_bytes.unwrap_or(MAX_BYTES).clamp(1, MAX_BYTES) as usize,
         subscription,
         store_host: call.node.store_host(call.channel.peer()),
+        empty_body: EmptyBody::for_client(call.command.language, call.command.version),
     }
 }
 

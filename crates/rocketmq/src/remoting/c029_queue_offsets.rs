@@ -3,6 +3,7 @@
 //! *Behaviour*: the largest offset is the one that will be written next, as far as consumers may see. Time is that of the
 //! messages' birth, by which the log is indexed. A search beyond the last message finds the end of the queue.
 
+use crate::message::EmptyBody;
 use crate::pull::{Pulled, Wanted};
 use crate::remoting::call::{Answer, Call, Refusal};
 use crate::topics;
@@ -70,6 +71,7 @@ pub(super) async fn earliest_time(call: Call) -> Result<Answer, Refusal> {
         max_bytes: 0,
         subscription: Arc::new(Subscription::all()),
         store_host: call.node.store_host(call.channel.peer()),
+        empty_body: EmptyBody::AsItIs,
     };
     let timestamp = match call.node.pull(&wanted).await?.pulled {
         Pulled::Found { messages, .. } => StoredMessage::take(&mut &messages[..]).map_or(NO_TIME, |first| first.store_timestamp),

@@ -3,6 +3,7 @@
 //! *Behaviour*: there are no such entries here, so they are made from the messages: place, size as sent to clients, hash of the tag.
 //! With a group, each says whether the group's subscription wants the message.
 
+use crate::message::EmptyBody;
 use crate::pull::{Pulled, Wanted};
 use crate::remoting::call::{Answer, Call, Refusal};
 use crate::topics;
@@ -47,6 +48,7 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
         max_bytes: READ_BYTES,
         subscription: Arc::new(Subscription::all()),
         store_host: call.node.store_host(call.channel.peer()),
+        empty_body: EmptyBody::AsItIs,
     };
     answer.queue_data = entries(&call, wanted, header.count.unwrap_or(0), subscription.flatten().as_deref()).await?;
     Ok(Answer::ok().json(&answer))

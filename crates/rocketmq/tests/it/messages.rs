@@ -1,9 +1,10 @@
 //! Sending and pulling: what goes in comes out, to RocketMQ's and Kafka's readers alike.
 
 use crate::client::{
-    Client, SUBSCRIPTION, SUSPEND, Server, bodies, long_send_header, messages, pull_header, pulled, send_header, sent,
+    Client, Message, SUBSCRIPTION, SUSPEND, Server, bodies, long_send_header, messages, pull_header, pulled, send_header, sent,
 };
 use bytes::BytesMut;
+use duolog_wire::remoting::Command;
 use duolog_wire::remoting::batch::BatchMessage;
 use duolog_wire::remoting::code::{request, response};
 use duolog_wire::remoting::header::PullMessageRequest;
@@ -285,5 +286,24 @@ async fn what_was_read_ahead_is_not_given_once_it_is_deleted() {
     let answer = client.pull(one(3)).await;
     assert_eq!((answer.code, pulled(&answer).next_begin_offset), (response::PULL_OFFSET_MOVED, 10));
     assert_eq!(bodies(&messages(&client.pull(one(10)).await)), ["10"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_old_java_client_is_given_a_body_where_there_is_none() {
+    let server = Server::start().await;
+    server.topic("t", 1).await;
+    let mut client = server.client().await;
+    client.send("t", 0, "", "").await;
+    client.send("t", 0, "full", "").await;
+    let shown =
+        |messages: Vec<Message>| messages.into_iter().map(|message| (message.body, message.properties)).collect::<Vec<_>>();
+    let pull = client.request(request::PULL_MESSAGE, pull_header("t", 0, 0));
+    let old = client.call(Command { version: 409, ..pull }).await;
+    let text = |body: &str, properties: &str| (body.to_owned(), properties.to_owned());
+    assert_eq!(shown(messages(&old)), [text(" ", "duolog.empty.body\u{1}true\u{2}"), text("full", "")]);
+    assert_eq!(shown(client.messages("t", 0, 0).await), [text("", ""), text("full", "")]);
+    let again = client.send("t", 0, " ", "duolog.empty.body\u{1}true\u{2}").await;
+    assert_eq!(server.records("t", 0)[sent(&again).queue_offset as usize], (2, String::new()));
     server.stop().await;
 }

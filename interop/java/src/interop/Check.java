@@ -23,9 +23,14 @@ final class Check {
 
     /** Repeats until it gives true. What it does must itself take a moment, as a poll does. */
     static void eventually(String what, Callable<Boolean> attempt) throws Exception {
-        long deadline = System.nanoTime() + DEADLINE_MS * 1_000_000;
+        eventually(what, DEADLINE_MS, attempt);
+    }
+
+    /** The same, with a deadline of its own. */
+    static void eventually(String what, long deadlineMs, Callable<Boolean> attempt) throws Exception {
+        long deadline = System.nanoTime() + deadlineMs * 1_000_000;
         while (!attempt.call()) {
-            that(System.nanoTime() < deadline, "not within " + DEADLINE_MS + " ms: " + what);
+            that(System.nanoTime() < deadline, "not within " + deadlineMs + " ms: " + what);
             Thread.sleep(5);
         }
     }

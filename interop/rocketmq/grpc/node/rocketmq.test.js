@@ -1,4 +1,4 @@
-// Scenarios for RocketMQ's Node client of the gRPC protocol. A Kafka client looks at the values, unless the server has no Kafka.
+// Scenarios for RocketMQ's Node client of the gRPC protocol. A Kafka client looks at the topics, unless the server has no Kafka.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { connect } from 'node:net'
@@ -7,7 +7,7 @@ import kafkajs from 'kafkajs'
 import rocketmq from 'rocketmq-client-nodejs'
 
 const { ConsumeResult, FilterExpression, Producer, PushConsumer, SimpleConsumer } = rocketmq
-const { GRPC: endpoints, NAMESRV, BOOTSTRAP } = process.env
+const { GRPC: endpoints, NAMESRV, BOOTSTRAP, CONTROL } = process.env
 // Longer than two invisible times.
 const deadlineMs = 60_000
 // The shortest that Apache's proxy allows.
@@ -99,81 +99,144 @@ async function take(consumer, count) {
   return taken
 }
 
-/** What a Kafka consumer reads of a topic, sorted. */
-async function values(topic, count) {
-  const kafka = new kafkajs.Kafka({ brokers: [BOOTSTRAP], logLevel: kafkajs.logLevel.NOTHING })
-  const consumer = kafka.consumer({ groupId: name('group') })
-  await consumer.connect()
-  const read = []
-  await consumer.subscribe({ topic, fromBeginning: true })
-  await consumer.run({ eachMessage: async ({ message }) => { read.push(message.value.toString()) } })
-  await eventually('all records', () => read.length >= count)
-  await consumer.disconnect()
-  return read.sort()
-}
-
-test('sent messages are received once', async () => {
-  const topic = await makeTopic()
-  const sender = await producer(topic)
-  const bodies = []
-  const ids = []
-  for (let number = 10; number < 30; number++) {
-    ids.push((await sender.send({ topic, body: Buffer.from(`${number}`) })).messageId)
-    bodies.push(`${number}`)
-  }
-  const taken = await take(await simple(topic), 20)
-  assert.deepEqual(taken.map(one => one.body.toString()).sort(), bodies)
-  assert.deepEqual(taken.map(one => one.messageId).sort(), ids.sort())
-  if (BOOTSTRAP) assert.deepEqual(await values(topic, 20), bodies)
-})
-
-test('everything a message carries arrives', async () => {
-  const topic = await makeTopic()
-  const properties = new Map([['colour', 'gr\u00fcn']])
-  await (await producer(topic)).send({ topic, tag: 'tag', keys: ['one', 'two'], body: Buffer.from('\u6f22 body'), properties })
-  const [one] = await take(await simple(topic), 1)
-  assert.equal(one.body.toString(), '\u6f22 body')
-  assert.equal(one.tag, 'tag')
-  assert.deepEqual([...one.keys].sort(), ['one', 'two'])
-  assert.equal(one.properties.get('colour'), 'gr\u00fcn')
-})
-
-test('tags filter', async () => {
-  const topic = await makeTopic()
-  const sender = await producer(topic)
-  for (const tag of ['red', 'green', 'blue', 'red', 'green', 'blue']) await sender.send({ topic, tag, body: Buffer.from(tag) })
-  const taken = await take(await simple(topic, 'red || blue'), 4)
-  assert.deepEqual(taken.map(one => one.tag).sort(), ['blue', 'blue', 'red', 'red'])
-})
-
-test('what is not acknowledged comes again', async () => {
-  const topic = await makeTopic(1)
-  await (await producer(topic)).send({ topic, body: Buffer.from('again') })
-  const consumer = await simple(topic)
-  const attempts = []
-  await eventually('it comes twice', async () => {
-    for (const one of await consumer.receive(16, invisibleMs)) {
-      attempts.push(one.deliveryAttempt)
-      if (attempts.length === 2) await consumer.ack(one)
-    }
-    return attempts.length >= 2
-  })
-  assert.deepEqual(attempts, [1, 2])
-})
-
-test('a push consumer receives', async () => {
-  const topic = await makeTopic()
-  const bodies = new Set()
+/** Starts a push consumer; gives the list in which it collects. */
+async function push(topic) {
+  const received = []
   const messageListener = {
     consume: async one => {
-      bodies.add(one.body.toString())
+      received.push(one)
       return ConsumeResult.SUCCESS
     },
   }
   await started(new PushConsumer({
     endpoints, namespace: '', consumerGroup: await makeGroup(), subscriptions: new Map([[topic, FilterExpression.SUB_ALL]]), messageListener,
   }))
+  return received
+}
+
+/** A Kafka consumer finds what was received at the same offset with the same value, and what was sent where the receipt says. */
+async function crossRead(topic, received, receipts) {
+  if (!BOOTSTRAP) return
+  const kafka = new kafkajs.Kafka({ brokers: [BOOTSTRAP], logLevel: kafkajs.logLevel.NOTHING })
+  const admin = kafka.admin()
+  await admin.connect()
+  const ends = await admin.fetchTopicOffsets(topic)
+  await admin.disconnect()
+  const count = ends.reduce((sum, { offset }) => sum + Number(offset), 0)
+  const consumer = kafka.consumer({ groupId: name('group') })
+  await consumer.connect()
+  const values = new Map()
+  await consumer.subscribe({ topic, fromBeginning: true })
+  await consumer.run({
+    eachMessage: async ({ partition, message }) => {
+      values.set(`${message.headers.UNIQ_KEY}@${message.offset} of ${partition}`, message.value.toString())
+    },
+  })
+  await eventually('all records', () => values.size >= count)
+  await consumer.disconnect()
+  // The queue that a message came from is not told.
+  const places = new Map([...values].map(([place, value]) => [place.split(' ')[0], value]))
+  assert.ok(received.length > 0 && receipts.length > 0)
+  for (const one of received) assert.equal(places.get(`${one.messageId}@${one.offset}`), one.body.toString())
+  for (const one of receipts) assert.ok(places.has(`${one.messageId}@${one.offset}`), `${one.messageId}@${one.offset}`)
+}
+
+/** Restarts the server on the same data and ports: 'stop' lets it end in its own way, 'kill' is `kill -9`. */
+function restartServer(how) {
+  const [host, port] = CONTROL.split(':')
+  return new Promise((resolve, reject) => {
+    const socket = connect(Number(port), host, () => socket.write(`${how}\n`))
+    socket.on('error', reject)
+    socket.on('data', answer => `${answer}` === 'ok\n' ? resolve() : reject(new Error(`${answer}`)))
+  })
+}
+
+test('sent messages are received once', async () => {
+  const topic = await makeTopic()
   const sender = await producer(topic)
-  for (let number = 0; number < 20; number++) await sender.send({ topic, body: Buffer.from(`${number}`) })
-  await eventually('all messages', () => bodies.size === 20)
+  const bodies = []
+  const receipts = []
+  for (let number = 10; number < 30; number++) {
+    receipts.push(await sender.send({ topic, body: Buffer.from(`${number}`) }))
+    bodies.push(`${number}`)
+  }
+  const taken = await take(await simple(topic), 20)
+  assert.deepEqual(taken.map(one => one.body.toString()).sort(), bodies)
+  assert.deepEqual(taken.map(one => one.messageId).sort(), receipts.map(one => one.messageId).sort())
+  await crossRead(topic, taken, receipts)
 })
+
+test('everything a message carries arrives', async () => {
+  const topic = await makeTopic()
+  const properties = new Map([['colour', 'gr\u00fcn']])
+  const receipt = await (await producer(topic)).send({ topic, tag: 'tag', keys: ['one', 'two'], body: Buffer.from('\u6f22 body'), properties })
+  const [one] = await take(await simple(topic), 1)
+  assert.equal(one.body.toString(), '\u6f22 body')
+  assert.equal(one.tag, 'tag')
+  assert.deepEqual([...one.keys].sort(), ['one', 'two'])
+  assert.equal(one.properties.get('colour'), 'gr\u00fcn')
+  await crossRead(topic, [one], [receipt])
+})
+
+test('tags filter', async () => {
+  const topic = await makeTopic()
+  const sender = await producer(topic)
+  const receipts = []
+  for (const tag of ['red', 'green', 'blue', 'red', 'green', 'blue']) {
+    receipts.push(await sender.send({ topic, tag, body: Buffer.from(tag) }))
+  }
+  const taken = await take(await simple(topic, 'red || blue'), 4)
+  assert.deepEqual(taken.map(one => one.tag).sort(), ['blue', 'blue', 'red', 'red'])
+  await crossRead(topic, taken, receipts)
+})
+
+test('what is not acknowledged comes again', async () => {
+  const topic = await makeTopic(1)
+  const receipt = await (await producer(topic)).send({ topic, body: Buffer.from('again') })
+  const consumer = await simple(topic)
+  const attempts = []
+  const received = []
+  await eventually('it comes twice', async () => {
+    for (const one of await consumer.receive(16, invisibleMs)) {
+      attempts.push(one.deliveryAttempt)
+      received.push(one)
+      if (attempts.length === 2) await consumer.ack(one)
+    }
+    return attempts.length >= 2
+  })
+  assert.deepEqual(attempts, [1, 2])
+  await crossRead(topic, received, [receipt])
+})
+
+test('a push consumer receives', async () => {
+  const topic = await makeTopic()
+  const received = await push(topic)
+  const sender = await producer(topic)
+  const receipts = []
+  for (let number = 0; number < 20; number++) receipts.push(await sender.send({ topic, body: Buffer.from(`${number}`) }))
+  await eventually('all messages', () => new Set(received.map(one => one.body.toString())).size === 20)
+  await crossRead(topic, received, receipts)
+})
+
+for (const how of CONTROL ? ['stop', 'kill'] : []) {
+  test(`clients go on when the server is restarted: ${how}`, async () => {
+    const topic = await makeTopic()
+    const received = await push(topic)
+    const sender = await producer(topic)
+    const receipts = []
+    const send = async () => receipts.push(await sender.send({ topic, body: Buffer.from(`${receipts.length}`) }))
+    for (let number = 0; number < 100; number++) await send()
+    await restartServer(how)
+    await eventually('sending works again', async () => {
+      try {
+        await send()
+      } catch {
+        // The next attempt tells whether the server is back.
+      }
+      return receipts.length >= 150
+    })
+    const ids = () => new Set(received.map(one => one.messageId))
+    await eventually('everything arrives', () => receipts.every(({ messageId }) => ids().has(messageId)))
+    await crossRead(topic, received, receipts)
+  })
+}

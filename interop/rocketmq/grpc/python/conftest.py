@@ -11,6 +11,8 @@ import pytest
 
 ENDPOINTS = os.environ["GRPC"]
 BOOTSTRAP = os.environ["BOOTSTRAP"]
+# Where a restart of the server is asked for; empty when the server is not the run's to restart.
+CONTROL = os.environ["CONTROL"]
 # Longer than two invisible times.
 DEADLINE_SECONDS = 60
 CREATE_TOPIC = 17
@@ -29,6 +31,14 @@ def ask(address, code, fields, body=b""):
         length, header_length = struct.unpack(">II", reader.read(8))
         answer = json.loads(reader.read(header_length))
         return answer["code"], reader.read(length - 4 - header_length)
+
+
+def restart_server(how):
+    """Restarts the server on the same data and ports: "stop" lets it end in its own way, "kill" is `kill -9`."""
+    host, port = CONTROL.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=DEADLINE_SECONDS) as connection:
+        connection.sendall(f"{how}\n".encode())
+        assert connection.makefile().readline() == "ok\n"
 
 
 def route(topic):

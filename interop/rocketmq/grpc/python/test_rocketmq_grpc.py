@@ -1,11 +1,11 @@
-"""Scenarios for RocketMQ's Python client of the gRPC protocol. A Kafka client looks at the values, unless the server has no Kafka."""
+"""Scenarios for RocketMQ's Python client of the gRPC protocol. A Kafka client looks at the topics, unless the server has no Kafka."""
 
 import threading
 import uuid
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from conftest import BOOTSTRAP, ENDPOINTS
+from conftest import BOOTSTRAP, CONTROL, ENDPOINTS, restart_server
 from rocketmq import (
     ClientConfiguration,
     ConsumeResult,
@@ -43,6 +43,28 @@ def producer(opened):
         made.startup()
         opened.append(made)
         return made
+
+    return make
+
+
+@pytest.fixture
+def push(opened, make_group):
+    """A function that starts a push consumer; gives the list in which it collects."""
+
+    def make(topic):
+        received = []
+        lock = threading.Lock()
+
+        class Listener(MessageListener):
+            def consume(self, one):
+                with lock:
+                    received.append(one)
+                return ConsumeResult.SUCCESS
+
+        made = PushConsumer(configuration(), make_group(), Listener(), {topic: FilterExpression()})
+        made.startup()
+        opened.append(made)
+        return received
 
     return make
 
@@ -92,21 +114,27 @@ def take(consumer, count, eventually):
     return taken
 
 
-def values(topic, eventually):
-    """What a Kafka consumer reads of a topic, sorted."""
+def cross_read(topic, received, receipts, eventually):
+    """A Kafka consumer finds what was received with the same value, and what was sent at the offset that the receipt names."""
+    if not BOOTSTRAP:
+        return
     consumer = Consumer({"bootstrap.servers": BOOTSTRAP, "group.id": str(uuid.uuid4()), "auto.offset.reset": "earliest"})
     partitions = consumer.list_topics(topic, 10).topics[topic].partitions
     consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-    left = sum(consumer.get_watermark_offsets(TopicPartition(topic, partition))[1] for partition in partitions)
-    read = []
+    count = sum(consumer.get_watermark_offsets(TopicPartition(topic, partition))[1] for partition in partitions)
+    records = []
 
     def attempt():
-        read.extend(record.value().decode() for record in consumer.consume(100, 0.2) if not record.error())
-        return len(read) >= left
+        records.extend(record for record in consumer.consume(100, 0.2) if not record.error())
+        return len(records) >= count
 
     eventually("all records", attempt)
     consumer.close()
-    return sorted(read)
+    keys = [dict(record.headers())["UNIQ_KEY"].decode() for record in records]
+    values = {(key, record.value()) for key, record in zip(keys, records, strict=True)}
+    places = {(key, record.offset()) for key, record in zip(keys, records, strict=True)}
+    assert received and {(one.message_id, one.body) for one in received} <= values
+    assert receipts and {(receipt.message_id, receipt.offset) for receipt in receipts} <= places
 
 
 def test_sent_messages_are_received_once(make_topic, producer, simple, eventually):
@@ -120,62 +148,83 @@ def test_sent_messages_are_received_once(make_topic, producer, simple, eventuall
     assert sorted(one.body.decode() for one in taken) == bodies
     assert {one.message_id for one in taken} == {receipt.message_id for receipt in receipts}
     assert not consumer.receive(16, INVISIBLE_SECONDS)
-    if BOOTSTRAP:
-        assert values(topic, eventually) == bodies
+    cross_read(topic, taken, receipts, eventually)
 
 
 def test_everything_a_message_carries_arrives(make_topic, producer, simple, eventually):
     topic = make_topic()
-    producer(topic).send(message(topic, "\u6f22 body", tag="tag", keys=("one", "two"), colour="gr\u00fcn"))
+    receipt = producer(topic).send(message(topic, "\u6f22 body", tag="tag", keys=("one", "two"), colour="gr\u00fcn"))
     [one] = take(simple(topic), 1, eventually)
     assert (one.body.decode(), one.tag, one.topic) == ("\u6f22 body", "tag", topic)
     assert sorted(one.keys) == ["one", "two"]
     assert one.properties["colour"] == "gr\u00fcn"
+    cross_read(topic, [one], [receipt], eventually)
 
 
 def test_tags_filter(make_topic, producer, simple, eventually):
     topic = make_topic()
     sender = producer(topic)
+    receipts = []
     for number in range(9):
         tag = ["red", "green", "blue"][number % 3]
-        sender.send(message(topic, f"{tag}{number}", tag=tag))
+        receipts.append(sender.send(message(topic, f"{tag}{number}", tag=tag)))
     taken = take(simple(topic, FilterExpression("red || blue")), 6, eventually)
     assert {one.tag for one in taken} == {"red", "blue"}
+    cross_read(topic, taken, receipts, eventually)
 
 
 def test_what_is_not_acknowledged_comes_again(make_topic, producer, simple, eventually):
     topic = make_topic(1)
-    producer(topic).send(message(topic, "again"))
+    receipt = producer(topic).send(message(topic, "again"))
     consumer = simple(topic)
     attempts = []
+    received = []
 
     def twice():
         for one in consumer.receive(16, INVISIBLE_SECONDS) or []:
             attempts.append(one.delivery_attempt)
+            received.append(one)
             if len(attempts) == 2:
                 consumer.ack(one)
         return len(attempts) >= 2
 
     eventually("it comes twice", twice)
     assert attempts == [1, 2]
+    cross_read(topic, received, [receipt], eventually)
 
 
-def test_a_push_consumer_receives(make_topic, producer, opened, make_group, eventually):
+def bodies_of(received):
+    return {one.body.decode() for one in list(received)}
+
+
+def test_a_push_consumer_receives(make_topic, producer, push, eventually):
     topic = make_topic()
-    bodies = set()
-    lock = threading.Lock()
-
-    class Listener(MessageListener):
-        def consume(self, one):
-            with lock:
-                bodies.add(one.body.decode())
-            return ConsumeResult.SUCCESS
-
-    consumer = PushConsumer(configuration(), make_group(), Listener(), {topic: FilterExpression()})
-    consumer.startup()
-    opened.append(consumer)
+    received = push(topic)
     sender = producer(topic)
     expected = {str(number) for number in range(20)}
-    for body in expected:
-        sender.send(message(topic, body))
-    eventually("all messages", lambda: bodies == expected)
+    receipts = [sender.send(message(topic, body)) for body in expected]
+    eventually("all messages", lambda: bodies_of(received) == expected)
+    cross_read(topic, received, receipts, eventually)
+
+
+if CONTROL:
+
+    @pytest.mark.parametrize("how", ["stop", "kill"])
+    def test_clients_go_on_when_the_server_is_restarted(how, make_topic, producer, push, eventually):
+        topic = make_topic()
+        received = push(topic)
+        sender = producer(topic)
+        receipts = {f"before {number}": sender.send(message(topic, f"before {number}")) for number in range(100)}
+        restart_server(how)
+
+        def sends_again():
+            body = f"after {len(receipts)}"
+            try:
+                receipts[body] = sender.send(message(topic, body))
+            except Exception:  # noqa: BLE001 The next attempt tells whether the server is back.
+                return False
+            return len(receipts) >= 150
+
+        eventually("sending works again", sends_again)
+        eventually("everything arrives", lambda: bodies_of(received) >= set(receipts))
+        cross_read(topic, received, receipts.values(), eventually)

@@ -11,6 +11,7 @@ use super::super::in_flight::{IN_FLIGHT_OF_QUEUE, Order, Origin};
 use super::super::limits::{IN_FLIGHT, RECEIVED_BYTES};
 use super::super::status::Refused;
 use super::{CHECK_PERIOD_MS, Consumed, Deliveries, Place, Receive};
+use crate::message::EmptyBody;
 use crate::names::retry_topic;
 use crate::node::Node;
 use crate::pull::{Pulled, Wanted};
@@ -110,6 +111,7 @@ impl Deliveries {
             max_bytes: RECEIVED_BYTES,
             subscription: receive.subscription.clone(),
             store_host: receive.store_host,
+            empty_body: EmptyBody::AsItIs,
         };
         let outcome = node.pull(&wanted).await?;
         self.change(node, at, |of| match &outcome.pulled {
