@@ -7,13 +7,13 @@
 //! the connection, and the one after that ends before the batch: see [`crate::damage`]. So a damaged batch is always the first one
 //! of a fetch in the end.
 
-use crate::cold::{BLOCK_BYTES, ColdBlocks, Place};
 use crate::damage;
 use crate::output::BULK_LEAST_BYTES;
-use crate::ranges::{FileRange, copy_around_cache, copy_by_pool, copy_cached, is_cached, read_cached};
+use crate::ranges::{FileRange, copy_around_cache, copy_by_pool, copy_cached};
 use bytes::Bytes;
 use duolog_log::dedicated::RunCheck;
 use duolog_log::{ReadPart, ReadPlan, StoredFrame};
+use duolog_net::{BLOCK_BYTES, Blocks, Place, is_cached, read_cached};
 use std::io;
 
 /// Blocks that are read for the headers in them; a fetch of more from the disk ends there, since a block is to be sent while it is here.
@@ -39,7 +39,7 @@ pub(crate) async fn check(plan: &mut ReadPlan) -> io::Result<()> {
 async fn read_start(range: &FileRange, planned: usize) -> io::Result<Bytes> {
     let file = &range.place.file;
     let (place, bytes) = range.start();
-    if let Some(start) = ColdBlocks::shared().ready_whole(&place, bytes) {
+    if let Some(start) = Blocks::shared().ready_whole(&place, bytes) {
         return Ok(start);
     }
     let span = place.position..place.position + bytes as u64;
@@ -75,7 +75,7 @@ async fn check_run(plan: &mut ReadPlan, mut headers: RunCheck) -> io::Result<()>
             if blocks > CHECKED_BLOCKS {
                 break;
             }
-            headers.take(&ColdBlocks::shared().get_whole(&place, buffer.len()).await?);
+            headers.take(&Blocks::shared().get_whole(&place, buffer.len()).await?);
         }
     }
     if let Some(problem) = plan.keep_checked(&headers)? {

@@ -7,7 +7,6 @@
 mod api;
 mod call;
 mod check;
-mod cold;
 mod connection;
 mod damage;
 mod error;

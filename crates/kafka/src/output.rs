@@ -3,17 +3,17 @@
 //!
 //! The socket never waits for the disk, nor does a thread that serves sockets: what is not in the page cache is read on the
 //! blocking pool first. Little at one place goes through the page cache like any look-up; what is read in bulk does not
-//! ([`ColdBlocks`]).
+//! ([`Blocks`]).
 //!
 //! A batch is held to its frame before its first byte is sent: by the memory it is sent from, or, for `sendfile`, by a read of its
 //! beginning. If it is another one, or the file cannot be read, the connection ends.
 
 use crate::call::Message;
-use crate::cold::{BLOCK_BYTES, ColdBlocks, Place};
-use crate::ranges::{FileRange, SendError, copy_by_pool, copy_cached, is_cached};
+use crate::ranges::{FileRange, SendError, copy_by_pool, copy_cached};
 use bytes::{Buf, Bytes};
 use duolog_base::DiskFile;
 use duolog_log::ReadPart;
+use duolog_net::{BLOCK_BYTES, Blocks, Place, is_cached};
 use duolog_wire::kafka::{EncodeError, frame};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
@@ -42,7 +42,7 @@ const SEGMENTS_AHEAD: usize = 256;
 /// What is to be sent on a connection, in order.
 pub(crate) struct Output {
     segments: VecDeque<Segment>,
-    blocks: Arc<ColdBlocks>,
+    blocks: Arc<Blocks>,
     /// Where the connection read what was not in the page cache; `None` if it has not lately.
     cold: Option<ColdEnd>,
     /// Counted among the readers of blocks.
@@ -76,7 +76,7 @@ impl ColdEnd {
 
 impl Default for Output {
     fn default() -> Self {
-        Output::new(ColdBlocks::shared())
+        Output::new(Blocks::shared())
     }
 }
 
@@ -87,7 +87,7 @@ impl Drop for Output {
 }
 
 impl Output {
-    pub(crate) fn new(blocks: Arc<ColdBlocks>) -> Output {
+    pub(crate) fn new(blocks: Arc<Blocks>) -> Output {
         Output { segments: VecDeque::new(), blocks, cold: None, reads_blocks: false }
     }
 

@@ -1,11 +1,18 @@
 //! What arrives at a client is what the plan names, wherever it lies and however the client reads.
 
 use super::*;
-use duolog_base::{Disk, OpenMode, RealDisk};
+use crate::damage;
+use bytes::BytesMut;
+use duolog_base::{Disk, LeaderEpoch, Offset, OpenMode, PartitionNumber, RealDisk, TimestampMs};
+use duolog_log::{
+    Advance, AppendBatch, AppendOrigin, Log, LogFailure, LogObserver, LogOptions, ReadLimits, ReadPlan, SyncOutcome, TidyOptions,
+};
+use duolog_wire::record::{BatchBuilder, Compression, NewRecord};
 use parking_lot::Mutex;
 use std::io::Write;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -121,7 +128,7 @@ fn unreadable(sent: Result<Vec<u8>, SendError>) -> (u64, io::ErrorKind) {
     }
 }
 
-fn output(blocks: &Arc<ColdBlocks>) -> Output {
+fn output(blocks: &Arc<Blocks>) -> Output {
     Output::new(blocks.clone())
 }
 
@@ -157,7 +164,7 @@ async fn memory_cached_and_uncached_ranges_arrive_in_order_from_a_file_that_is_d
             parts.push(ReadPart::Memory(Bytes::from_static(b"memory")));
         }
     }
-    let blocks = Arc::new(ColdBlocks::default());
+    let blocks = Arc::new(Blocks::default());
     assert!(sent(&mut output(&blocks), parts).await.unwrap() == expected);
 }
 
@@ -166,7 +173,7 @@ async fn reading_on_takes_each_block_from_the_disk_once_and_the_next_one_ahead()
     let bytes = content(8 * BLOCK);
     let cold = ColdFile::new(bytes.clone());
     let file: Arc<dyn DiskFile> = cold.clone();
-    let blocks = Arc::new(ColdBlocks::default());
+    let blocks = Arc::new(Blocks::default());
     let mut output = output(&blocks);
     // A first look that is small reads little.
     assert!(sent(&mut output, vec![part(&file, 100..200)]).await.unwrap() == bytes[100..200]);
@@ -187,7 +194,7 @@ async fn readers_near_each_other_share_blocks_and_the_last_one_frees_them() {
     let bytes = content(4 * BLOCK);
     let cold = ColdFile::new(bytes.clone());
     let file: Arc<dyn DiskFile> = cold.clone();
-    let blocks = Arc::new(ColdBlocks::default());
+    let blocks = Arc::new(Blocks::default());
     let mut staying = output(&blocks);
     assert!(sent(&mut staying, vec![part(&file, 0..BLOCK)]).await.unwrap() == bytes[..BLOCK]);
     let readers: Vec<_> = (0..8)
@@ -214,7 +221,7 @@ async fn slow_readers_hold_no_blocks() {
     let bytes = vec![7; EACH + READERS * BLOCK];
     let cold = ColdFile::new(bytes.clone());
     let file: Arc<dyn DiskFile> = cold.clone();
-    let blocks = Arc::new(ColdBlocks::default());
+    let blocks = Arc::new(Blocks::default());
     let mut clients = Vec::new();
     let mut senders = Vec::new();
     for number in 0..READERS {
@@ -246,7 +253,7 @@ async fn what_is_written_behind_a_block_is_not_taken_from_it() {
     let half = BLOCK / 2;
     let cold = ColdFile::new([&bytes[..half], &vec![0; half][..]].concat());
     let file: Arc<dyn DiskFile> = cold.clone();
-    let blocks = Arc::new(ColdBlocks::default());
+    let blocks = Arc::new(Blocks::default());
     let mut output = output(&blocks);
     let first = ReadPart::File { file: file.clone(), position: 0, bytes: half, settled: half as u64, frame: None };
     assert!(sent(&mut output, vec![first]).await.unwrap() == bytes[..half]);
@@ -260,7 +267,7 @@ async fn a_failed_read_is_told_and_tried_anew_by_the_next_one() {
     let bytes = content(BLOCK);
     let cold = ColdFile::new(bytes.clone());
     let file: Arc<dyn DiskFile> = cold.clone();
-    let blocks = Arc::new(ColdBlocks::default());
+    let blocks = Arc::new(Blocks::default());
     // Once for the read ahead of its need, once for the need.
     cold.fails.store(2, Ordering::Relaxed);
     let failed = unreadable(sent(&mut output(&blocks), vec![part(&file, 0..BLOCK)]).await);
@@ -270,7 +277,7 @@ async fn a_failed_read_is_told_and_tried_anew_by_the_next_one() {
 
 #[tokio::test]
 async fn a_failed_read_of_any_length_is_told_with_its_place() {
-    let blocks = Arc::new(ColdBlocks::default());
+    let blocks = Arc::new(Blocks::default());
     for (from, bytes) in [(BLOCK, BLOCK), (BLOCK + 100, 1_000), (BLOCK + 100, 50_000)] {
         let cold = ColdFile::new(content(4 * BLOCK));
         cold.fails.store(usize::MAX, Ordering::Relaxed);
@@ -286,7 +293,7 @@ async fn a_cached_range_beyond_the_end_of_its_file_is_told_with_its_place() {
     std::fs::write(named.path(), content(BLOCK)).unwrap();
     let file = RealDisk.open(named.path(), OpenMode::Read).unwrap();
     let beyond = ReadPart::File { file, position: 100, bytes: BLOCK, settled: 2 * BLOCK_BYTES, frame: None };
-    let failed = sent(&mut output(&Arc::new(ColdBlocks::default())), vec![beyond]).await.unwrap_err();
+    let failed = sent(&mut output(&Arc::new(Blocks::default())), vec![beyond]).await.unwrap_err();
     let SendError::Unreadable { file, position, error } = failed else { panic!("{failed}") };
     assert_eq!((file.as_path(), position, error.kind()), (named.path(), BLOCK_BYTES, io::ErrorKind::UnexpectedEof));
 }
@@ -295,7 +302,7 @@ async fn a_cached_range_beyond_the_end_of_its_file_is_told_with_its_place() {
 async fn a_range_beyond_the_end_of_its_file_is_an_error() {
     let cold = ColdFile::new(content(BLOCK + 100));
     let file: Arc<dyn DiskFile> = cold.clone();
-    let blocks = Arc::new(ColdBlocks::default());
+    let blocks = Arc::new(Blocks::default());
     let beyond = ReadPart::File { file, position: 0, bytes: 2 * BLOCK, settled: 2 * BLOCK_BYTES, frame: None };
     let failed = unreadable(sent(&mut output(&blocks), vec![beyond]).await);
     assert_eq!(failed, (BLOCK_BYTES, io::ErrorKind::UnexpectedEof));
@@ -306,7 +313,7 @@ async fn what_is_read_again_soon_goes_through_the_page_cache() {
     let bytes = content(3 * BLOCK);
     let cold = ColdFile::new(bytes.clone());
     let file: Arc<dyn DiskFile> = cold.clone();
-    let blocks = Arc::new(ColdBlocks::default());
+    let blocks = Arc::new(Blocks::default());
     for reads in [(3, 0), (3, 3)] {
         assert!(sent(&mut output(&blocks), vec![part(&file, 0..3 * BLOCK)]).await.unwrap() == bytes);
         assert_eq!((blocks.kept(), cold.reads()), (0, reads));
@@ -318,7 +325,7 @@ async fn a_scan_of_old_data_never_enters_the_page_cache_however_often() {
     // Longer than what is remembered; a look at each block is enough.
     let cold = ColdFile::new(Vec::new());
     let file: Arc<dyn DiskFile> = cold.clone();
-    let blocks = ColdBlocks::default();
+    let blocks = Blocks::default();
     for _ in 0..2 {
         for block in 0..10_000 {
             let place = Place { file: file.clone(), position: block * BLOCK_BYTES, settled: u64::MAX };
@@ -332,9 +339,97 @@ async fn a_scan_of_old_data_never_enters_the_page_cache_however_often() {
 async fn what_lies_in_two_blocks_is_put_together() {
     let bytes = content(2 * BLOCK);
     let file: Arc<dyn DiskFile> = ColdFile::new(bytes.clone());
-    let blocks = ColdBlocks::default();
+    let blocks = Blocks::default();
     let place = Place { file, position: BLOCK_BYTES - 10, settled: 2 * BLOCK_BYTES };
     assert!(blocks.ready_whole(&place, 85).is_none());
     assert!(blocks.get_whole(&place, 85).await.unwrap() == bytes[BLOCK - 10..][..85]);
     assert!(blocks.ready_whole(&place, 85).unwrap() == bytes[BLOCK - 10..][..85]);
+}
+
+struct NoObserver;
+
+impl LogObserver for NoObserver {
+    fn advanced(&self, _partitions: &[PartitionNumber], _what: Advance) {}
+    fn failed(&self, failure: &LogFailure) {
+        panic!("{failure:?}");
+    }
+}
+
+/// So many batches of a log, in the page cache, as a plan that reads them all from its file.
+fn stored_batches(count: usize, bytes: usize) -> (tempfile::TempDir, ReadPlan) {
+    const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions {
+        file_bytes: 64 << 20,
+        zero_ahead_bytes: 1 << 20,
+        unsealed_entries: 1000,
+        tail_cache_bytes: 1 << 20,
+        queue_bytes: 64 << 20,
+        reserve_bytes: 0,
+        checkpoint_bytes: 64 << 20,
+        recycled_files: 0,
+        tidy: TidyOptions { step_bytes: 0, ..TidyOptions::default() },
+        keys: None,
+    };
+    let partition = PartitionNumber(1);
+    let open = || Log::open(Arc::new(RealDisk), dir.path().join("log"), options.clone(), Arc::new(NoObserver), NOW).unwrap().0;
+    let log = open();
+    log.open_partition(partition);
+    for number in 0..count {
+        let mut builder = BatchBuilder::new(Compression::None);
+        let value = content(number + bytes).split_off(number);
+        builder.push(NewRecord { timestamp: NOW, value: Some(&value), ..NewRecord::default() }).unwrap();
+        let mut batch = BytesMut::new();
+        builder.build(&mut batch).unwrap();
+        let list = [AppendBatch { partition, range: 0..batch.len(), leader_epoch: LeaderEpoch(0), tag_filter: 0 }];
+        assert!(log.append(batch, &list, AppendOrigin::Client, NOW).results[0].is_ok());
+        while log.write_step().unwrap() == SyncOutcome::Progressed {}
+    }
+    while log.sync_step().unwrap() == SyncOutcome::Progressed {}
+    log.close().unwrap();
+    // Nothing of it is in memory any more.
+    let limits = ReadLimits { upto: Offset(i64::MAX), max_bytes: usize::MAX, at_least_one: true, tags: None };
+    let plan = open().read(partition, Offset(0), limits).unwrap();
+    assert!(plan.parts.len() == count && plan.parts.iter().all(|part| matches!(part, ReadPart::File { .. })));
+    for part in &plan.parts {
+        let ReadPart::File { file, position, bytes, .. } = part else { continue };
+        file.read_at(&mut vec![0; *bytes + 64], *position - 64).unwrap();
+    }
+    (dir, plan)
+}
+
+#[tokio::test]
+async fn batches_of_the_page_cache_arrive_whatever_their_size() {
+    for (count, bytes) in [(300, 100), (60, 40_000), (20, 300_000), (3, 3 << 20), (1, 5)] {
+        let (_dir, plan) = stored_batches(count, bytes);
+        let expected = plan.materialize().unwrap();
+        let mut parts = vec![ReadPart::Memory(Bytes::from_static(b"begin"))];
+        parts.extend(plan.parts.clone());
+        parts.push(ReadPart::Memory(Bytes::from_static(b"end")));
+        let received = sent(&mut output(&Arc::new(Blocks::default())), parts).await.unwrap();
+        assert!(received == [b"begin", &expected[..], b"end"].concat(), "{count} of {bytes}");
+    }
+}
+
+#[tokio::test]
+async fn what_lies_before_a_damaged_batch_is_sent_and_nothing_of_it() {
+    const DAMAGED: usize = 5;
+    let (_dir, plan) = stored_batches(8, 100_000);
+    let before = plan.materialize().unwrap();
+    let ReadPart::File { file, position, .. } = &plan.parts[DAMAGED] else { panic!() };
+    // The lowest byte of its offset, which the checksum that clients know does not cover.
+    let named = std::fs::OpenOptions::new().write(true).open(damage::path_of(&**file)).unwrap();
+    named.write_all_at(&[DAMAGED as u8 ^ 1], position + 7).unwrap();
+    let (server, mut client) = connected().await;
+    let mut output = output(&Arc::new(Blocks::default()));
+    let lengths: Vec<usize> = plan.parts.iter().map(|part| output.part(part.clone())).collect();
+    let receiving = tokio::spawn(async move {
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.map(|_| received)
+    });
+    let ended = output.flush(&server, STALL).await;
+    assert!(matches!(ended, Err(SendError::Damaged)), "{:?}", ended.err());
+    drop(server);
+    let whole: usize = lengths[..DAMAGED].iter().sum();
+    assert!(receiving.await.unwrap().unwrap() == before[..whole]);
 }

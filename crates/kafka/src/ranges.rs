@@ -1,12 +1,11 @@
 //! Ranges of files that are to be sent, and how they get into memory: at once from the page cache, or on the blocking pool.
 
-use crate::cold::{BLOCK_BYTES, Place};
 use crate::damage;
 use bytes::Bytes;
 use duolog_base::{DIRECT_ALIGNMENT, DiskFile};
 use duolog_log::{ReadPart, StoredFrame};
-use rustix::io::ReadWriteFlags;
-use std::io::{self, IoSliceMut};
+use duolog_net::{BLOCK_BYTES, Place, read_cached};
+use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -117,19 +116,6 @@ impl FileRange {
     pub(crate) fn block(&self) -> u64 {
         self.place.position / BLOCK_BYTES
     }
-}
-
-/// Whether the page cache holds the range, so that reading it will not wait for the disk.
-pub(crate) fn is_cached(file: &dyn DiskFile, range: Range<u64>) -> bool {
-    let end = |position| read_cached(file, &mut [0], position) == Some(1);
-    // A kernel that does not tell is asked for the ends.
-    file.is_cached(range.clone()).unwrap_or_else(|| end(range.end - 1) && end(range.start))
-}
-
-/// Reads what the page cache holds without waiting; `None` if it cannot be told.
-pub(crate) fn read_cached(file: &dyn DiskFile, buffer: &mut [u8], position: u64) -> Option<usize> {
-    let descriptor = file.descriptor()?;
-    rustix::io::preadv2(descriptor, &mut [IoSliceMut::new(buffer)], position, ReadWriteFlags::NOWAIT).ok()
 }
 
 /// Copies a range that should be in the page cache.

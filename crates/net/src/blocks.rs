@@ -1,4 +1,4 @@
-//! Blocks of files that are not in the page cache, read around it and kept in a little memory of our own for a moment.
+//! Blocks of files, read around the page cache if they are not in it and kept in a little memory of our own for a moment.
 //!
 //! A consumer far behind reads through gigabytes that nobody will want again soon. Through the page cache they would push out what
 //! others read often, and the kernel would spend more on finding pages for them than on reading. So whoever sends asks for the
@@ -8,20 +8,23 @@
 //! What is read again soon after all is worth a place in the page cache: such blocks are read through it, and whoever comes next
 //! finds them there.
 //!
-//! Memory is bounded by [`KEPT_BLOCKS`] and [`READS`]. A sender holds a block only during a call to the socket, never while it
-//! waits for a slow client; if the block is gone by then, it is read again. When nobody reads cold files any more, all is freed.
+//! Memory is bounded by the number of blocks that are kept and [`READS`]. A sender holds a block only during a call to the
+//! socket, never while it waits for a slow client; if the block is gone by then, it is read again. Once all readers have said that they
+//! [leave](Blocks::leave), all is freed.
 
+use crate::cached::{is_cached, read_cached};
 use bytes::Bytes;
 use duolog_base::{DIRECT_ALIGNMENT, DiskFile};
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, LazyLock, Weak};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of one read. Positions of blocks in a file are multiples of it.
-pub(crate) const BLOCK_BYTES: u64 = 1 << 20;
+pub const BLOCK_BYTES: u64 = 1 << 20;
 /// Blocks kept for those who come next.
 const KEPT_BLOCKS: usize = 32;
 /// Reads at a time, all connections together; each holds a block more.
@@ -32,18 +35,20 @@ const REMEMBERED_BLOCKS: usize = 8192;
 /// Buffers kept to be read into again.
 const SPARE_BUFFERS: usize = 16;
 
-static SHARED: LazyLock<Arc<ColdBlocks>> = LazyLock::new(Arc::default);
+static SHARED: LazyLock<Arc<Blocks>> = LazyLock::new(Arc::default);
 
-pub(crate) struct ColdBlocks {
+/// Blocks of files.
+pub struct Blocks {
     kept: Mutex<Kept>,
     reads: Arc<Semaphore>,
     spare: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 /// Guards the list of blocks; never held during a read.
-#[derive(Default)]
 struct Kept {
     blocks: Vec<Block>,
+    /// How many there may be.
+    most: usize,
     remembered: Remembered,
     /// Counts the uses, to know the block that was not used for the longest time.
     uses: u64,
@@ -94,20 +99,27 @@ impl Remembered {
 
 /// A place in a file, and how much of that file will not change any more.
 #[derive(Clone)]
-pub(crate) struct Place {
-    pub(crate) file: Arc<dyn DiskFile>,
-    pub(crate) position: u64,
-    pub(crate) settled: u64,
+pub struct Place {
+    pub file: Arc<dyn DiskFile>,
+    pub position: u64,
+    /// Where in the file what may still change begins.
+    pub settled: u64,
 }
 
 impl Place {
-    fn block(&self) -> u64 {
+    /// Number of its block in the file.
+    pub fn block(&self) -> u64 {
         self.position / BLOCK_BYTES
     }
 
     /// Bytes of the place's block that have settled.
     fn settled_in_block(&self) -> usize {
         self.settled.saturating_sub(self.block() * BLOCK_BYTES).min(BLOCK_BYTES) as usize
+    }
+
+    /// Bytes from here to the end of the block that have settled.
+    pub fn settled_behind(&self) -> usize {
+        self.settled_in_block().saturating_sub(self.in_block())
     }
 
     fn behind(&self, bytes: &Bytes) -> Place {
@@ -119,26 +131,32 @@ impl Place {
     }
 }
 
-impl Default for ColdBlocks {
+impl Default for Blocks {
     fn default() -> Self {
-        ColdBlocks { kept: Mutex::default(), reads: Arc::new(Semaphore::new(READS)), spare: Arc::default() }
+        Blocks::keeping(KEPT_BLOCKS)
     }
 }
 
-impl ColdBlocks {
-    /// Those of the whole process.
-    pub(crate) fn shared() -> Arc<ColdBlocks> {
+impl Blocks {
+    /// None yet, and never more than so many that are kept.
+    pub fn keeping(most: usize) -> Blocks {
+        let kept = Kept { blocks: Vec::new(), most, remembered: Remembered::default(), uses: 0, readers: 0 };
+        Blocks { kept: Mutex::new(kept), reads: Arc::new(Semaphore::new(READS)), spare: Arc::default() }
+    }
+
+    /// Those that all who send whole ranges of files share.
+    pub fn shared() -> Arc<Blocks> {
         SHARED.clone()
     }
 
     /// At most `most` bytes at the place, as far as its block reaches, if they are here already.
-    pub(crate) fn ready(&self, place: &Place, most: usize) -> Option<Bytes> {
+    pub fn ready(&self, place: &Place, most: usize) -> Option<Bytes> {
         let content = self.kept.lock().find(place, most)?;
         slice(content.bytes.get()?, place, most).ok()
     }
 
     /// So many bytes at the place, no more than a block has but perhaps of two, if they are here already.
-    pub(crate) fn ready_whole(&self, place: &Place, bytes: usize) -> Option<Bytes> {
+    pub fn ready_whole(&self, place: &Place, bytes: usize) -> Option<Bytes> {
         let first = self.ready(place, bytes)?;
         if first.len() == bytes {
             return Some(first);
@@ -148,7 +166,7 @@ impl ColdBlocks {
     }
 
     /// So many bytes at the place, no more than a block has but perhaps of two. Waits for the disk.
-    pub(crate) async fn get_whole(&self, place: &Place, bytes: usize) -> io::Result<Bytes> {
+    pub async fn get_whole(&self, place: &Place, bytes: usize) -> io::Result<Bytes> {
         let first = self.get(place, bytes).await?;
         if first.len() == bytes {
             return Ok(first);
@@ -158,9 +176,12 @@ impl ColdBlocks {
     }
 
     /// At most `most` bytes at the place, as far as its block reaches. Waits for the disk.
-    pub(crate) async fn get(&self, place: &Place, most: usize) -> io::Result<Bytes> {
+    pub async fn get(&self, place: &Place, most: usize) -> io::Result<Bytes> {
         let content = self.kept.lock().find_or_add(place, most);
         let block = content.bytes.get_or_try_init(async || {
+            if let Some(cached) = self.read_cached(place) {
+                return Ok(cached);
+            }
             let permit = self.reads.clone().acquire_owned().await.map_err(io::Error::other)?;
             self.read(place, content.again, permit).await
         });
@@ -168,7 +189,7 @@ impl ColdBlocks {
     }
 
     /// Begins to read the block at the place if it is not here and there is not too much to do.
-    pub(crate) fn ahead(self: &Arc<Self>, place: Place) {
+    pub fn ahead(self: &Arc<Self>, place: Place) {
         if place.in_block() >= place.settled_in_block() {
             return;
         }
@@ -187,6 +208,17 @@ impl ColdBlocks {
         });
     }
 
+    /// The block at the place from the page cache, if that has all of it.
+    fn read_cached(&self, place: &Place) -> Option<Bytes> {
+        let from = place.block() * BLOCK_BYTES;
+        let range = from..from + place.settled_in_block() as u64;
+        if range.is_empty() || !is_cached(&*place.file, range.clone()) {
+            return None;
+        }
+        let mut buffer = Buffer::new(self.spare.clone());
+        buffer.read_cached(&*place.file, range).then(|| Bytes::from_owner(buffer))
+    }
+
     async fn read(&self, place: &Place, cached: bool, permit: OwnedSemaphorePermit) -> io::Result<Bytes> {
         let mut buffer = Buffer::new(self.spare.clone());
         let (place, settled) = (place.clone(), place.settled_in_block());
@@ -198,12 +230,13 @@ impl ColdBlocks {
         reading.await.map_err(io::Error::other)?.0
     }
 
-    /// One more reads cold files, until it says [`ColdBlocks::leave`].
-    pub(crate) fn enter(&self) {
+    /// One more reads blocks, until it says [`Blocks::leave`].
+    pub fn enter(&self) {
         self.kept.lock().readers += 1;
     }
 
-    pub(crate) fn leave(&self) {
+    /// See [`Blocks::enter`].
+    pub fn leave(&self) {
         let mut kept = self.kept.lock();
         kept.readers -= 1;
         if kept.readers == 0 {
@@ -232,8 +265,8 @@ impl Kept {
         }
         // One that had too little is of no use any more.
         self.blocks.retain(|block| !block.is_of(place));
-        if self.blocks.len() == KEPT_BLOCKS
-            && let Some(oldest) = (0..KEPT_BLOCKS).min_by_key(|at| self.blocks[*at].used)
+        if self.blocks.len() == self.most
+            && let Some(oldest) = (0..self.most).min_by_key(|at| self.blocks[*at].used)
         {
             self.blocks.swap_remove(oldest);
         }
@@ -282,6 +315,13 @@ impl Buffer {
         Buffer { memory, skip, length: 0, spare }
     }
 
+    /// Reads what the page cache holds of a file; whether that is all of the range.
+    fn read_cached(&mut self, file: &dyn DiskFile, range: Range<u64>) -> bool {
+        self.length = (range.end - range.start) as usize;
+        let memory = &mut self.memory[self.skip..self.skip + self.length];
+        read_cached(file, memory, range.start) == Some(self.length)
+    }
+
     /// Reads so many bytes, or as many as the file has, into the page cache or around it.
     fn read(&mut self, file: &dyn DiskFile, position: u64, bytes: usize, cached: bool) -> io::Result<()> {
         let aligned = bytes.next_multiple_of(DIRECT_ALIGNMENT as usize);
@@ -307,14 +347,14 @@ impl Drop for Buffer {
     }
 }
 
-#[cfg(test)]
-impl ColdBlocks {
-    pub(crate) fn kept(&self) -> usize {
+impl Blocks {
+    /// Blocks that are kept.
+    pub fn kept(&self) -> usize {
         self.kept.lock().blocks.len()
     }
 
     /// Blocks in memory, kept or not, without the spare buffers.
-    pub(crate) fn in_memory(&self) -> usize {
+    pub fn in_memory(&self) -> usize {
         Arc::strong_count(&self.spare) - 1
     }
 }
