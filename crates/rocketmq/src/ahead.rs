@@ -4,11 +4,15 @@
 
 use bytes::Bytes;
 use duolog_base::{Offset, PartitionNumber};
+use duolog_net::Blocks;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Regions kept; the oldest goes first. Each is as large as one read.
 const REGIONS: usize = 64;
+/// Blocks of files kept for the pulls of other queues.
+const BLOCKS: usize = 8;
 
 /// Whole batches of a partition, one behind the other and without a gap.
 #[derive(Clone, Debug)]
@@ -21,11 +25,17 @@ pub(crate) struct Region {
     pub(crate) bytes: Bytes,
 }
 
-/// The regions of all queues.
-#[derive(Default)]
+/// The regions of all queues, and the blocks that they are read from.
 pub(crate) struct ReadAhead {
+    pub(crate) blocks: Arc<Blocks>,
     /// Guards the list; held for a look through it.
     regions: Mutex<VecDeque<Region>>,
+}
+
+impl Default for ReadAhead {
+    fn default() -> Self {
+        ReadAhead { blocks: Arc::new(Blocks::keeping(BLOCKS)), regions: Mutex::default() }
+    }
 }
 
 impl ReadAhead {

@@ -8,6 +8,7 @@
 mod ahead;
 mod append;
 pub mod clients;
+mod collect;
 pub mod compact;
 mod group_config;
 mod grpc;

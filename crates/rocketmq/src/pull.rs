@@ -1,25 +1,26 @@
 //! Reading messages: batches of the log, filtered and put into RocketMQ's encoding; and waiting for them.
 //!
 //! A read goes on over batches without a wanted message until it has some, or has looked at enough for one request. Batches in
-//! memory are read where they lie; ranges of files on the blocking pool, held to their checksums, and what one pull leaves of them is
+//! memory are read where they lie; those in files are held to their checksums ([`crate::collect`]), and what one pull leaves of them is
 //! there for the next.
 
 use crate::ahead::Region;
+use crate::collect::collect;
 use crate::message::{EmptyBody, MessageView};
 use crate::node::Node;
 use crate::remoting::Refusal;
 use crate::transcode::{Source, TranscodeError, TranscodeLimits, Transcoder};
 use bytes::{Bytes, BytesMut};
 use duolog_base::{Offset, PartitionIndex};
-use duolog_core::broker::{FetchError, PartitionEnds, materialize};
+use duolog_core::broker::{FetchError, PartitionEnds};
 use duolog_core::filter::Subscription;
 use duolog_core::metadata::TopicImage;
-use duolog_log::{ReadPart, ReadPlan};
-use duolog_wire::record::batches;
+use duolog_log::{ReadError, ReadPart, ReadPlan};
+use duolog_net::Blocks;
+use duolog_wire::record::{BatchHeader, batches};
 use duolog_wire::remoting::code::response;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// Bytes of batches that one step of a read plans for each message wanted, and at most.
@@ -30,10 +31,9 @@ const MOST_PLANNED_BYTES: usize = 1 << 20;
 const SCANNED_BYTES: usize = 16 << 20;
 /// Plans that one request makes: those that leave out batches by their tags may be empty.
 const PLANS: usize = 64;
-/// Reads of files at a time, all clients together.
-const FILE_READS: usize = 16;
-
-static FILE_READ_PERMITS: Semaphore = Semaphore::const_new(FILE_READS);
+/// Room made for an answer at first, at most, and for what a message takes beside its part of a batch.
+const FIRST_ANSWER_BYTES: usize = 64 << 10;
+const FRAMING_BYTES: usize = 256;
 
 /// What is to be read.
 #[derive(Clone)]
@@ -94,7 +94,7 @@ impl Node {
             if fetched.plan.next == from {
                 return Ok(reading.outcome(fetched.ends));
             }
-            let region = reading.take(fetched.plan).await?;
+            let region = reading.take(fetched.plan, &self.ahead.blocks).await?;
             // What a filter has left out makes gaps.
             if let Some(region) = region.filter(|_| tags.is_none()) {
                 self.ahead.keep(region);
@@ -199,10 +199,10 @@ impl<'a> Reading<'a> {
     }
 
     /// Takes what is planned; gives what was read from files, if not all of it was taken.
-    async fn take(&mut self, plan: ReadPlan) -> Result<Option<Region>, Refusal> {
+    async fn take(&mut self, mut plan: ReadPlan, blocks: &Arc<Blocks>) -> Result<Option<Region>, Refusal> {
         self.scanned += plan.bytes;
         self.plans += 1;
-        let (first, behind) = (self.next(), plan.next);
+        let first = self.next();
         if plan.parts.iter().all(|part| matches!(part, ReadPart::Memory(_))) {
             for part in &plan.parts {
                 if let ReadPart::Memory(batch) = part
@@ -213,12 +213,13 @@ impl<'a> Reading<'a> {
             }
         } else {
             let number = self.wanted.topic.partition(self.wanted.queue).map(|partition| partition.number).unwrap_or_default();
-            let region = Region { number, first, next: behind, bytes: read_files(plan).await? };
+            let bytes = collect(blocks, &mut plan).await.map_err(|error| unreadable(&error))?;
+            let region = Region { number, first, next: plan.next, bytes };
             if self.push_batches(&region.bytes, first)? {
                 return Ok(Some(region));
             }
         }
-        self.passed = behind;
+        self.passed = plan.next;
         Ok(None)
     }
 
@@ -244,6 +245,9 @@ impl<'a> Reading<'a> {
 
     /// Takes the messages of a batch; whether there is no room for more, or a reason to stop.
     fn push(&mut self, batch: &[u8]) -> Result<bool, Refusal> {
+        if self.out.capacity() == 0 {
+            self.out.reserve(answer_bytes(batch, self.wanted.max_messages));
+        }
         let subscription = &*self.wanted.subscription;
         let mut is_wanted = |message: &MessageView<'_>| subscription.matches(message.tag(), message);
         match self.transcoder.push_batch(batch, &mut is_wanted, &mut self.out) {
@@ -295,12 +299,14 @@ fn transcoder(wanted: &Wanted, from: Offset) -> Transcoder<'_> {
     Transcoder::new(source, from, limits).with_empty_body(wanted.empty_body)
 }
 
-/// A plan's bytes, when it is their turn.
-async fn read_files(plan: ReadPlan) -> Result<Bytes, Refusal> {
-    let failed = |error: &dyn std::fmt::Display| Refusal::new(response::SYSTEM_ERROR, format!("reading failed: {error}"));
-    let _permit = FILE_READ_PERMITS.acquire().await.map_err(|error| failed(&error))?;
-    materialize(plan).await.map_err(|error| {
-        tracing::error!(%error, "reading failed");
-        failed(&error)
-    })
+fn unreadable(error: &ReadError) -> Refusal {
+    tracing::error!(%error, "reading failed");
+    Refusal::new(response::SYSTEM_ERROR, format!("reading failed: {error}"))
+}
+
+/// Room for an answer of so many messages, if they are as large as those of this batch.
+fn answer_bytes(batch: &[u8], max_messages: usize) -> usize {
+    let messages = BatchHeader::parse(batch).map_or(1, |header| header.record_count.max(1) as usize);
+    let each = batch.len() / messages + FRAMING_BYTES;
+    each.saturating_mul(max_messages).min(FIRST_ANSWER_BYTES)
 }

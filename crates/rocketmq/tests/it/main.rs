@@ -13,6 +13,7 @@ mod grpc_tls;
 mod hostile;
 mod messages;
 mod node;
+mod old_messages;
 mod queries;
 mod relay;
 mod replies;
