@@ -23,3 +23,11 @@ pub struct Peer {
     /// Number of the connection, unique for the life of the process.
     pub connection: u64,
 }
+
+impl Peer {
+    /// Whether the client is on this machine.
+    pub fn is_here(&self) -> bool {
+        let (local, remote) = (self.local.ip().to_canonical(), self.remote.ip().to_canonical());
+        remote.is_loopback() || remote == local
+    }
+}

@@ -18,6 +18,10 @@ const BACKLOG: i32 = 1024;
 /// How long to wait after accepting failed, for want of file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What every Linux has that does not pace.
+#[cfg(target_os = "linux")]
+const UNPACED: &str = "reno";
+
 /// Ids of connections, unique for the life of the process.
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
@@ -167,8 +171,24 @@ async fn serve<S: Service>(
         return;
     }
     let connection = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
-    service.serve(stream, Peer { local, remote, advertised, connection }, stop).await;
+    let peer = Peer { local, remote, advertised, connection };
+    if peer.is_here() {
+        send_without_pacing(&stream);
+    }
+    service.serve(stream, peer, stop).await;
 }
+
+/// Between two processes of one machine there is no path to be fair on. A system that uses BBR sends by a timer there too, which took
+/// half of the CPU time of sending from the page cache.
+#[cfg(target_os = "linux")]
+fn send_without_pacing(stream: &TcpStream) {
+    if let Err(error) = rustix::net::sockopt::set_tcp_congestion(stream, UNPACED) {
+        tracing::debug!(%error, "a connection keeps the system's congestion control");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send_without_pacing(_stream: &TcpStream) {}
 
 /// Resolves once the server stops, or is gone.
 pub async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
@@ -179,4 +199,23 @@ pub async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
 pub async fn stopped_for(stop: &watch::Receiver<bool>, grace: Duration) {
     told_to_stop(&mut stop.clone()).await;
     tokio::time::sleep(grace).await;
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn clients_of_this_machine_are_not_paced_whatever_the_system_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (_client, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (stream, remote) = accepted.unwrap();
+        let peer = Peer { local: stream.local_addr().unwrap(), remote, advertised: None, connection: 1 };
+        assert!(peer.is_here());
+        send_without_pacing(&stream);
+        assert_eq!(rustix::net::sockopt::tcp_congestion(&stream).unwrap(), UNPACED);
+        let elsewhere = |remote: &str| Peer { remote: remote.parse().unwrap(), ..peer.clone() };
+        assert!(!elsewhere("192.0.2.1:9").is_here());
+        assert!(elsewhere("[::ffff:127.0.0.1]:9").is_here());
+    }
 }
