@@ -42,6 +42,14 @@ id!(
     NodeId(i32)
 );
 id!(
+    /// Counts the changes of a partition's replicas, in-sync set and leader. A change is asked for against the version that was seen. (KIP-497)
+    PartitionEpoch(i32)
+);
+id!(
+    /// Incarnation of a node: given at each registration, higher than any before it. Kafka calls it broker epoch. (KIP-903)
+    BrokerEpoch(u64)
+);
+id!(
     /// Id the broker hands to a producer so that repeated batches can be recognised; -1 is "none".
     ProducerId(i64)
 );
@@ -63,6 +71,11 @@ impl Offset {
     pub fn plus(self, count: i64) -> Offset {
         Offset(self.0 + count)
     }
+}
+
+impl NodeId {
+    /// The value that stands for no node: a partition without a leader.
+    pub const NONE: NodeId = NodeId(-1);
 }
 
 impl ProducerId {
