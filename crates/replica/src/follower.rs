@@ -88,16 +88,16 @@ impl Follower {
         }
     }
 
-    /// Takes an answer to request `number` of epoch `epoch`, with the log as it is now.
+    /// Takes an answer to `request`, with the log as it is now.
     pub fn answered(
         &mut self,
-        epoch: LeaderEpoch,
-        number: u64,
+        request: &FollowerFetch,
         answer: Result<FetchGrant, FetchRefusal>,
         log: LogView,
         epoch_ends: EpochEnds,
     ) -> FollowerStep {
-        let awaited = epoch == self.epoch && self.outstanding == Some(number);
+        let of_this_life = Some(request.broker_epoch) == self.me.epoch && request.leader_epoch == self.epoch;
+        let awaited = of_this_life && self.outstanding == Some(request.number);
         if !awaited && !planted(Mutant::StaleAnswersApplied) {
             return FollowerStep::Ignore;
         }
@@ -106,6 +106,9 @@ impl Follower {
             Ok(_) => FollowerStep::Append,
             Err(FetchRefusal::Diverging(known)) => self.cut(known, log, epoch_ends),
             Err(FetchRefusal::OutOfRange { start, .. }) if start > log.end => FollowerStep::Restart { at: start },
+            Err(FetchRefusal::OutOfRange { end, .. }) if planted(Mutant::TruncateToHighWatermark) => {
+                FollowerStep::Cut { to: end }
+            }
             Err(_) => FollowerStep::WaitForMetadata,
         }
     }

@@ -142,7 +142,6 @@ impl Leader {
     fn check_epoch(&self, got: LeaderEpoch) -> Result<(), FetchRefusal> {
         let current = self.epoch;
         match got.cmp(&current) {
-            _ if planted(Mutant::NoEpochFencing) => Ok(()),
             std::cmp::Ordering::Less => Err(FetchRefusal::FencedEpoch { current, got }),
             std::cmp::Ordering::Greater => Err(FetchRefusal::UnknownEpoch { current, got }),
             std::cmp::Ordering::Equal => Ok(()),

@@ -24,18 +24,17 @@ pub enum Mutant {
     TruncationsIgnoredInRecovery,
     NoGenerationCheck,
     NoSyncInRecovery,
-    NoEpochFencing,
     NoBrokerEpochInFetch,
-    NoBrokerEpochInProposal,
     NoVersionCheck,
     RefusedProposalForgotten,
     DivergingFetchCounted,
     JoinBelowHighWatermark,
     RemovedReplicaStaysEligible,
+    RemovalWithinEpoch,
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 26] = [
+pub const MUTANTS: [Mutant; 25] = [
     Mutant::LeaderCountsUnsynced,
     Mutant::FollowerReportsUnsynced,
     Mutant::TruncateToHighWatermark,
@@ -54,14 +53,13 @@ pub const MUTANTS: [Mutant; 26] = [
     Mutant::TruncationsIgnoredInRecovery,
     Mutant::NoGenerationCheck,
     Mutant::NoSyncInRecovery,
-    Mutant::NoEpochFencing,
     Mutant::NoBrokerEpochInFetch,
-    Mutant::NoBrokerEpochInProposal,
     Mutant::NoVersionCheck,
     Mutant::RefusedProposalForgotten,
     Mutant::DivergingFetchCounted,
     Mutant::JoinBelowHighWatermark,
     Mutant::RemovedReplicaStaysEligible,
+    Mutant::RemovalWithinEpoch,
 ];
 
 #[cfg(not(feature = "mutants"))]

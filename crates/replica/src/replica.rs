@@ -70,7 +70,7 @@ impl Replica {
         }
     }
 
-    /// Obeys a version of the metadata. Versions come in order; one that the controller's answer to a proposal brought may run ahead.
+    /// Obeys a version of the metadata. Versions come in order.
     pub fn assume(&mut self, state: &PartitionState, log: LogView, now_ms: u64) -> Assumed {
         if state.leader_epoch < self.epoch || (state.leader_epoch == self.epoch && self.keeps_role(state)) {
             if let Role::Leader(leader) = &mut self.role
@@ -94,6 +94,17 @@ impl Replica {
             self.role = Role::Follower(Follower::new(self.me, state.leader, self.epoch, self.high_watermark, self.next_number));
         }
         assumed
+    }
+
+    /// The controller has accepted a proposal; this is the partition since. It may be ahead of the metadata known here, so it speaks to the
+    /// leader only that has asked.
+    pub fn accepted(&mut self, state: &PartitionState, now_ms: u64) {
+        if let Role::Leader(leader) = &mut self.role
+            && leader.epoch() == state.leader_epoch
+            && state.leader == self.me.node
+        {
+            leader.update(state, now_ms);
+        }
     }
 
     /// Within an epoch the leader stays; a node may become a replica, or cease to be one.

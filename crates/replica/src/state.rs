@@ -47,7 +47,7 @@ pub type EpochEnds<'a> = &'a dyn Fn(LeaderEpoch) -> Option<EpochEnd>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Incarnation {
     pub node: NodeId,
-    /// `None` until the controller has answered the registration.
+    /// `None` until the controller has answered the registration; the first answer counts for the whole life of the process.
     pub epoch: Option<BrokerEpoch>,
 }
 

@@ -78,6 +78,8 @@ pub struct TopicConfig {
     /// `cleanup.policy` contains `compact`.
     pub compact: bool,
     pub min_insync_replicas: i32,
+    /// Whether a replica that may lack what is committed may lead, if nobody else can.
+    pub unclean_election: bool,
     /// `duolog.layout`; what counts for a partition is what it was created with.
     pub layout: Layout,
     /// How partitions of the dedicated layout are cut into segments.
@@ -131,6 +133,7 @@ impl TopicConfig {
             delete: list(&policy).any(|word| word == "delete"),
             compact: list(&policy).any(|word| word == "compact"),
             min_insync_replicas: values.number("min.insync.replicas")?,
+            unclean_election: values.boolean("unclean.leader.election.enable")?,
             layout: choose(&values, LAYOUT, &[("shared", Layout::Shared), ("dedicated", Layout::Dedicated)])?,
             segments: SegmentPolicy {
                 segment_bytes: values.number("segment.bytes")?,

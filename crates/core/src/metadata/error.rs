@@ -3,7 +3,7 @@
 use super::fold::FoldError;
 use super::name::NameProblem;
 use crate::config::ConfigError;
-use duolog_base::{DirectoryId, NodeId, TopicId};
+use duolog_base::{BrokerEpoch, DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, TopicId};
 use duolog_log::dedicated::import::ImportError;
 use std::io;
 use std::path::PathBuf;
@@ -160,4 +160,66 @@ pub enum MetadataOpenError {
     MissingDirectory { id: DirectoryId, path: PathBuf, partitions: usize },
     #[error("Raft: {0}")]
     Raft(String),
+}
+
+/// A node's registration or heartbeat is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipError {
+    #[error("node {node} is registered by another process that is alive")]
+    Duplicate { node: NodeId },
+    #[error("node {node} is not registered")]
+    Unregistered { node: NodeId },
+    #[error("node {node} has started again since: its epoch is {current}, not {got}")]
+    StaleEpoch { node: NodeId, current: BrokerEpoch, got: BrokerEpoch },
+}
+
+/// A leader's change of an in-sync set is refused. (KIP-497, KIP-903)
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AlterPartitionError {
+    #[error("no topic with id {id}")]
+    UnknownTopic { id: TopicId },
+    #[error("the topic has no partition {index}")]
+    UnknownPartition { index: PartitionIndex },
+    #[error("the node's epoch is not {got}")]
+    StaleBrokerEpoch { got: BrokerEpoch },
+    #[error("node {leader} leads the partition")]
+    NotLeader { leader: NodeId },
+    #[error("leader epoch {got} is not the present one, {current}")]
+    FencedLeaderEpoch { current: LeaderEpoch, got: LeaderEpoch },
+    #[error("version {got} of the partition is not the present one, {current}")]
+    WrongVersion { current: PartitionEpoch, got: PartitionEpoch },
+    #[error("an in-sync set consists of replicas, each named once, the leader among them")]
+    NotReplicas,
+    #[error("node {node} may not be in sync: it is fenced, about to stop, or has started again")]
+    Ineligible { node: NodeId },
+}
+
+/// A leader is not elected as asked. (KIP-183, KIP-460)
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ElectLeaderError {
+    #[error("no such topic or partition")]
+    UnknownPartition,
+    #[error("the partition has the leader that was asked for")]
+    NotNeeded,
+    #[error("the preferred leader, node {node}, is not in sync or not available")]
+    PreferredNotAvailable { node: NodeId },
+    #[error("no replica is available")]
+    NobodyAvailable,
+}
+
+/// Replicas are not reassigned as asked. (KIP-455)
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReassignError {
+    #[error("no such topic or partition")]
+    UnknownPartition,
+    #[error("no reassignment is in progress")]
+    NotInProgress,
+    #[error("a partition needs at least one replica")]
+    NoReplicas,
+    #[error("{left} of the replicas that stay are in sync, {least} are needed")]
+    TooFewInSync { left: usize, least: usize },
+    #[error("node {node} is named more than once")]
+    RepeatedNode { node: NodeId },
+    #[error("node {node} is not registered")]
+    UnknownNode { node: NodeId },
 }

@@ -3,11 +3,12 @@
 //! Records of one entry are folded together, so that the maps are copied once an entry and not once a record;
 //! topics that do not change are shared with the old image.
 
-use super::image::{MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};
+use super::image::{Membership, MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};
 use super::record::{ConfigOwner, DirectoryRecord, MetadataRecord, PartitionRecord};
 use super::topic_id::parse_topic_id;
 use crate::config::{ConfigError, TopicConfig};
-use duolog_base::{DirectoryId, LeaderEpoch, NodeId, PartitionNumber, TopicId};
+use duolog_base::{BrokerEpoch, DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, PartitionNumber, TopicId};
+use duolog_replica::{Mutant, planted};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +22,10 @@ pub enum FoldError {
     TopicExists { name: String },
     #[error("no topic with id {id}")]
     UnknownTopic { id: TopicId },
+    #[error("no node {id}")]
+    UnknownNode { id: NodeId },
+    #[error("topic {name} has no partition {index}")]
+    UnknownPartition { name: String, index: i32 },
     #[error("topic {name} has {have} partitions, so none can be added from index {first} on")]
     PartitionGap { name: String, have: usize, first: i32 },
     #[error(transparent)]
@@ -46,11 +51,17 @@ impl MetadataImage {
             MetadataRecord::Node { id, rack, directories } => {
                 let id = NodeId(*id);
                 let directories = directories.iter().map(node_directory).collect::<Result<_, _>>()?;
-                self.nodes.insert(id, NodeImage { id, rack: rack.clone(), directories });
+                let membership = self.nodes.get(&id).and_then(|known| known.membership.clone());
+                self.nodes.insert(id, NodeImage { id, rack: rack.clone(), directories, membership });
             }
             MetadataRecord::NodeStarted { id } => self.raise_leader_epochs(NodeId(*id)),
+            MetadataRecord::Membership { id, epoch, incarnation, fenced, stopping } => {
+                let (epoch, incarnation) = (BrokerEpoch(*epoch), incarnation.clone());
+                self.set_membership(NodeId(*id), Membership { epoch, incarnation, fenced: *fenced, stopping: *stopping })?;
+            }
             MetadataRecord::Topic { id, name, internal, overrides } => self.add_topic(id, name, *internal, overrides)?,
             MetadataRecord::Partitions { topic, first, partitions } => self.add_partitions(topic, *first, partitions)?,
+            MetadataRecord::PartitionChanged { topic, index, partition } => self.change_partition(topic, *index, partition)?,
             MetadataRecord::TopicDeleted { id } => {
                 let id = parse(id)?;
                 let name = self.topic_names.remove(&id).ok_or(FoldError::UnknownTopic { id })?;
@@ -63,6 +74,24 @@ impl MetadataImage {
         Ok(())
     }
 
+    fn set_membership(&mut self, id: NodeId, membership: Membership) -> Result<(), FoldError> {
+        let node = self.nodes.get_mut(&id).ok_or(FoldError::UnknownNode { id })?;
+        let before = node.membership.replace(membership.clone());
+        let is_new_life = before.is_none_or(|before| before.epoch != membership.epoch);
+        if is_new_life && !planted(Mutant::RestartWithSameEpoch) {
+            self.raise_leader_epochs(id);
+        }
+        Ok(())
+    }
+
+    fn change_partition(&mut self, topic: &str, index: i32, record: &PartitionRecord) -> Result<(), FoldError> {
+        let topic = self.topic_mut(parse(topic)?)?;
+        let place = usize::try_from(index).ok().and_then(|index| topic.partitions.get_mut(index));
+        let Some(place) = place else { return Err(FoldError::UnknownPartition { name: topic.name.clone(), index }) };
+        *place = partition(record)?;
+        Ok(())
+    }
+
     /// The node leads its partitions anew.
     fn raise_leader_epochs(&mut self, node: NodeId) {
         for topic in self.topics.values_mut() {
@@ -72,6 +101,7 @@ impl MetadataImage {
             for partition in &mut Arc::make_mut(topic).partitions {
                 if partition.leader == node {
                     partition.leader_epoch.0 += 1;
+                    partition.partition_epoch.0 += 1;
                 }
             }
         }
@@ -180,6 +210,7 @@ impl MetadataImage {
     pub fn to_records(&self) -> Vec<MetadataRecord> {
         let mut records = vec![MetadataRecord::Cluster { id: self.cluster_id.clone() }];
         records.extend(self.nodes.values().map(NodeImage::to_record));
+        records.extend(self.nodes.values().filter_map(NodeImage::membership_record));
         records.extend(self.config_records());
         for topic in self.topics.values() {
             let id = topic.id.to_string();
@@ -243,6 +274,11 @@ impl NodeImage {
         let directories = self.directories.iter().map(record).collect();
         MetadataRecord::Node { id: self.id.0, rack: self.rack.clone(), directories }
     }
+
+    pub(super) fn membership_record(&self) -> Option<MetadataRecord> {
+        let Membership { epoch, incarnation, fenced, stopping } = self.membership.clone()?;
+        Some(MetadataRecord::Membership { id: self.id.0, epoch: epoch.0, incarnation, fenced, stopping })
+    }
 }
 
 fn directory_id(text: &str) -> Result<DirectoryId, FoldError> {
@@ -262,6 +298,11 @@ fn partition(record: &PartitionRecord) -> Result<PartitionImage, FoldError> {
         in_sync: record.in_sync.iter().copied().map(NodeId).collect(),
         directories: record.directories.iter().map(|id| directory_id(id)).collect::<Result<_, _>>()?,
         layout: record.layout.into(),
+        partition_epoch: PartitionEpoch(record.partition_epoch),
+        eligible: record.eligible.iter().copied().map(NodeId).collect(),
+        adding: record.adding.iter().copied().map(NodeId).collect(),
+        removing: record.removing.iter().copied().map(NodeId).collect(),
+        unclean_epoch: record.unclean_epoch.map(LeaderEpoch),
     })
 }
 
@@ -270,11 +311,24 @@ pub(super) fn partition_record(partition: &PartitionImage) -> PartitionRecord {
         number: partition.number.0,
         leader: partition.leader.0,
         leader_epoch: partition.leader_epoch.0,
-        replicas: partition.replicas.iter().map(|node| node.0).collect(),
-        in_sync: partition.in_sync.iter().map(|node| node.0).collect(),
+        replicas: numbers(&partition.replicas),
+        in_sync: numbers(&partition.in_sync),
         directories: partition.directories.iter().map(DirectoryId::to_string).collect(),
         layout: partition.layout.into(),
+        partition_epoch: partition.partition_epoch.0,
+        eligible: numbers(&partition.eligible),
+        adding: numbers(&partition.adding),
+        removing: numbers(&partition.removing),
+        unclean_epoch: partition.unclean_epoch.map(|epoch| epoch.0),
     }
+}
+
+fn numbers(nodes: &[NodeId]) -> Vec<i32> {
+    nodes.iter().map(|node| node.0).collect()
+}
+
+pub(super) fn partition_changed(topic: TopicId, index: PartitionIndex, partition: &PartitionImage) -> MetadataRecord {
+    MetadataRecord::PartitionChanged { topic: topic.to_string(), index: index.0, partition: partition_record(partition) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! shares every topic that did not change with the old one, by pointer: comparing with `Arc::ptr_eq` tells what changed.
 
 use crate::config::{BrokerConfig, TopicConfig};
-use duolog_base::{DirectoryId, LeaderEpoch, NodeId, PartitionIndex, PartitionNumber, TopicId};
+use duolog_base::{BrokerEpoch, DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, PartitionNumber, TopicId};
 use duolog_log::Layout;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
@@ -12,13 +12,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// One partition as the controller knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionImage {
     pub number: PartitionNumber,
+    /// Stays the same while its node is fenced and nobody else may lead; [`NodeId::NONE`] if not even it may.
     pub leader: NodeId,
     pub leader_epoch: LeaderEpoch,
+    /// Counts the changes of everything here.
+    pub partition_epoch: PartitionEpoch,
     pub replicas: Vec<NodeId>,
     pub in_sync: Vec<NodeId>,
+    /// Not in sync, but holding all that is committed, since fewer than `min.insync.replicas` have been in sync since they were. (KIP-966)
+    pub eligible: Vec<NodeId>,
+    /// Of the replicas: those that a reassignment adds, and those it takes away once the others are in sync. (KIP-455)
+    pub adding: Vec<NodeId>,
+    pub removing: Vec<NodeId>,
+    /// The newest leader epoch that began with an unclean election.
+    pub unclean_epoch: Option<LeaderEpoch>,
     /// The data directory of each replica, in the order of the replicas; empty if none has been given one.
     pub directories: Vec<DirectoryId>,
     pub layout: Layout,
@@ -54,6 +64,20 @@ pub struct NodeImage {
     pub rack: Option<String>,
     /// In the order in which the node names them; the first one also holds its metadata.
     pub directories: Vec<NodeDirectory>,
+    /// `None` for one that has not registered as a member of a cluster yet: it is taken for live.
+    pub membership: Option<Membership>,
+}
+
+/// The present life of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    pub epoch: BrokerEpoch,
+    /// What the process calls itself, so that it is not registered twice.
+    pub incarnation: String,
+    /// The controller has not heard of it for too long, or not enough yet: it leads nothing that another one can lead.
+    pub fenced: bool,
+    /// It is about to stop, and leads nothing that another one can lead.
+    pub stopping: bool,
 }
 
 /// A data directory of a node.

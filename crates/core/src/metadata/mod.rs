@@ -22,18 +22,23 @@ mod offline;
 mod published;
 mod raft;
 mod record;
+mod replicas;
+mod sessions;
 mod storage;
 mod topic_id;
 
 pub use decide::{
-    ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, MAX_NEW_PARTITIONS, NewPartitions, NewTopic, TopicReference,
+    AlterPartition, ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, Decided, Decision, Election, FreeSpace,
+    Heartbeat, HeartbeatAnswer, MAX_NEW_PARTITIONS, NewPartitions, NewTopic, Reassignment, Registration, TopicReference,
+    decide_alter_partition, decide_create_topics, decide_elections, decide_fencing, decide_heartbeat, decide_reassignments,
+    decide_registration,
 };
 pub use error::{
-    AdoptTopicsError, AllocateProducerIdsError, AlterConfigError, AssignmentProblem, CreatePartitionsError, CreateTopicError,
-    DeleteTopicError, MetadataOpenError, Unavailable,
+    AdoptTopicsError, AllocateProducerIdsError, AlterConfigError, AlterPartitionError, AssignmentProblem, CreatePartitionsError,
+    CreateTopicError, DeleteTopicError, ElectLeaderError, MembershipError, MetadataOpenError, ReassignError, Unavailable,
 };
 pub use fold::{FoldError, fold};
-pub use image::{MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};
+pub use image::{Membership, MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};
 pub use name::{
     MAX_TOPIC_NAME, NameProblem, NameRules, OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC, check_topic_name,
     is_internal_topic,
@@ -41,6 +46,7 @@ pub use name::{
 pub use node::{ImageListener, Metadata, MetadataOptions, QuorumState};
 pub use offline::{MetadataReport, read_image, verify};
 pub use record::{Change, ConfigOwner, DirectoryRecord, FEATURE_LEVEL, LayoutRecord, MetadataRecord, PartitionRecord};
+pub use sessions::Sessions;
 pub use topic_id::{IdSource, RandomIds, parse_topic_id};
 
 #[cfg(test)]

@@ -110,8 +110,10 @@ impl Metadata {
         if image.cluster_id.is_empty() {
             records.push(MetadataRecord::Cluster { id: self.ids.next_id().to_string() });
         }
-        let present = NodeImage { id: node, rack: config.rack.clone(), directories: self.directories.clone() };
-        if image.nodes.get(&node) != Some(&present) {
+        let known = image.nodes.get(&node);
+        let membership = known.and_then(|known| known.membership.clone());
+        let present = NodeImage { id: node, rack: config.rack.clone(), directories: self.directories.clone(), membership };
+        if known != Some(&present) {
             records.push(present.to_record());
         }
         if !image.topics.is_empty() {

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 /// Highest level of records this binary reads and writes.
 ///
 /// 1: the first. 2: data directories of nodes and partitions, layouts. 3: the name server's configuration, topic names with `%`.
-pub const FEATURE_LEVEL: u32 = 3;
+/// 4: membership of nodes, changes of partitions.
+pub const FEATURE_LEVEL: u32 = 4;
 
 /// One change of the cluster's state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,10 +30,15 @@ pub enum MetadataRecord {
     /// A node has started: every partition it leads gets a new leader epoch, for its log may have lost an end that was
     /// not durable. One record, however many partitions.
     NodeStarted { id: i32 },
+    /// A life of a node begins, or it is fenced, let in again, or about to stop. With a new epoch every partition it leads gets a new
+    /// leader epoch, as by [`MetadataRecord::NodeStarted`]. Since level 4.
+    Membership { id: i32, epoch: u64, incarnation: String, fenced: bool, stopping: bool },
     /// A topic, still without partitions. `id` as Kafka prints it.
     Topic { id: String, name: String, internal: bool, overrides: BTreeMap<String, String> },
     /// Partitions added to a topic, from index `first` on.
     Partitions { topic: String, first: i32, partitions: Vec<PartitionRecord> },
+    /// A partition as it is from now on: another leader, in-sync set or replicas. Since level 4.
+    PartitionChanged { topic: String, index: i32, partition: PartitionRecord },
     /// A topic and its partitions are gone for good.
     TopicDeleted { id: String },
     /// Values set (or, if `None`, taken back) on a resource.
@@ -46,11 +52,18 @@ pub enum MetadataRecord {
 impl MetadataRecord {
     /// Whether it is needed most when the disk is full: to start at all, or to free space.
     pub fn is_for_a_full_disk(&self) -> bool {
-        matches!(self, MetadataRecord::Node { .. } | MetadataRecord::NodeStarted { .. } | MetadataRecord::TopicDeleted { .. })
+        matches!(
+            self,
+            MetadataRecord::Node { .. }
+                | MetadataRecord::NodeStarted { .. }
+                | MetadataRecord::Membership { .. }
+                | MetadataRecord::PartitionChanged { .. }
+                | MetadataRecord::TopicDeleted { .. }
+        )
     }
 }
 
-/// One partition, as created.
+/// One partition, as created or changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionRecord {
     pub number: u32,
@@ -65,6 +78,21 @@ pub struct PartitionRecord {
     /// Since level 2.
     #[serde(default, skip_serializing_if = "LayoutRecord::is_shared")]
     pub layout: LayoutRecord,
+    /// This and what follows since level 4.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub partition_epoch: i32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub eligible: Vec<i32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adding: Vec<i32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removing: Vec<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unclean_epoch: Option<i32>,
+}
+
+fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 /// A data directory of a node.
@@ -167,5 +195,27 @@ mod tests {
         let text = r#"{"number":0,"leader":0,"leader_epoch":0,"replicas":[1],"in_sync":[],"directories":["AAAAAAAAAAAAAAAAAAAAAg"],"layout":"Dedicated"}"#;
         assert_eq!(serde_json::to_string(&partition).unwrap(), text);
         assert_eq!(serde_json::from_str::<PartitionRecord>(text).unwrap(), partition);
+    }
+
+    #[test]
+    fn the_stored_form_of_members_and_changes_stays_as_it_is() {
+        let text = r#"{"Membership":{"id":1,"epoch":7,"incarnation":"i","fenced":true,"stopping":false}}"#;
+        let record = MetadataRecord::Membership { id: 1, epoch: 7, incarnation: "i".to_owned(), fenced: true, stopping: false };
+        assert_eq!((read(text), serde_json::to_string(&record).unwrap()), (record, text.to_owned()));
+        let partition = PartitionRecord {
+            replicas: vec![1, 2],
+            partition_epoch: 3,
+            eligible: vec![2],
+            adding: vec![2],
+            removing: vec![1],
+            unclean_epoch: Some(0),
+            ..PartitionRecord::default()
+        };
+        let text = concat!(
+            r#"{"PartitionChanged":{"topic":"t","index":4,"partition":{"number":0,"leader":0,"leader_epoch":0,"replicas":[1,2],"#,
+            r#""in_sync":[],"partition_epoch":3,"eligible":[2],"adding":[2],"removing":[1],"unclean_epoch":0}}}"#
+        );
+        let record = MetadataRecord::PartitionChanged { topic: "t".to_owned(), index: 4, partition };
+        assert_eq!((read(text), serde_json::to_string(&record).unwrap()), (record, text.to_owned()));
     }
 }

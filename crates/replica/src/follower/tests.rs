@@ -30,7 +30,7 @@ fn parts(epoch: i32, end: i64) -> Result<FetchGrant, FetchRefusal> {
 
 fn asks_and_gets(follower: &mut Follower, answer: Result<FetchGrant, FetchRefusal>) -> FollowerStep {
     let request = follower.next_fetch(log(30, 4)).unwrap();
-    follower.answered(EPOCH, request.number, answer, log(30, 4), &epoch_ends)
+    follower.answered(&request, answer, log(30, 4), &epoch_ends)
 }
 
 #[test]
@@ -40,17 +40,21 @@ fn only_the_answer_that_is_awaited_counts() {
     let first = follower.next_fetch(log(5, 4)).unwrap();
     assert_eq!((first.offset, first.durable, first.last_epoch), (Offset(5), Offset(4), LeaderEpoch(4)));
     assert_eq!(follower.next_fetch(log(5, 4)), None);
-    let mut answered = |epoch, number| follower.answered(LeaderEpoch(epoch), number, grant, log(5, 4), &epoch_ends);
-    assert_eq!(answered(4, first.number), FollowerStep::Ignore, "of an epoch that is over");
-    assert_eq!(answered(5, first.number + 1), FollowerStep::Ignore);
-    assert_eq!(answered(5, first.number), FollowerStep::Append);
-    assert_eq!(answered(5, first.number), FollowerStep::Ignore, "a second time");
+    let mut answered = |request: &FollowerFetch| follower.answered(request, grant, log(5, 4), &epoch_ends);
+    let of_an_old_epoch = FollowerFetch { leader_epoch: LeaderEpoch(4), ..first.clone() };
+    let of_an_old_life = FollowerFetch { broker_epoch: BrokerEpoch(9), ..first.clone() };
+    let of_another_time = FollowerFetch { number: first.number + 1, ..first.clone() };
+    for other in [of_an_old_epoch, of_an_old_life, of_another_time] {
+        assert_eq!(answered(&other), FollowerStep::Ignore);
+    }
+    assert_eq!(answered(&first), FollowerStep::Append);
+    assert_eq!(answered(&first), FollowerStep::Ignore, "a second time");
     let second = follower.next_fetch(log(6, 4)).unwrap();
     follower.give_up(first.number);
     assert_eq!(follower.next_fetch(log(6, 4)), None, "another one was given up");
     follower.give_up(second.number);
     let third = follower.next_fetch(log(6, 4)).unwrap();
-    let late = follower.answered(EPOCH, second.number, grant, log(6, 4), &epoch_ends);
+    let late = follower.answered(&second, grant, log(6, 4), &epoch_ends);
     assert_eq!((late, third.number > second.number), (FollowerStep::Ignore, true));
 }
 

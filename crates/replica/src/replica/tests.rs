@@ -54,6 +54,19 @@ fn what_was_committed_is_remembered_from_role_to_role() {
 }
 
 #[test]
+fn an_accepted_proposal_speaks_to_the_leader_that_made_it_only() {
+    let mut replica = Replica::new(ME, log(0));
+    replica.accepted(&state(2, 1, 1), 0);
+    assert!(matches!(replica.role(), Role::Idle), "an answer to an earlier life makes nobody leader");
+    replica.assume(&state(2, 1, 1), log(0), 0);
+    let alone = PartitionState { in_sync: vec![NodeId(2)], ..state(2, 1, 2) };
+    replica.accepted(&PartitionState { leader_epoch: LeaderEpoch(2), ..alone.clone() }, 0);
+    assert_eq!(replica.leader_mut().unwrap().in_sync(), [NodeId(1), NodeId(2)]);
+    replica.accepted(&alone, 0);
+    assert_eq!(replica.leader_mut().unwrap().in_sync(), [NodeId(2)]);
+}
+
+#[test]
 fn an_older_epoch_changes_nothing() {
     let mut replica = Replica::new(ME, log(0));
     replica.assume(&state(1, 3, 5), log(0), 0);

@@ -6,11 +6,13 @@ use crate::config::{
     validate_topic_overrides,
 };
 use crate::metadata::error::AlterConfigError;
-use crate::metadata::image::MetadataImage;
+use crate::metadata::fold::{fold, partition_changed};
+use crate::metadata::image::{MetadataImage, PartitionImage, TopicImage};
 use crate::metadata::name::check_topic_name;
 use crate::metadata::record::{ConfigOwner, MetadataRecord};
-use duolog_base::NodeId;
+use duolog_base::{NodeId, PartitionEpoch, PartitionIndex};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Keys that a namespace of the name server may hold.
 const MAX_NAME_SERVER_KEYS: usize = 10_000;
@@ -68,7 +70,31 @@ pub(in crate::metadata) fn decide_configs(image: &MetadataImage, changes: Vec<Co
         };
         decision.results.push(result.map(|record| decision.records.extend(record)));
     }
+    let cleared = cleared_eligible(image, &decision.records);
+    decision.records.extend(cleared);
     decision
+}
+
+/// Where fewer in-sync replicas are enough from now on, the leader alone may commit what the eligible ones lack: they are so no more.
+fn cleared_eligible(image: &MetadataImage, records: &[MetadataRecord]) -> Vec<MetadataRecord> {
+    let has_eligible = |topic: &&Arc<TopicImage>| topic.partitions.iter().any(|partition| !partition.eligible.is_empty());
+    if records.is_empty() || !image.topics.values().any(|topic| has_eligible(&topic)) {
+        return Vec::new();
+    }
+    // Each change was checked by itself; together they are checked when they are committed.
+    let Ok(after) = fold(image, records, image.applied) else { return Vec::new() };
+    let mut cleared = Vec::new();
+    for topic in after.topics.values().filter(has_eligible) {
+        let before = image.topic_by_id(topic.id).map_or(0, |before| before.config.min_insync_replicas);
+        for (index, partition) in (0..).map(PartitionIndex).zip(&topic.partitions) {
+            if topic.config.min_insync_replicas < before && !partition.eligible.is_empty() {
+                let partition_epoch = PartitionEpoch(partition.partition_epoch.0 + 1);
+                let changed = PartitionImage { eligible: Vec::new(), partition_epoch, ..partition.clone() };
+                cleared.push(partition_changed(topic.id, index, &changed));
+            }
+        }
+    }
+    cleared
 }
 
 /// The record for one resource; `None` if nothing changes.
@@ -246,9 +272,7 @@ mod tests {
     use super::*;
     use crate::config::BrokerConfig;
     use crate::metadata::decide::{NewTopic, decide_create_topics};
-    use crate::metadata::fold::fold;
     use crate::metadata::topic_id::RandomIds;
-    use std::sync::Arc;
 
     fn image() -> MetadataImage {
         let image = MetadataImage::empty(Arc::new(BrokerConfig::default()));
@@ -285,6 +309,19 @@ mod tests {
         assert_eq!(image.topics["t"].overrides, BTreeMap::from([("retention.bytes".to_owned(), "7".to_owned())]));
         let image = ask(&image, topic(), one("retention.bytes", ConfigOperation::Delete)).unwrap();
         assert_eq!(image.topics["t"].config.retention_bytes, -1);
+    }
+
+    #[test]
+    fn a_lower_minimum_takes_back_who_is_eligible() {
+        let image = ask(&image(), topic(), set("min.insync.replicas", "2")).unwrap();
+        let partition = PartitionImage { eligible: vec![NodeId(2)], ..image.topics["t"].partitions[0].clone() };
+        let record = partition_changed(image.topics["t"].id, PartitionIndex(0), &partition);
+        let image = fold(&image, &[record], image.applied + 1).unwrap();
+        let eligible = |image: &MetadataImage| image.topics["t"].partitions[0].eligible.clone();
+        let higher = ask(&image, topic(), set("min.insync.replicas", "3")).unwrap();
+        assert_eq!(eligible(&higher), [NodeId(2)]);
+        let lower = ask(&image, topic(), one("min.insync.replicas", ConfigOperation::Delete)).unwrap();
+        assert_eq!(eligible(&lower), []);
     }
 
     #[test]

@@ -2,22 +2,33 @@
 //!
 //! Nothing here reads a clock, draws a random number of its own, or waits. [`super::Metadata`] commits the records.
 
+mod alter_partition;
 mod configs;
+mod elections;
+mod membership;
 mod placement;
+mod reassign;
+mod settle;
+mod spread;
 mod topics;
 
+pub use alter_partition::{AlterPartition, decide_alter_partition};
 pub(super) use configs::decide_configs;
 pub use configs::{ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate};
-pub(super) use placement::FreeSpace;
-pub use topics::{MAX_NEW_PARTITIONS, NewPartitions, NewTopic, TopicReference};
-pub(super) use topics::{decide_create_partitions, decide_create_topics, decide_delete_topics};
+pub use elections::{Election, decide_elections};
+pub use membership::{Decided, Heartbeat, HeartbeatAnswer, Registration, decide_fencing, decide_heartbeat, decide_registration};
+pub use placement::FreeSpace;
+pub use reassign::{Reassignment, decide_reassignments};
+pub use topics::{MAX_NEW_PARTITIONS, NewPartitions, NewTopic, TopicReference, decide_create_topics};
+pub(super) use topics::{decide_create_partitions, decide_delete_topics};
 
 use super::record::MetadataRecord;
 
 /// An answer for each item of a request, and the records that make the good ones true.
-pub(super) struct Decision<T, E> {
-    pub(super) results: Vec<Result<T, E>>,
-    pub(super) records: Vec<MetadataRecord>,
+#[derive(Clone, Debug)]
+pub struct Decision<T, E> {
+    pub results: Vec<Result<T, E>>,
+    pub records: Vec<MetadataRecord>,
 }
 
 impl<T, E> Decision<T, E> {

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// Free bytes of data directories, as far as they are known.
-pub(in crate::metadata) type FreeSpace = BTreeMap<DirectoryId, u64>;
+pub type FreeSpace = BTreeMap<DirectoryId, u64>;
 
 /// The directories of all nodes, with what has been placed so far counted in.
 pub(super) struct Placement {
@@ -83,8 +83,8 @@ mod tests {
     fn cluster(directories: &[DirectoryId]) -> MetadataImage {
         let mut image = MetadataImage::empty(Arc::new(BrokerConfig::default()));
         let directories = directories.iter().map(|id| NodeDirectory { id: *id, path: "/data".into() }).collect();
-        image.nodes.insert(HERE, NodeImage { id: HERE, rack: None, directories });
-        image.nodes.insert(NodeId(2), NodeImage { id: NodeId(2), rack: None, directories: Vec::new() });
+        image.nodes.insert(HERE, NodeImage { id: HERE, rack: None, directories, membership: None });
+        image.nodes.insert(NodeId(2), NodeImage { id: NodeId(2), rack: None, directories: Vec::new(), membership: None });
         image
     }
 
@@ -105,13 +105,11 @@ mod tests {
     fn a_directory_that_is_behind_catches_up_first() {
         let mut image = cluster(&[A, B]);
         let partition = |directory| PartitionImage {
-            number: Default::default(),
             leader: HERE,
-            leader_epoch: Default::default(),
             replicas: vec![HERE],
             in_sync: vec![HERE],
             directories: vec![directory],
-            layout: Default::default(),
+            ..PartitionImage::default()
         };
         let topic = crate::metadata::TopicImage {
             id: Default::default(),

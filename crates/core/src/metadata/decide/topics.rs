@@ -2,6 +2,8 @@
 
 use super::Decision;
 use super::placement::{FreeSpace, Placement};
+use super::settle::is_available;
+use super::spread::Spread;
 use crate::config::{ConfigError, TopicConfig, validate_topic_overrides};
 use crate::metadata::error::{AssignmentProblem, CreatePartitionsError, CreateTopicError, DeleteTopicError};
 use crate::metadata::fold::partition_record;
@@ -9,7 +11,7 @@ use crate::metadata::image::{MetadataImage, PartitionImage, TopicImage};
 use crate::metadata::name::{NameRules, collision_form, is_internal_topic, may_collide};
 use crate::metadata::record::MetadataRecord;
 use crate::metadata::topic_id::IdSource;
-use duolog_base::{LeaderEpoch, NodeId, PartitionIndex, PartitionNumber, TopicId};
+use duolog_base::{NodeId, PartitionIndex, PartitionNumber, TopicId};
 use duolog_log::Layout;
 use hashbrown::{HashMap, HashSet};
 use std::collections::BTreeMap;
@@ -59,15 +61,18 @@ pub enum TopicReference {
 }
 
 /// What has been given away while a request is decided.
-struct Grants {
+struct Grants<'a> {
+    image: &'a MetadataImage,
     next_number: u32,
     partitions: usize,
+    spread: Spread,
     placement: Placement,
 }
 
-impl Grants {
-    fn new(image: &MetadataImage, free: &FreeSpace) -> Grants {
-        Grants { next_number: image.next_partition_number, partitions: 0, placement: Placement::new(image, free) }
+impl Grants<'_> {
+    fn new<'a>(image: &'a MetadataImage, free: &FreeSpace) -> Grants<'a> {
+        let (spread, placement) = (Spread::new(image), Placement::new(image, free));
+        Grants { image, next_number: image.next_partition_number, partitions: 0, spread, placement }
     }
 
     /// Whether `count` more partitions can be had; says what the request would come to.
@@ -84,20 +89,40 @@ impl Grants {
         let number = PartitionNumber(self.next_number);
         self.next_number += 1;
         self.partitions += 1;
+        let available = |node: &NodeId| is_available(&self.image.nodes, *node);
+        let mut in_sync: Vec<NodeId> = replicas.iter().copied().filter(available).collect();
+        if in_sync.is_empty() {
+            in_sync.clone_from(&replicas);
+        }
         PartitionImage {
             number,
-            leader: replicas[0],
-            leader_epoch: LeaderEpoch(0),
-            in_sync: replicas.clone(),
+            leader: in_sync[0],
+            in_sync,
             directories: self.placement.place(&replicas),
             replicas,
             layout,
+            ..PartitionImage::default()
         }
+    }
+
+    /// Partitions whose replicas nobody has chosen.
+    fn spread_partitions(&mut self, count: usize, factor: usize, layout: Layout) -> Vec<PartitionImage> {
+        let mut partition = || {
+            let replicas = self.spread.next(factor);
+            self.partition(replicas, layout)
+        };
+        (0..count).map(|_| partition()).collect()
+    }
+
+    /// Partitions whose replicas were chosen by hand.
+    fn assigned_partitions(&mut self, assignment: Vec<Vec<NodeId>>, layout: Layout) -> Vec<PartitionImage> {
+        assignment.iter().for_each(|replicas| self.spread.count(replicas));
+        assignment.into_iter().map(|replicas| self.partition(replicas, layout)).collect()
     }
 }
 
 /// Decides a request to create topics. `Ok` holds each topic as it will be.
-pub(in crate::metadata) fn decide_create_topics(
+pub fn decide_create_topics(
     image: &MetadataImage,
     topics: Vec<NewTopic>,
     ids: &dyn IdSource,
@@ -151,17 +176,24 @@ fn create_topic(
     validate_topic_overrides(&topic.configs)?;
     let config: Result<TopicConfig, ConfigError> = TopicConfig::resolve(&topic.configs, &image.config);
     let config = Arc::new(config?);
-    let replicas = match topic.assignment.is_empty() {
-        true => chosen_replicas(image, topic)?,
-        false => assigned_replicas(image, topic)?,
-    };
     let too_many = |partitions| CreateTopicError::TooManyPartitions { partitions, limit: MAX_NEW_PARTITIONS };
-    grants.check(replicas.len()).map_err(too_many)?;
-    Ok((replicas.into_iter().map(|replicas| grants.partition(replicas, config.layout)).collect(), config))
+    let partitions = match topic.assignment.is_empty() {
+        true => {
+            let (count, factor) = chosen_counts(image, topic)?;
+            grants.check(count).map_err(too_many)?;
+            grants.spread_partitions(count, factor, config.layout)
+        }
+        false => {
+            let assignment = assigned_replicas(image, topic)?;
+            grants.check(assignment.len()).map_err(too_many)?;
+            grants.assigned_partitions(assignment, config.layout)
+        }
+    };
+    Ok((partitions, config))
 }
 
-/// Replicas where the request only says how many.
-fn chosen_replicas(image: &MetadataImage, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>, CreateTopicError> {
+/// How many partitions with how many replicas, where the request only says so.
+fn chosen_counts(image: &MetadataImage, topic: &NewTopic) -> Result<(usize, usize), CreateTopicError> {
     let partitions = match topic.partitions {
         -1 => image.config.default_partitions,
         count if count > 0 => count,
@@ -173,20 +205,10 @@ fn chosen_replicas(image: &MetadataImage, topic: &NewTopic) -> Result<Vec<Vec<No
         factor => return Err(CreateTopicError::InvalidReplicationFactor { factor }),
     };
     let nodes = image.nodes.len();
-    if factor as usize > nodes {
-        return Err(CreateTopicError::TooFewNodes { factor, nodes });
+    match factor as usize > nodes {
+        true => Err(CreateTopicError::TooFewNodes { factor, nodes }),
+        false => Ok((partitions as usize, factor as usize)),
     }
-    let partitions = partitions as usize;
-    if partitions > MAX_NEW_PARTITIONS {
-        return Err(CreateTopicError::TooManyPartitions { partitions, limit: MAX_NEW_PARTITIONS });
-    }
-    Ok((0..partitions).map(|partition| spread(image, partition, factor as usize)).collect())
-}
-
-/// The nodes of a partition: the first is its leader, which goes round from partition to partition.
-fn spread(image: &MetadataImage, partition: usize, factor: usize) -> Vec<NodeId> {
-    let nodes = image.nodes.len();
-    image.nodes.keys().copied().cycle().skip(partition % nodes).take(factor).collect()
 }
 
 /// Replicas where the request names them.
@@ -284,30 +306,32 @@ fn create_partitions(
     }
     let too_many = |partitions| CreatePartitionsError::TooManyPartitions { partitions, limit: MAX_NEW_PARTITIONS };
     grants.check(total - have).map_err(too_many)?;
-    let replicas = added_replicas(image, topic, request, total)?;
     let layout = topic.config.layout;
-    let partitions: Vec<_> = replicas.into_iter().map(|replicas| grants.partition(replicas, layout)).collect();
+    let factor = topic.partitions.first().map_or(1, |partition| partition.replicas.len() - partition.adding.len());
+    let partitions = match request.assignment.is_empty() {
+        true => grants.spread_partitions(total - have, factor, layout),
+        false => {
+            check_assignment(image, request, have, total - have, factor)?;
+            grants.assigned_partitions(request.assignment.clone(), layout)
+        }
+    };
     Ok(partitions_record(topic.id, have, &partitions))
 }
 
-fn added_replicas(
+fn check_assignment(
     image: &MetadataImage,
-    topic: &TopicImage,
     request: &NewPartitions,
-    total: usize,
-) -> Result<Vec<Vec<NodeId>>, AssignmentProblem> {
-    let have = topic.partitions.len();
-    let factor = topic.partitions.first().map_or(1, |partition| partition.replicas.len());
-    if request.assignment.is_empty() {
-        return Ok((have..total).map(|partition| spread(image, partition, factor)).collect());
-    }
-    if request.assignment.len() != total - have {
-        return Err(AssignmentProblem::WrongCount { added: total - have, assigned: request.assignment.len() });
+    have: usize,
+    added: usize,
+    factor: usize,
+) -> Result<(), AssignmentProblem> {
+    if request.assignment.len() != added {
+        return Err(AssignmentProblem::WrongCount { added, assigned: request.assignment.len() });
     }
     for (index, replicas) in request.assignment.iter().enumerate() {
         check_replicas(image, (have + index) as i32, replicas, factor)?;
     }
-    Ok(request.assignment.clone())
+    Ok(())
 }
 
 /// Decides a request to delete topics. `Ok` holds what is deleted.

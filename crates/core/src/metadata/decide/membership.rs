@@ -1,0 +1,181 @@
+//! The lives of nodes: registering, heartbeats, being fenced, stopping. (KIP-631, KIP-903)
+//!
+//! Each life has an epoch of its own. A node that starts takes nothing over from the life before but what its disks hold: it begins fenced,
+//! its partitions go to others where there are any, and those it still leads get a new leader epoch. A data directory that is missing
+//! from what it registers is lost: its replicas begin anew in another one, neither in sync nor eligible, whatever that costs.
+//!
+//! A registration that comes late, of a process that is gone, makes a life that nobody lives and ends the present one. The process
+//! that learns from its heartbeats that its epoch is over must end, too, and start again.
+
+use super::placement::{FreeSpace, Placement};
+use super::settle::{Rules, set_leader, settle, settle_node, versioned};
+use crate::metadata::error::MembershipError;
+use crate::metadata::fold::partition_changed;
+use crate::metadata::image::{Membership, MetadataImage, NodeDirectory, NodeImage, PartitionImage};
+use crate::metadata::record::MetadataRecord;
+use duolog_base::{BrokerEpoch, DirectoryId, NodeId, PartitionIndex};
+
+/// A node asks to be a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    pub node: NodeId,
+    /// Different at each start of the process.
+    pub incarnation: String,
+    pub rack: Option<String>,
+    pub directories: Vec<NodeDirectory>,
+}
+
+/// A member says that it lives, and what it wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub node: NodeId,
+    pub epoch: BrokerEpoch,
+    /// Index of the last metadata record it has applied.
+    pub applied: u64,
+    pub wants_stop: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatAnswer {
+    pub fenced: bool,
+    /// It leads nothing any more that another one could lead.
+    pub may_stop: bool,
+}
+
+/// An answer, and the records that make it true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided<T> {
+    pub answer: T,
+    pub records: Vec<MetadataRecord>,
+}
+
+/// Decides a registration: the epoch of the life that begins. `free` is what is known of the disks.
+pub fn decide_registration(
+    image: &MetadataImage,
+    registration: &Registration,
+    free: &FreeSpace,
+) -> Result<Decided<BrokerEpoch>, MembershipError> {
+    let known = image.nodes.get(&registration.node);
+    let membership = known.and_then(|known| known.membership.as_ref());
+    if let (Some(known), Some(membership)) = (known, membership) {
+        if membership.incarnation == registration.incarnation {
+            return Ok(Decided { answer: membership.epoch, records: Vec::new() });
+        }
+        // The directories are locked by the process that uses them: who has one of them is the only one.
+        let same_disks = known.directories.iter().any(|known| registration.directories.iter().any(|now| now.id == known.id));
+        if !membership.fenced && !same_disks {
+            return Err(MembershipError::Duplicate { node: registration.node });
+        }
+    }
+    let epoch = BrokerEpoch(image.applied + 1);
+    let incarnation = registration.incarnation.clone();
+    let node = NodeImage {
+        id: registration.node,
+        rack: registration.rack.clone(),
+        directories: registration.directories.clone(),
+        membership: Some(Membership { epoch, incarnation, fenced: true, stopping: false }),
+    };
+    let mut records = vec![node.to_record()];
+    // First what others take over; then the new life, which raises the epochs of what the node still leads.
+    let mut after = image.clone();
+    let before = after.nodes.insert(node.id, node.clone());
+    settle_restarted(&after, &node, before.as_ref(), free, &mut records);
+    records.extend(node.membership_record());
+    Ok(Decided { answer: epoch, records })
+}
+
+fn settle_restarted(
+    image: &MetadataImage,
+    node: &NodeImage,
+    before: Option<&NodeImage>,
+    free: &FreeSpace,
+    records: &mut Vec<MetadataRecord>,
+) {
+    let mut placement = Placement::new(image, free);
+    for topic in image.topics.values() {
+        for (index, partition) in (0..).map(PartitionIndex).zip(&topic.partitions) {
+            let Some(replica) = partition.replicas.iter().position(|replica| *replica == node.id) else { continue };
+            let mut next = partition.clone();
+            if is_lost(partition, node, before) {
+                forget_replica(&mut next, replica, &mut placement);
+            }
+            let next = settle(&next, Rules::of(topic, partition), &image.nodes).unwrap_or(next);
+            let next = PartitionImage { partition_epoch: partition.partition_epoch, ..next };
+            if let Some(changed) = versioned(partition, next) {
+                records.push(partition_changed(topic.id, index, &changed));
+            }
+        }
+    }
+}
+
+/// Whether the directory with the node's replica is gone.
+fn is_lost(partition: &PartitionImage, node: &NodeImage, before: Option<&NodeImage>) -> bool {
+    let home = || before.and_then(|before| before.directories.first()).map(|home| home.id);
+    let held = partition.directory_of(node.id).or_else(home);
+    held.is_some_and(|held| node.directories.iter().all(|known| known.id != held))
+}
+
+/// The replica begins anew, in a directory that is there.
+fn forget_replica(partition: &mut PartitionImage, replica: usize, placement: &mut Placement) {
+    let node = partition.replicas[replica];
+    partition.in_sync.retain(|member| *member != node);
+    partition.eligible.retain(|member| *member != node);
+    if partition.leader == node {
+        set_leader(partition, NodeId::NONE);
+    }
+    partition.directories.resize(partition.replicas.len(), DirectoryId::NONE);
+    partition.directories[replica] = placement.place(&[node]).first().copied().unwrap_or(DirectoryId::NONE);
+}
+
+/// Decides a heartbeat: lets a node in that knows of its own registration, and takes the lead from one that wants to stop.
+pub fn decide_heartbeat(image: &MetadataImage, heartbeat: &Heartbeat) -> Result<Decided<HeartbeatAnswer>, MembershipError> {
+    let (node, membership) = member(image, heartbeat.node, heartbeat.epoch)?;
+    let fenced = membership.fenced && heartbeat.applied < membership.epoch.0;
+    let next = Membership { fenced, stopping: heartbeat.wants_stop, ..membership.clone() };
+    let changed = next != *membership;
+    let mut records = Vec::new();
+    if changed {
+        change_membership(image, node, next, &mut records);
+    }
+    // What it still leads is in the image only once these records are.
+    let may_stop = heartbeat.wants_stop && !changed && !leads_for_others(image, heartbeat.node);
+    Ok(Decided { answer: HeartbeatAnswer { fenced, may_stop }, records })
+}
+
+fn leads_for_others(image: &MetadataImage, node: NodeId) -> bool {
+    let partitions = image.topics.values().flat_map(|topic| &topic.partitions);
+    partitions.filter(|partition| partition.leader == node).any(|partition| partition.in_sync.iter().any(|other| *other != node))
+}
+
+/// Decides that a node is fenced, because nothing was heard of it for too long. Nothing to do if it has begun another life since.
+pub fn decide_fencing(image: &MetadataImage, node: NodeId, epoch: BrokerEpoch) -> Vec<MetadataRecord> {
+    let mut records = Vec::new();
+    if let Ok((node, membership)) = member(image, node, epoch)
+        && !membership.fenced
+    {
+        change_membership(image, node, Membership { fenced: true, ..membership.clone() }, &mut records);
+    }
+    records
+}
+
+fn member(image: &MetadataImage, node: NodeId, epoch: BrokerEpoch) -> Result<(&NodeImage, &Membership), MembershipError> {
+    let known = image.nodes.get(&node).and_then(|known| Some((known, known.membership.as_ref()?)));
+    let (known, membership) = known.ok_or(MembershipError::Unregistered { node })?;
+    match membership.epoch == epoch {
+        true => Ok((known, membership)),
+        false => Err(MembershipError::StaleEpoch { node, current: membership.epoch, got: epoch }),
+    }
+}
+
+fn change_membership(image: &MetadataImage, node: &NodeImage, membership: Membership, records: &mut Vec<MetadataRecord>) {
+    let node = NodeImage { membership: Some(membership), ..node.clone() };
+    records.extend(node.membership_record());
+    let mut after = image.clone();
+    let id = node.id;
+    after.nodes.insert(id, node);
+    settle_node(&after, id, records);
+}
+
+#[cfg(test)]
+#[path = "membership_tests.rs"]
+mod tests;
