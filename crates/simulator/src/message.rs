@@ -1,0 +1,70 @@
+//! What goes over the simulated network.
+
+use crate::log::{Partition, Record};
+use duolog_base::BrokerEpoch;
+use duolog_core::metadata::{AlterPartition, Heartbeat, HeartbeatAnswer, Registration};
+use duolog_replica::{FetchGrant, FetchRefusal, FollowerFetch, PartitionState};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Address {
+    Controller,
+    /// By index.
+    Node(usize),
+    Client(usize),
+}
+
+#[derive(Clone, Debug)]
+pub enum Message {
+    // A node to the controller.
+    Register(Registration),
+    Heartbeat(Heartbeat),
+    Alter {
+        partition: Partition,
+        request: AlterPartition,
+    },
+    // The controller to a node.
+    Registered {
+        incarnation: String,
+        epoch: BrokerEpoch,
+    },
+    /// The answer to a heartbeat, and how far the metadata log reaches.
+    Beat {
+        epoch: BrokerEpoch,
+        answer: HeartbeatAnswer,
+        newest: usize,
+    },
+    /// The node has been registered again since: the process of this life has no place any more.
+    Superseded {
+        epoch: BrokerEpoch,
+    },
+    /// `None`: refused.
+    Altered {
+        partition: Partition,
+        number: u64,
+        state: Option<PartitionState>,
+    },
+    /// The metadata log reaches so far.
+    Newest(usize),
+    // A follower to its leader, and back.
+    Fetch {
+        partition: Partition,
+        request: FollowerFetch,
+    },
+    Fetched {
+        partition: Partition,
+        request: FollowerFetch,
+        answer: Result<FetchGrant, FetchRefusal>,
+        records: Vec<Record>,
+    },
+    // A producer to a node, and back.
+    Produce {
+        partition: Partition,
+        request: u64,
+        value: u64,
+    },
+    /// The offset, if it is committed.
+    Produced {
+        request: u64,
+        offset: Option<usize>,
+    },
+}
