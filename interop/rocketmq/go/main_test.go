@@ -28,6 +28,9 @@ const deadline = 60 * time.Second
 
 func TestMain(m *testing.M) {
 	rlog.SetLogLevel("error")
+	if group := os.Getenv("MEMBER_OF"); group != "" {
+		member(group, os.Getenv("MEMBER_READS"))
+	}
 	os.Exit(m.Run())
 }
 
