@@ -12,6 +12,6 @@ mod page_cache;
 pub use clock::{Clock, SystemClock};
 pub use disk::{DIRECT_ALIGNMENT, Disk, DiskFile, OpenMode, RealDisk};
 pub use ids::{
-    BrokerEpoch, DirectoryId, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, PartitionNumber, Position, ProducerEpoch,
-    ProducerId, TimestampMs, TopicId,
+    BrokerEpoch, DirectoryId, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, PartitionNumber, Position,
+    ProducerEpoch, ProducerId, TimestampMs, TopicId,
 };

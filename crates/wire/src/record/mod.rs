@@ -24,4 +24,6 @@ pub use batch::{
 pub use builder::{BatchBuilder, BuildError, NewRecord, put_emptied_batch};
 pub use compression::{Compression, CompressionError, DecompressLimits, compress, decompress};
 pub use control::{ControlRecord, ControlRecordError, TransactionOutcome, encode_end_transaction};
-pub use decode::{DecodeError, DecodedBatch, Header, Headers, KeptHeaders, Record, RecordError, Records, decode_batch, decode_batch_into};
+pub use decode::{
+    DecodeError, DecodedBatch, Header, Headers, KeptHeaders, Record, RecordError, Records, decode_batch, decode_batch_into,
+};
