@@ -64,11 +64,15 @@ fn reassign(
     let removing = without(&original, &target);
     next.adding = without(&target, &original);
     let replicas: Vec<NodeId> = target.iter().chain(&removing).copied().collect();
-    // Those that go at once take what is committed with them: enough must stay.
-    let left = partition.in_sync.iter().filter(|node| replicas.contains(node)).count();
-    let least = topic.min_in_sync(partition).min(partition.in_sync.len());
-    if left < least {
-        return Err(ReassignError::TooFewInSync { left, least });
+    // Those that go at once take what is committed with them: enough must stay of those in sync, and, while they are too few, of them and
+    // the eligible ones together. One of them may have lost its disk before anybody knows.
+    let stay = |nodes: &[NodeId]| nodes.iter().filter(|node| replicas.contains(node)).count();
+    let (in_sync, eligible) = (&partition.in_sync, &partition.eligible);
+    for (left, hold) in [(stay(in_sync), in_sync.len()), (stay(in_sync) + stay(eligible), in_sync.len() + eligible.len())] {
+        let least = topic.min_in_sync(partition).min(hold);
+        if left < least {
+            return Err(ReassignError::TooFewInSync { left, least });
+        }
     }
     next.removing = removing;
     set_replicas(&mut next, replicas, Rules::of(topic, partition).min_in_sync, Some(placement));

@@ -103,6 +103,13 @@ fn as_many_in_sync_as_are_needed_are_not_taken_away() {
     assert_eq!(ask(&with(&[1, 4]), None), Err(ReassignError::TooFewInSync { left: 1, least: 2 }));
     assert_eq!(ask(&with(&[4]), None), Err(ReassignError::TooFewInSync { left: 0, least: 1 }));
     assert!(ask(&with(&[1, 2, 4]), None).is_ok());
+    let beside = |in_sync: &[i32], eligible: i32| {
+        let image = with(in_sync);
+        let changed = PartitionImage { eligible: vec![NodeId(eligible)], ..partition(&image).clone() };
+        fold(&image, &[partition_changed(image.topics["t"].id, PartitionIndex(0), &changed)], image.applied + 1).unwrap()
+    };
+    assert_eq!(ask(&beside(&[1], 4), None), Err(ReassignError::TooFewInSync { left: 1, least: 2 }), "an eligible one counts");
+    assert!(ask(&beside(&[1], 2), None).is_ok());
 }
 
 #[test]
