@@ -78,13 +78,13 @@ impl Controller {
         let image = self.image().clone();
         match message {
             Message::Register(registration) => {
-                let decided = decide_registration(&image, &registration, &FreeSpace::new()).ok()?;
+                let decided = decide_registration(&image, &registration).ok()?;
                 self.commit(decided.records);
                 self.sessions.heard(registration.node, decided.answer, now_ms);
                 Some(Message::Registered { incarnation: registration.incarnation, epoch: decided.answer })
             }
             Message::Heartbeat(heartbeat) => {
-                let decided = match decide_heartbeat(&image, &heartbeat) {
+                let decided = match decide_heartbeat(&image, &heartbeat, &FreeSpace::new()) {
                     Ok(decided) => decided,
                     Err(_) => return Some(Message::Superseded { epoch: heartbeat.epoch }),
                 };

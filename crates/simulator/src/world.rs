@@ -101,7 +101,7 @@ pub(crate) struct World<'a> {
     pub(crate) moves_replicas: bool,
     /// The network is bad from the first fault on.
     is_stormy: bool,
-    /// Nodes whose disk was lost, until the controller has heard of it.
+    /// Nodes whose disk was lost, until the controller has heard of it and lets them in.
     pub(crate) wiped: BTreeSet<usize>,
     faults: u64,
     events: u64,
@@ -345,8 +345,8 @@ impl<'a> World<'a> {
         let old = self.controller.images()[before].clone();
         let (nodes, now) = (&self.nodes, self.controller.image());
         self.wiped.retain(|node| {
-            let known = now.nodes.get(&nodes[*node].id);
-            known.is_some_and(|known| known.directories.iter().all(|known| known.id != nodes[*node].directory))
+            let known = now.nodes.get(&nodes[*node].id).filter(|known| known.is_live());
+            known.is_none_or(|known| known.directories.iter().all(|known| known.id != nodes[*node].directory))
         });
         let known: Vec<PartitionImage> = old.topics.values().flat_map(|topic| topic.partitions.clone()).collect();
         for partition in 0..self.controller.partitions().len() {

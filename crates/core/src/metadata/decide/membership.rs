@@ -2,13 +2,15 @@
 //!
 //! Each life has an epoch of its own. A node that starts takes nothing over from the life before but what its disks hold: it begins fenced,
 //! its partitions go to others where there are any, and those it still leads get a new leader epoch. A data directory that is missing
-//! from what it registers is lost: its replicas begin anew in another one, neither in sync nor eligible, whatever that costs.
+//! from what it registers is lost: its replicas lead no more, and once the node is let in they begin anew in another one, neither in sync
+//! nor eligible, whatever that costs.
 //!
 //! A registration that comes late, of a process that is gone, makes a life that nobody lives and ends the present one. The process
-//! that learns from its heartbeats that its epoch is over must end, too, and start again.
+//! that learns from its heartbeats that its epoch is over must end, too, and start again. So what a registration says of directories
+//! counts only once a heartbeat of that life has proven that somebody lives it.
 
 use super::placement::{FreeSpace, Placement};
-use super::settle::{Rules, set_leader, settle, settle_node, versioned};
+use super::settle::{Rules, set_leader, settle, versioned};
 use crate::metadata::error::MembershipError;
 use crate::metadata::fold::partition_changed;
 use crate::metadata::image::{Membership, MetadataImage, NodeDirectory, NodeImage, PartitionImage};
@@ -49,12 +51,8 @@ pub struct Decided<T> {
     pub records: Vec<MetadataRecord>,
 }
 
-/// Decides a registration: the epoch of the life that begins. `free` is what is known of the disks.
-pub fn decide_registration(
-    image: &MetadataImage,
-    registration: &Registration,
-    free: &FreeSpace,
-) -> Result<Decided<BrokerEpoch>, MembershipError> {
+/// Decides a registration: the epoch of the life that begins.
+pub fn decide_registration(image: &MetadataImage, registration: &Registration) -> Result<Decided<BrokerEpoch>, MembershipError> {
     let known = image.nodes.get(&registration.node);
     let membership = known.and_then(|known| known.membership.as_ref());
     if let (Some(known), Some(membership)) = (known, membership) {
@@ -79,26 +77,30 @@ pub fn decide_registration(
     // First what others take over; then the new life, which raises the epochs of what the node still leads.
     let mut after = image.clone();
     let before = after.nodes.insert(node.id, node.clone());
-    settle_restarted(&after, &node, before.as_ref(), free, &mut records);
+    change_replicas(&after, node.id, &mut records, |partition, replica| {
+        let home = || before.as_ref().and_then(|before| before.directories.first()).map(|home| home.id);
+        let Some(held) = partition.directory_of(node.id).or_else(home) else { return };
+        if is_missing(&node, held) {
+            set_directory(partition, replica, held);
+            leads_no_more(partition, node.id);
+        }
+    });
     records.extend(node.membership_record());
     Ok(Decided { answer: epoch, records })
 }
 
-fn settle_restarted(
+/// Changes the node's replicas, and settles their partitions with the nodes as they are in `image`.
+fn change_replicas(
     image: &MetadataImage,
-    node: &NodeImage,
-    before: Option<&NodeImage>,
-    free: &FreeSpace,
+    node: NodeId,
     records: &mut Vec<MetadataRecord>,
+    mut change: impl FnMut(&mut PartitionImage, usize),
 ) {
-    let mut placement = Placement::new(image, free);
     for topic in image.topics.values() {
         for (index, partition) in (0..).map(PartitionIndex).zip(&topic.partitions) {
-            let Some(replica) = partition.replicas.iter().position(|replica| *replica == node.id) else { continue };
+            let Some(replica) = partition.replicas.iter().position(|replica| *replica == node) else { continue };
             let mut next = partition.clone();
-            if is_lost(partition, node, before) {
-                forget_replica(&mut next, replica, &mut placement);
-            }
+            change(&mut next, replica);
             let next = settle(&next, Rules::of(topic, partition), &image.nodes).unwrap_or(next);
             let next = PartitionImage { partition_epoch: partition.partition_epoch, ..next };
             if let Some(changed) = versioned(partition, next) {
@@ -108,11 +110,19 @@ fn settle_restarted(
     }
 }
 
-/// Whether the directory with the node's replica is gone.
-fn is_lost(partition: &PartitionImage, node: &NodeImage, before: Option<&NodeImage>) -> bool {
-    let home = || before.and_then(|before| before.directories.first()).map(|home| home.id);
-    let held = partition.directory_of(node.id).or_else(home);
-    held.is_some_and(|held| node.directories.iter().all(|known| known.id != held))
+fn is_missing(node: &NodeImage, directory: DirectoryId) -> bool {
+    node.directories.iter().all(|known| known.id != directory)
+}
+
+fn set_directory(partition: &mut PartitionImage, replica: usize, directory: DirectoryId) {
+    partition.directories.resize(partition.replicas.len(), DirectoryId::NONE);
+    partition.directories[replica] = directory;
+}
+
+fn leads_no_more(partition: &mut PartitionImage, node: NodeId) {
+    if partition.leader == node {
+        set_leader(partition, NodeId::NONE);
+    }
 }
 
 /// The replica begins anew, in a directory that is there.
@@ -120,22 +130,24 @@ fn forget_replica(partition: &mut PartitionImage, replica: usize, placement: &mu
     let node = partition.replicas[replica];
     partition.in_sync.retain(|member| *member != node);
     partition.eligible.retain(|member| *member != node);
-    if partition.leader == node {
-        set_leader(partition, NodeId::NONE);
-    }
-    partition.directories.resize(partition.replicas.len(), DirectoryId::NONE);
-    partition.directories[replica] = placement.place(&[node]).first().copied().unwrap_or(DirectoryId::NONE);
+    leads_no_more(partition, node);
+    set_directory(partition, replica, placement.place(&[node]).first().copied().unwrap_or(DirectoryId::NONE));
 }
 
-/// Decides a heartbeat: lets a node in that knows of its own registration, and takes the lead from one that wants to stop.
-pub fn decide_heartbeat(image: &MetadataImage, heartbeat: &Heartbeat) -> Result<Decided<HeartbeatAnswer>, MembershipError> {
+/// Decides a heartbeat: lets a node in that knows of its own registration, and takes the lead from one that wants to stop. `free` is what is
+/// known of the disks.
+pub fn decide_heartbeat(
+    image: &MetadataImage,
+    heartbeat: &Heartbeat,
+    free: &FreeSpace,
+) -> Result<Decided<HeartbeatAnswer>, MembershipError> {
     let (node, membership) = member(image, heartbeat.node, heartbeat.epoch)?;
     let fenced = membership.fenced && heartbeat.applied < membership.epoch.0;
     let next = Membership { fenced, stopping: heartbeat.wants_stop, ..membership.clone() };
     let changed = next != *membership;
     let mut records = Vec::new();
     if changed {
-        change_membership(image, node, next, &mut records);
+        change_membership(image, node, next, free, &mut records);
     }
     // What it still leads is in the image only once these records are.
     let may_stop = heartbeat.wants_stop && !changed && !leads_for_others(image, heartbeat.node);
@@ -153,7 +165,7 @@ pub fn decide_fencing(image: &MetadataImage, node: NodeId, epoch: BrokerEpoch) -
     if let Ok((node, membership)) = member(image, node, epoch)
         && !membership.fenced
     {
-        change_membership(image, node, Membership { fenced: true, ..membership.clone() }, &mut records);
+        change_membership(image, node, Membership { fenced: true, ..membership.clone() }, &FreeSpace::new(), &mut records);
     }
     records
 }
@@ -167,13 +179,24 @@ fn member(image: &MetadataImage, node: NodeId, epoch: BrokerEpoch) -> Result<(&N
     }
 }
 
-fn change_membership(image: &MetadataImage, node: &NodeImage, membership: Membership, records: &mut Vec<MetadataRecord>) {
+fn change_membership(
+    image: &MetadataImage,
+    node: &NodeImage,
+    membership: Membership,
+    free: &FreeSpace,
+    records: &mut Vec<MetadataRecord>,
+) {
     let node = NodeImage { membership: Some(membership), ..node.clone() };
     records.extend(node.membership_record());
     let mut after = image.clone();
-    let id = node.id;
-    after.nodes.insert(id, node);
-    settle_node(&after, id, records);
+    after.nodes.insert(node.id, node.clone());
+    let mut placement = Placement::new(&after, free);
+    change_replicas(&after, node.id, records, |partition, replica| {
+        let lost = partition.directory_of(node.id).is_some_and(|held| is_missing(&node, held));
+        if lost && node.is_live() {
+            forget_replica(partition, replica, &mut placement);
+        }
+    });
 }
 
 #[cfg(test)]

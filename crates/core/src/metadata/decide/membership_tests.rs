@@ -18,14 +18,14 @@ fn applied(image: &MetadataImage, records: &[MetadataRecord]) -> MetadataImage {
 }
 
 fn registered(image: &MetadataImage, registration: &Registration) -> (MetadataImage, BrokerEpoch) {
-    let decided = decide_registration(image, registration, &FreeSpace::new()).unwrap();
+    let decided = decide_registration(image, registration).unwrap();
     (applied(image, &decided.records), decided.answer)
 }
 
 fn beat(image: &MetadataImage, node: i32, wants_stop: bool) -> (MetadataImage, HeartbeatAnswer) {
     let epoch = image.broker_epoch(NodeId(node)).unwrap();
     let heartbeat = Heartbeat { node: NodeId(node), epoch, applied: image.applied, wants_stop };
-    let decided = decide_heartbeat(image, &heartbeat).unwrap();
+    let decided = decide_heartbeat(image, &heartbeat, &FreeSpace::new()).unwrap();
     (applied(image, &decided.records), decided.answer)
 }
 
@@ -56,25 +56,25 @@ fn a_node_begins_fenced_and_is_let_in_once_it_knows_of_its_registration() {
     let (image, epoch) = registered(&image, &registration(1, "first", 10));
     assert!(!image.nodes[&NodeId(1)].is_live());
     let early = Heartbeat { node: NodeId(1), epoch, applied: epoch.0 - 1, wants_stop: false };
-    let decided = decide_heartbeat(&image, &early).unwrap();
+    let decided = decide_heartbeat(&image, &early, &FreeSpace::new()).unwrap();
     assert_eq!((decided.answer.fenced, decided.records), (true, vec![]));
     let (image, answer) = beat(&image, 1, false);
     assert!(!answer.fenced && image.nodes[&NodeId(1)].is_live());
     let unknown = Heartbeat { node: NodeId(2), ..early };
-    assert_eq!(decide_heartbeat(&image, &unknown), Err(MembershipError::Unregistered { node: NodeId(2) }));
+    assert_eq!(decide_heartbeat(&image, &unknown, &FreeSpace::new()), Err(MembershipError::Unregistered { node: NodeId(2) }));
 }
 
 #[test]
 fn a_registration_asked_for_twice_is_the_same_one() {
     let image = cluster();
-    let decided = decide_registration(&image, &registration(2, "first", 20), &FreeSpace::new()).unwrap();
+    let decided = decide_registration(&image, &registration(2, "first", 20)).unwrap();
     assert_eq!((Some(decided.answer), decided.records), (image.broker_epoch(NodeId(2)), vec![]));
 }
 
 #[test]
 fn a_second_process_cannot_take_the_name_of_one_that_lives() {
     let image = cluster();
-    let ask = |image: &MetadataImage| decide_registration(image, &registration(2, "other", 99), &FreeSpace::new());
+    let ask = |image: &MetadataImage| decide_registration(image, &registration(2, "other", 99));
     assert_eq!(ask(&image), Err(MembershipError::Duplicate { node: NodeId(2) }));
     let epoch = image.broker_epoch(NodeId(2)).unwrap();
     let image = applied(&image, &decide_fencing(&image, NodeId(2), epoch));
@@ -114,13 +114,33 @@ fn a_lost_disk_takes_its_replicas_out_whatever_that_costs() {
     let epoch = image.broker_epoch(NodeId(1)).unwrap();
     let image = applied(&image, &decide_fencing(&image, NodeId(1), epoch));
     let (image, _) = registered(&image, &registration(1, "second", 11));
-    let lost = partition(&image);
-    assert_eq!((lost.leader, in_sync(&image), numbers(&lost.eligible)), (NodeId::NONE, vec![], vec![2]));
-    assert_eq!(lost.directory_of(NodeId(1)), Some(DirectoryId(11)));
+    assert_eq!(
+        (partition(&image).leader, in_sync(&image)),
+        (NodeId::NONE, vec![1]),
+        "nobody has proven yet that the disk is lost"
+    );
     let (image, _) = beat(&image, 1, false);
-    assert_eq!(partition(&image).leader, NodeId::NONE, "it has nothing");
+    let lost = partition(&image);
+    assert_eq!((lost.leader, in_sync(&image), numbers(&lost.eligible)), (NodeId::NONE, vec![], vec![2]), "it has nothing");
+    assert_eq!(lost.directory_of(NodeId(1)), Some(DirectoryId(11)));
     let (image, _) = beat(&image, 2, false);
     assert_eq!((partition(&image).leader, in_sync(&image)), (NodeId(2), vec![2]));
+}
+
+#[test]
+fn a_registration_that_comes_late_does_not_lose_the_disk_of_who_lives() {
+    let mut image = cluster();
+    for node in [2, 3, 1] {
+        let epoch = image.broker_epoch(NodeId(node)).unwrap();
+        image = applied(&image, &decide_fencing(&image, NodeId(node), epoch));
+    }
+    // Of the time before node 1 was given the disk that it has now.
+    let (image, _) = registered(&image, &registration(1, "long ago", 9));
+    assert_eq!((partition(&image).leader, in_sync(&image)), (NodeId::NONE, vec![1]));
+    let (image, _) = registered(&image, &registration(1, "second", 10));
+    let (image, _) = beat(&image, 1, false);
+    assert_eq!((partition(&image).leader, in_sync(&image)), (NodeId(1), vec![1]));
+    assert_eq!(partition(&image).directory_of(NodeId(1)), Some(DirectoryId(10)));
 }
 
 fn numbers(nodes: &[NodeId]) -> Vec<i32> {
@@ -133,7 +153,10 @@ fn an_earlier_life_is_not_heard_and_not_fenced() {
     let got = image.broker_epoch(NodeId(1)).unwrap();
     let (image, current) = registered(&image, &registration(1, "second", 10));
     let late = Heartbeat { node: NodeId(1), epoch: got, applied: image.applied, wants_stop: false };
-    assert_eq!(decide_heartbeat(&image, &late), Err(MembershipError::StaleEpoch { node: NodeId(1), current, got }));
+    assert_eq!(
+        decide_heartbeat(&image, &late, &FreeSpace::new()),
+        Err(MembershipError::StaleEpoch { node: NodeId(1), current, got })
+    );
     let (image, _) = beat(&image, 1, false);
     assert_eq!(decide_fencing(&image, NodeId(1), got), []);
 }

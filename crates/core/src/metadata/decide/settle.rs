@@ -6,10 +6,8 @@
 //!   if the topic allows to lose what is committed. The order of the replicas is the order of preference.
 //! * If nobody may lead, the leader stays named: it leads again when it comes back.
 
-use crate::metadata::fold::partition_changed;
-use crate::metadata::image::{MetadataImage, NodeImage, PartitionImage, TopicImage};
-use crate::metadata::record::MetadataRecord;
-use duolog_base::{LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex};
+use crate::metadata::image::{NodeImage, PartitionImage, TopicImage};
+use duolog_base::{LeaderEpoch, NodeId, PartitionEpoch};
 use duolog_replica::{Mutant, planted};
 use std::collections::BTreeMap;
 
@@ -26,20 +24,6 @@ impl Rules {
     pub(super) fn of(topic: &TopicImage, partition: &PartitionImage) -> Rules {
         let unclean = topic.config.unclean_election || planted(Mutant::UncleanElection);
         Rules { min_in_sync: topic.min_in_sync(partition), unclean }
-    }
-}
-
-/// Records for all partitions with a replica on `node` that are to change, given the nodes as they are in `image`.
-pub(super) fn settle_node(image: &MetadataImage, node: NodeId, records: &mut Vec<MetadataRecord>) {
-    for topic in image.topics.values() {
-        for (index, partition) in (0..).map(PartitionIndex).zip(&topic.partitions) {
-            if !partition.replicas.contains(&node) {
-                continue;
-            }
-            if let Some(settled) = settle(partition, Rules::of(topic, partition), &image.nodes) {
-                records.push(partition_changed(topic.id, index, &settled));
-            }
-        }
     }
 }
 
