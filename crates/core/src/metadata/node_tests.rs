@@ -196,7 +196,7 @@ async fn a_full_disk_refuses_what_grows_and_lets_a_topic_be_deleted_and_the_node
     let on_disk = || MetadataOptions { disk: Arc::new(disk.clone()), ..options(dir, Arc::default(), BrokerConfig::default()) };
     let metadata = Metadata::open(on_disk()).await.unwrap();
     assert!(metadata.create_topics(vec![topic("a", 1)], false).await[0].is_ok());
-    let used: u64 = disk.files().iter().map(|file| disk.read_file(file).unwrap().len() as u64).sum();
+    let used: u64 = disk.contents().iter().map(|(_, content)| content.len() as u64).sum();
     disk.set_capacity(used + SCARCE_BYTES);
     let refused = metadata.create_topics(vec![topic("b", 1)], false).await;
     assert!(matches!(refused[0], Err(CreateTopicError::Unavailable(Unavailable::DiskFull { .. }))), "{refused:?}");

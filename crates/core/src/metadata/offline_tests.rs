@@ -43,8 +43,7 @@ async fn open(disk: &SimDisk) -> Result<Arc<Metadata>, MetadataOpenError> {
 }
 
 fn files(disk: &SimDisk) -> Files {
-    let is_file = |path: &PathBuf| !path.to_string_lossy().ends_with(".unfinished");
-    disk.files().into_iter().filter(is_file).map(|path| (path.clone(), disk.read_file(&path).unwrap())).collect()
+    disk.contents().into_iter().filter(|(path, _)| !path.to_string_lossy().ends_with(".unfinished")).collect()
 }
 
 /// The files as they were when there was a snapshot, and as they are one snapshot later.

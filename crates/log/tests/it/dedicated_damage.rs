@@ -31,7 +31,7 @@ fn shared(disk: &SimDisk) -> Arc<dyn Disk> {
 }
 
 fn contents(disk: &SimDisk) -> BTreeMap<PathBuf, Vec<u8>> {
-    disk.files().into_iter().map(|path| (path.clone(), disk.read_file(&path).unwrap())).collect()
+    disk.contents().into_iter().collect()
 }
 
 fn idempotent(log: &DedicatedLog, from: i32, count: i32) -> Vec<(i64, Bytes)> {

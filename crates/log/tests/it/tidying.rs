@@ -119,7 +119,7 @@ fn one_partition_that_keeps_everything_no_longer_keeps_the_others() {
     let disk = SimDisk::new(1);
     let log = open_with(&disk, &LogOptions { file_bytes: 8 << 10, ..eager() });
     fill(&log, 400);
-    let space = || -> u64 { disk.files().iter().map(|path| disk.read_file(path).unwrap().len() as u64).sum() };
+    let space = || -> u64 { disk.contents().iter().map(|(_, content)| content.len() as u64).sum() };
     let before = space();
     let kept = read_all(&log, 0);
     for number in 1..3 {

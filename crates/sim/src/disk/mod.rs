@@ -160,10 +160,14 @@ impl SimDisk {
     pub fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
         let state = &mut *self.state.lock();
         let number = state.names.file(path)?;
-        let inode = state.inode(number);
-        let mut content = vec![0; inode.length() as usize];
-        inode.read(&mut content, 0);
-        Ok(content)
+        Ok(state.content(number))
+    }
+
+    /// Every file and its whole content, all of one moment.
+    pub fn contents(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let state = &mut *self.state.lock();
+        let files: Vec<_> = state.names.files().map(|(path, number)| (path.to_owned(), number)).collect();
+        files.into_iter().map(|(path, number)| (path, state.content(number))).collect()
     }
 
     /// Creates or replaces a file, durably and with its directories. Not counted, never refused.
@@ -190,6 +194,13 @@ impl SimDisk {
 }
 
 impl State {
+    fn content(&mut self, number: InodeNumber) -> Vec<u8> {
+        let inode = self.inode(number);
+        let mut content = vec![0; inode.length() as usize];
+        inode.read(&mut content, 0);
+        content
+    }
+
     fn inode(&mut self, number: InodeNumber) -> &mut Inode {
         self.inodes.get_mut(&number).expect("files keep their content until a reboot")
     }

@@ -64,7 +64,7 @@ async fn a_full_disk_refuses_commits_and_nothing_else_and_no_state_is_thrown_awa
     broker.metadata().ensure_topic("orders").await.expect("a new topic");
     let groups = GroupCoordinator::start(&broker);
     commit(&groups, 1).await.expect("there is room");
-    let used: u64 = disk.files().iter().map(|file| disk.read_file(file).expect("it is listed").len() as u64).sum();
+    let used: u64 = disk.contents().iter().map(|(_, content)| content.len() as u64).sum();
     // Half of the reserve is left: nothing for clients, and nothing for coordinators.
     disk.set_capacity(used + RESERVE_BYTES / 2);
     let last = commit_until(&groups, 1, |outcome| matches!(outcome, Err(GroupError::Unavailable(Unavailable::Log(_))))).await;

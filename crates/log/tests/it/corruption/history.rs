@@ -68,7 +68,7 @@ pub struct History {
 }
 
 fn copy(disk: &SimDisk) -> BTreeMap<PathBuf, Vec<u8>> {
-    disk.files().into_iter().map(|path| (path.clone(), disk.read_file(&path).unwrap())).collect()
+    disk.contents().into_iter().collect()
 }
 
 fn start(disk: &SimDisk) -> Arc<Log> {
