@@ -111,6 +111,9 @@ fn rows(text: &mut String, case: &Case, outcome: &Outcome, outcomes: &BTreeMap<S
     }
 }
 
+/// A ratio closer to 1 than this is a draw.
+const DRAW: f64 = 0.005;
+
 /// Ours against the peer's; bold where the peer is ahead.
 fn ratio(metric: Metric, ours: Option<Median>, peer: Option<Median>) -> String {
     let (Some(ours), Some(peer)) = (ours, peer) else { return String::new() };
@@ -118,7 +121,7 @@ fn ratio(metric: Metric, ours: Option<Median>, peer: Option<Median>) -> String {
         return String::new();
     }
     let ratio = ours.middle / peer.middle;
-    let behind = if metric.less_is_better() { ratio > 1.0 } else { ratio < 1.0 };
+    let behind = if metric.less_is_better() { ratio > 1.0 + DRAW } else { ratio < 1.0 - DRAW };
     if behind { format!("**{}, behind**", number(ratio)) } else { number(ratio) }
 }
 
@@ -162,6 +165,7 @@ mod tests {
     fn the_side_that_is_behind_is_marked() {
         let of = |middle| Some(Median { middle, lowest: middle, highest: middle });
         assert_eq!(ratio(Metric::Rate, of(1.0), of(2.0)), "**0.500, behind**");
+        assert_eq!(ratio(Metric::Rate, of(499.9), of(500.0)), "1.000", "both reach what is asked");
         assert_eq!(ratio(Metric::P99, of(1.0), of(2.0)), "0.500");
         assert_eq!(ratio(Metric::P99, of(1.0), None), "");
     }
