@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::controller::Controller;
-use crate::faults::Fault;
+use crate::faults::{Fault, kinds};
 use crate::log::Partition;
 use crate::message::{Address, Message};
 use crate::network::{Network, Weather};
@@ -17,11 +17,11 @@ use std::collections::{BTreeSet, BinaryHeap};
 /// When the first fault may strike: every node is registered and the topic exists.
 const FAULTS_FROM_MS: u64 = 400;
 /// When everything is healed.
-const HEALED_MS: u64 = 4_400;
+const HEALED_MS: u64 = 7_400;
 /// When everything must be well again; the last messages sent before arrive two seconds earlier.
-const END_MS: u64 = 9_000;
+const END_MS: u64 = 12_000;
 /// The network of half of the seeds.
-const STORM: Weather = Weather { lost: 20, repeated: 100, late: 200, very_late: 40 };
+const STORM: Weather = Weather { lost: 40, repeated: 200, late: 250, very_late: 80 };
 /// No seed has more events.
 const MOST_EVENTS: u64 = 400_000;
 
@@ -99,6 +99,8 @@ pub(crate) struct World<'a> {
     pub(crate) partitions: usize,
     pub(crate) min_in_sync: usize,
     pub(crate) moves_replicas: bool,
+    /// The faults of this run.
+    pub(crate) kinds: Vec<u64>,
     /// The network is bad from the first fault on.
     is_stormy: bool,
     /// Nodes whose disk was lost, until the controller has heard of it and lets them in.
@@ -138,6 +140,7 @@ impl<'a> World<'a> {
         let min_in_sync = if random.chance(1, 5) { 1 } else { 2 };
         let moves_replicas = random.chance(1, 4);
         let is_stormy = random.chance(1, 2);
+        let kinds = kinds(&mut random);
         let clients = (0..partitions * 2).map(|index| Client::new(index + 1, (index % partitions) as Partition)).collect();
         World {
             now_ms: 0,
@@ -152,6 +155,7 @@ impl<'a> World<'a> {
             partitions,
             min_in_sync,
             moves_replicas,
+            kinds,
             is_stormy,
             wiped: BTreeSet::new(),
             faults: 0,
