@@ -2,7 +2,7 @@
 
 use Promise::{Durable, Written};
 use duolog_base::{Offset, PartitionNumber, ProducerEpoch, ProducerId};
-use duolog_sim::{Crash, Event, Gaps, History, Origin, Promise, Violation};
+use duolog_sim::{Crash, Event, Gaps, History, MOST_VIOLATIONS, Origin, Promise, Violation};
 
 const P: PartitionNumber = PartitionNumber(4);
 const OTHER: PartitionNumber = PartitionNumber(5);
@@ -141,7 +141,7 @@ fn a_gap_is_a_skip_unless_gaps_are_legal() {
         let plain = [5, 6].map(|value| Event::Sent { partition: P, value, origin: None });
         plain.into_iter().chain([sought(0), polled(&[(0, 5), (2, 6)])]).collect()
     };
-    let skip = Violation::PollSkip { reader: 0, partition: P, from: Offset(1), to: Offset(2) };
+    let skip = Violation::IntPollSkip { reader: 0, partition: P, from: Offset(1), to: Offset(2) };
     assert_eq!(violations(Gaps::Illegal, events()), [skip]);
     assert_eq!(violations(Gaps::Legal, events()), []);
     // A known record is missed all the same.
@@ -216,4 +216,62 @@ fn only_what_lies_past_the_log_start_is_owed() {
     history.record(sought(1));
     history.record(at_end(1));
     assert_eq!(history.check(), [lost(1, 2)]);
+}
+
+#[test]
+fn a_gap_or_a_step_back_within_one_poll_is_told_apart() {
+    let plain = || [5, 6, 7].map(|value| Event::Sent { partition: P, value, origin: None }).into_iter();
+    let run = |events: Vec<Event>| violations(Gaps::Illegal, plain().chain(events).collect());
+    let skip = Violation::IntPollSkip { reader: 0, partition: P, from: Offset(1), to: Offset(2) };
+    assert_eq!(run(vec![sought(0), polled(&[(0, 5), (2, 6)])]), [skip]);
+    let skip = Violation::PollSkip { reader: 0, partition: P, from: Offset(1), to: Offset(2) };
+    assert_eq!(run(vec![sought(0), polled(&[(0, 5)]), polled(&[(2, 6)])]), [skip]);
+    let back = Violation::IntNonmonotonicPoll { reader: 0, partition: P, at: Offset(2), got: Offset(1) };
+    assert_eq!(run(vec![sought(0), polled(&[(0, 5), (1, 6), (1, 6)])]), [back]);
+}
+
+#[test]
+fn a_reader_that_never_gets_to_the_end_has_not_seen_what_is_owed() {
+    let caught_up = Event::CaughtUp { reader: 0, partition: P };
+    let unseen = |at, offset| Violation::Unseen { reader: 0, partition: P, at: Offset(at), offset: Offset(offset) };
+    assert_eq!(after_three(vec![sought(0), polled(&[(0, 10)]), caught_up.clone()]), [unseen(1, 1), unseen(1, 2)]);
+    assert_eq!(after_three(vec![sought(0), polled(&[(0, 10), (1, 11), (2, 12)]), caught_up]), []);
+}
+
+#[test]
+fn an_acknowledged_record_with_another_in_its_place_is_lost() {
+    let reread = Event::Reread { reader: 0, partition: P };
+    let events = vec![sent(13), sought(0), polled(&[(0, 10), (1, 13), (2, 12)]), reread.clone()];
+    let inconsistent = Violation::InconsistentOffsets { partition: P, offset: Offset(1), first: 11, second: 13 };
+    assert_eq!(after_three(events), [inconsistent, lost(1, 11)]);
+    assert_eq!(after_three(vec![sought(0), polled(&[(0, 10), (1, 11), (2, 12)]), reread.clone()]), []);
+    // What an earlier reading brought does not count.
+    let events = vec![sought(0), polled(&[(0, 10), (1, 11), (2, 12)]), sought(0), polled(&[(0, 10), (1, 11)]), reread];
+    assert_eq!(after_three(events), [lost(2, 12)]);
+}
+
+#[test]
+fn a_lost_record_counts_once_and_only_acknowledged_ones_count_as_such() {
+    let mut history = History::new(Gaps::Illegal);
+    let before = (10..13).map(sent).chain([acked(0, 10, Durable), acked(1, 11, Durable), sought(2), polled(&[(2, 12)])]);
+    let reread = Event::Reread { reader: 0, partition: P };
+    for event in before.chain([at_end(1), at_end(1), sought(0), polled(&[(0, 10)]), reread]) {
+        history.record(event);
+    }
+    assert_eq!(history.check(), [lost(1, 11), lost(2, 12)]);
+    assert_eq!(history.counts().get("lost-write"), Some(&2));
+    assert_eq!((history.lost(), history.acknowledged()), (1, 2));
+}
+
+#[test]
+fn more_violations_than_are_kept_are_counted() {
+    let many = MOST_VIOLATIONS as u64 + 5;
+    let mut history = History::new(Gaps::Illegal);
+    for value in 0..many {
+        history.record(sent(value));
+        history.record(acked(value as i64, value, Durable));
+    }
+    history.record(at_end(0));
+    assert_eq!(history.check().len(), MOST_VIOLATIONS);
+    assert_eq!(history.counts()["lost-write"], many as usize);
 }
