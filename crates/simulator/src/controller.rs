@@ -136,7 +136,8 @@ impl Controller {
     }
 
     pub fn reassign(&mut self, partition: Partition, target: Option<Vec<NodeId>>) {
-        let request = Reassignment { topic: TOPIC.to_owned(), index: PartitionIndex(partition as i32), target };
+        let request =
+            Reassignment { topic: TOPIC.to_owned(), index: PartitionIndex(partition as i32), target, same_factor: false };
         let decision = decide_reassignments(self.image(), &[request], &FreeSpace::new());
         self.commit(decision.records);
     }

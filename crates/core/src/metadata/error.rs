@@ -205,6 +205,8 @@ pub enum ElectLeaderError {
     PreferredNotAvailable { node: NodeId },
     #[error("no replica is available")]
     NobodyAvailable,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
 }
 
 /// Replicas are not reassigned as asked. (KIP-455)
@@ -212,14 +214,20 @@ pub enum ElectLeaderError {
 pub enum ReassignError {
     #[error("no such topic or partition")]
     UnknownPartition,
+    #[error("the partition is named more than once in the request")]
+    Repeated,
     #[error("no reassignment is in progress")]
     NotInProgress,
     #[error("a partition needs at least one replica")]
     NoReplicas,
+    #[error("the number of replicas would change from {from} to {to}")]
+    OtherFactor { from: usize, to: usize },
     #[error("{left} of the replicas that stay are in sync, {least} are needed")]
     TooFewInSync { left: usize, least: usize },
     #[error("node {node} is named more than once")]
     RepeatedNode { node: NodeId },
     #[error("node {node} is not registered")]
     UnknownNode { node: NodeId },
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
 }

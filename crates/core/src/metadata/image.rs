@@ -35,6 +35,11 @@ pub struct PartitionImage {
 }
 
 impl PartitionImage {
+    /// Whether a reassignment is under way.
+    pub fn is_moving(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
+
     /// The data directory that holds the node's replica; `None` if the record does not say, which means the one with the metadata.
     pub fn directory_of(&self, node: NodeId) -> Option<DirectoryId> {
         let replica = self.replicas.iter().position(|replica| *replica == node)?;

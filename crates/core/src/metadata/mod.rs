@@ -31,7 +31,7 @@ pub use decide::{
     AlterPartition, ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, Decided, Decision, Election, FreeSpace,
     Heartbeat, HeartbeatAnswer, MAX_NEW_PARTITIONS, NewPartitions, NewTopic, Reassignment, Registration, TopicReference,
     decide_alter_partition, decide_create_topics, decide_elections, decide_fencing, decide_heartbeat, decide_reassignments,
-    decide_registration,
+    decide_registration, partitions_to_elect,
 };
 pub use error::{
     AdoptTopicsError, AllocateProducerIdsError, AlterConfigError, AlterPartitionError, AssignmentProblem, CreatePartitionsError,

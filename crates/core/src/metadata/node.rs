@@ -4,12 +4,12 @@
 //! so decisions never see half of another. All waiting is here; `decide` does the thinking.
 
 use super::decide::{
-    ConfigChange, Decision, FreeSpace, NewPartitions, NewTopic, TopicReference, decide_configs, decide_create_partitions,
-    decide_create_topics, decide_delete_topics,
+    ConfigChange, Decision, Election, FreeSpace, NewPartitions, NewTopic, Reassignment, TopicReference, decide_configs,
+    decide_create_partitions, decide_create_topics, decide_delete_topics, decide_elections, decide_reassignments,
 };
 use super::error::{
     AdoptTopicsError, AllocateProducerIdsError, AlterConfigError, CreatePartitionsError, CreateTopicError, DeleteTopicError,
-    MetadataOpenError, Unavailable,
+    ElectLeaderError, MetadataOpenError, ReassignError, Unavailable,
 };
 use super::image::{MetadataImage, NodeDirectory, NodeImage, TopicImage};
 use super::name::OFFSETS_TOPIC;
@@ -18,13 +18,17 @@ use super::raft::{LogLimits, RaftLog};
 use super::record::{Change, MetadataRecord};
 use super::topic_id::{GivenIds, IdSource, RandomIds};
 use crate::config::BrokerConfig;
-use duolog_base::{Clock, DirectoryId, Disk, LeaderEpoch, NodeId, TopicId};
+use duolog_base::{Clock, DirectoryId, Disk, LeaderEpoch, NodeId, PartitionIndex, TopicId};
 use duolog_log::dedicated::import::ImportError;
+use duolog_replica::PartitionState;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+
+/// Partitions that one record of the log changes at most, as far as a client says which.
+const MAX_CHANGED_PARTITIONS: usize = 1_000;
 
 /// Told of every new image. Called in log order, before the request that caused the change is answered.
 pub trait ImageListener: Send + Sync {
@@ -227,6 +231,32 @@ impl Metadata {
         self.ensure_topic(OFFSETS_TOPIC).await
     }
 
+    /// Elects leaders; an answer for each, in order: who leads then.
+    pub async fn elect_leaders(
+        &self,
+        partitions: &[(String, PartitionIndex)],
+        election: Election,
+    ) -> Vec<Result<NodeId, ElectLeaderError>> {
+        let mut results = Vec::with_capacity(partitions.len());
+        for some in partitions.chunks(MAX_CHANGED_PARTITIONS) {
+            let turn = self.turn().await;
+            let decision = decide_elections(&self.image(), some, election);
+            results.extend(self.conclude(turn, decision, false).await);
+        }
+        results
+    }
+
+    /// Gives partitions other replicas, or takes that back; an answer for each, in order: the partition as it is then.
+    pub async fn reassign(&self, requests: &[Reassignment]) -> Vec<Result<PartitionState, ReassignError>> {
+        let mut results = Vec::with_capacity(requests.len());
+        for some in requests.chunks(MAX_CHANGED_PARTITIONS) {
+            let turn = self.turn().await;
+            let decision = decide_reassignments(&self.image(), some, &self.free_space());
+            results.extend(self.conclude(turn, decision, false).await);
+        }
+        results
+    }
+
     /// Ids that were never given before; durable before this returns.
     pub async fn allocate_producer_ids(&self, count: i64) -> Result<Range<i64>, AllocateProducerIdsError> {
         let turn = self.turn().await;
@@ -334,3 +364,7 @@ fn new_topic_by_name(name: &str, config: &BrokerConfig) -> NewTopic {
     }
     topic
 }
+
+#[cfg(test)]
+#[path = "moves_tests.rs"]
+mod moves_tests;

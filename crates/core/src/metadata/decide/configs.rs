@@ -175,6 +175,8 @@ fn increment(
         if !seen.insert(name) {
             return Err(ConfigError::Repeated { key: name.clone() });
         }
+        // What is not there is deleted: Kafka's tools clear keys on the mere chance that they are set.
+        let scope = scope.filter(|_| *operation != ConfigOperation::Delete);
         let key = scope.map(|scope| find(scope, name).ok_or_else(|| unknown_key(name))).transpose()?;
         let value = match operation {
             ConfigOperation::Delete => None,
@@ -335,6 +337,16 @@ mod tests {
             ask(&image, topic(), wrong).unwrap_err(),
             AlterConfigError::Config(ConfigError::NotAList { key: "retention.ms".to_owned() })
         );
+    }
+
+    #[test]
+    fn deleting_a_key_that_nobody_knows_changes_nothing() {
+        let image = image();
+        for resource in [topic(), ConfigResource::Cluster] {
+            let change = ConfigChange { resource, update: one("leader.replication.throttled.rate", ConfigOperation::Delete) };
+            let decision = decide_configs(&image, vec![change]);
+            assert_eq!((decision.results, decision.records), (vec![Ok(())], Vec::new()));
+        }
     }
 
     #[test]

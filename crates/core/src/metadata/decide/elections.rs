@@ -26,10 +26,7 @@ pub fn decide_elections(
     for (name, index) in partitions {
         let found = image.topic(name).and_then(|topic| Some((topic, topic.partition(*index)?)));
         let result = found.ok_or(ElectLeaderError::UnknownPartition).and_then(|(topic, partition)| {
-            let elected = match election {
-                Election::Preferred => elect_preferred(image, partition),
-                Election::Unclean => elect_any(image, partition),
-            }?;
+            let elected = elect(image, partition, election)?;
             let leader = elected.leader;
             decision.records.extend(versioned(partition, elected).map(|next| partition_changed(topic.id, *index, &next)));
             Ok(leader)
@@ -37,6 +34,26 @@ pub fn decide_elections(
         decision.results.push(result);
     }
     decision
+}
+
+/// All partitions that have another leader than the one that is wanted.
+pub fn partitions_to_elect(image: &MetadataImage, election: Election) -> Vec<(String, PartitionIndex)> {
+    let mut found = Vec::new();
+    for topic in image.topics.values() {
+        for (index, partition) in (0..).map(PartitionIndex).zip(&topic.partitions) {
+            if elect(image, partition, election) != Err(ElectLeaderError::NotNeeded) {
+                found.push((topic.name.clone(), index));
+            }
+        }
+    }
+    found
+}
+
+fn elect(image: &MetadataImage, partition: &PartitionImage, election: Election) -> Result<PartitionImage, ElectLeaderError> {
+    match election {
+        Election::Preferred => elect_preferred(image, partition),
+        Election::Unclean => elect_any(image, partition),
+    }
 }
 
 fn elect_preferred(image: &MetadataImage, partition: &PartitionImage) -> Result<PartitionImage, ElectLeaderError> {

@@ -64,3 +64,12 @@ fn an_unknown_partition_is_refused() {
     let decision = decide_elections(&cluster(|_| {}, &[]), &[("u".to_owned(), PartitionIndex(0))], Election::Preferred);
     assert_eq!(decision.results, [Err(ElectLeaderError::UnknownPartition)]);
 }
+
+#[test]
+fn partitions_with_the_wanted_leader_are_not_looked_for() {
+    let moved = cluster(|partition| partition.leader = NodeId(2), &[1]);
+    assert_eq!(partitions_to_elect(&moved, Election::Preferred), [("t".to_owned(), PartitionIndex(0))]);
+    assert_eq!(partitions_to_elect(&moved, Election::Unclean), []);
+    assert_eq!(partitions_to_elect(&cluster(|_| {}, &[]), Election::Preferred), []);
+    assert_eq!(partitions_to_elect(&cluster(|_| {}, &[1]), Election::Unclean), [("t".to_owned(), PartitionIndex(0))]);
+}

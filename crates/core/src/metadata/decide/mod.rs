@@ -15,7 +15,7 @@ mod topics;
 pub use alter_partition::{AlterPartition, decide_alter_partition};
 pub(super) use configs::decide_configs;
 pub use configs::{ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate};
-pub use elections::{Election, decide_elections};
+pub use elections::{Election, decide_elections, partitions_to_elect};
 pub use membership::{Decided, Heartbeat, HeartbeatAnswer, Registration, decide_fencing, decide_heartbeat, decide_registration};
 pub use placement::FreeSpace;
 pub use reassign::{Reassignment, decide_reassignments};

@@ -11,6 +11,7 @@ use crate::metadata::fold::partition_changed;
 use crate::metadata::image::{MetadataImage, PartitionImage, TopicImage};
 use duolog_base::{DirectoryId, NodeId, PartitionIndex};
 use duolog_replica::{Mutant, PartitionState, planted};
+use hashbrown::HashSet;
 
 /// Where the replicas of a partition are to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Reassignment {
     pub index: PartitionIndex,
     /// The first is the preferred leader. `None` takes back what is under way.
     pub target: Option<Vec<NodeId>>,
+    /// Refused if the partition would have more or fewer replicas than now. (KIP-860)
+    pub same_factor: bool,
 }
 
 /// Decides reassignments; an answer for each: the partition as it will be.
@@ -29,12 +32,13 @@ pub fn decide_reassignments(
 ) -> Decision<PartitionState, ReassignError> {
     let mut placement = Placement::new(image, free);
     let mut decision = Decision::new();
-    for (at, request) in requests.iter().enumerate() {
-        // Of several for one partition only the first is taken: the next ones would not see what it does.
-        let repeated = requests[..at].iter().any(|other| other.topic == request.topic && other.index == request.index);
+    let mut seen = HashSet::new();
+    for request in requests {
         let found = image.topic(&request.topic).and_then(|topic| Some((topic, topic.partition(request.index)?)));
-        let result = match found.filter(|_| !repeated) {
+        let result = match found {
             None => Err(ReassignError::UnknownPartition),
+            // Of several for one partition only the first is taken: the next ones would not see what it does.
+            Some(_) if !seen.insert((&request.topic, request.index)) => Err(ReassignError::Repeated),
             Some((topic, partition)) => reassign(image, topic, partition, request, &mut placement).map(|next| {
                 let state = topic.partition_state(next.as_ref().unwrap_or(partition));
                 decision.records.extend(next.map(|next| partition_changed(topic.id, request.index, &next)));
@@ -56,10 +60,13 @@ fn reassign(
     let original = without(&partition.replicas, &partition.adding);
     let target = match &request.target {
         Some(target) => target.clone(),
-        None if partition.adding.is_empty() && partition.removing.is_empty() => return Err(ReassignError::NotInProgress),
+        None if !partition.is_moving() => return Err(ReassignError::NotInProgress),
         None => original.clone(),
     };
     check_target(image, &target)?;
+    if request.same_factor && request.target.is_some() {
+        check_factor(partition, &target)?;
+    }
     let mut next = partition.clone();
     let removing = without(&original, &target);
     next.adding = without(&target, &original);
@@ -106,6 +113,15 @@ fn check_target(image: &MetadataImage, target: &[NodeId]) -> Result<(), Reassign
     Ok(())
 }
 
+/// What counts is where a reassignment that is under way leads to.
+fn check_factor(partition: &PartitionImage, target: &[NodeId]) -> Result<(), ReassignError> {
+    let (from, to) = (without(&partition.replicas, &partition.removing).len(), target.len());
+    match from == to {
+        true => Ok(()),
+        false => Err(ReassignError::OtherFactor { from, to }),
+    }
+}
+
 fn without(nodes: &[NodeId], others: &[NodeId]) -> Vec<NodeId> {
     nodes.iter().copied().filter(|node| !others.contains(node)).collect()
 }
@@ -113,8 +129,7 @@ fn without(nodes: &[NodeId], others: &[NodeId]) -> Vec<NodeId> {
 /// Ends a reassignment if all that are to stay are in sync; a leader that is to go hands over to one of them.
 pub(super) fn finish(partition: &mut PartitionImage, topic: &TopicImage, nodes: &Nodes) {
     let target = without(&partition.replicas, &partition.removing);
-    let under_way = !partition.adding.is_empty() || !partition.removing.is_empty();
-    if !under_way || !target.iter().all(|node| partition.in_sync.contains(node)) {
+    if !partition.is_moving() || !target.iter().all(|node| partition.in_sync.contains(node)) {
         return;
     }
     let (version, before) = (partition.clone(), Rules::of(topic, partition).min_in_sync);

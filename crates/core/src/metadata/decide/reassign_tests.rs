@@ -29,7 +29,7 @@ fn cluster() -> MetadataImage {
 
 fn ask(image: &MetadataImage, target: Option<&[i32]>) -> Result<MetadataImage, ReassignError> {
     let target = target.map(|nodes| nodes.iter().copied().map(NodeId).collect());
-    let request = Reassignment { topic: "t".to_owned(), index: PartitionIndex(0), target };
+    let request = Reassignment { topic: "t".to_owned(), index: PartitionIndex(0), target, same_factor: false };
     let mut decision = decide_reassignments(image, &[request], &FreeSpace::new());
     let answer = decision.results.remove(0)?;
     let after = fold(image, &decision.records, image.applied + 1).unwrap();
@@ -118,7 +118,35 @@ fn a_target_that_cannot_be_is_refused() {
     assert_eq!(ask(&image, Some(&[])), Err(ReassignError::NoReplicas));
     assert_eq!(ask(&image, Some(&[1, 1])), Err(ReassignError::RepeatedNode { node: NodeId(1) }));
     assert_eq!(ask(&image, Some(&[9])), Err(ReassignError::UnknownNode { node: NodeId(9) }));
-    let unknown = Reassignment { topic: "t".to_owned(), index: PartitionIndex(1), target: None };
+    let unknown = Reassignment { topic: "t".to_owned(), index: PartitionIndex(1), target: None, same_factor: false };
     let decision = decide_reassignments(&image, &[unknown], &FreeSpace::new());
     assert_eq!(decision.results, [Err(ReassignError::UnknownPartition)]);
+}
+
+#[test]
+fn of_two_for_one_partition_the_second_is_refused() {
+    let to = |node| Reassignment {
+        topic: "t".to_owned(),
+        index: PartitionIndex(0),
+        target: Some(vec![NodeId(node), NodeId(2), NodeId(3)]),
+        same_factor: true,
+    };
+    let decision = decide_reassignments(&cluster(), &[to(1), to(4)], &FreeSpace::new());
+    assert!(decision.results[0].is_ok());
+    assert_eq!(decision.results[1], Err(ReassignError::Repeated));
+}
+
+#[test]
+fn the_number_of_replicas_stays_if_it_must() {
+    let ask = |image: &MetadataImage, nodes: &[i32]| {
+        let target = Some(nodes.iter().copied().map(NodeId).collect());
+        let request = Reassignment { topic: "t".to_owned(), index: PartitionIndex(0), target, same_factor: true };
+        decide_reassignments(image, &[request], &FreeSpace::new()).results.remove(0)
+    };
+    assert_eq!(ask(&cluster(), &[1, 2]), Err(ReassignError::OtherFactor { from: 3, to: 2 }));
+    assert!(ask(&cluster(), &[4, 2, 3]).is_ok());
+    let under_way = self::ask(&cluster(), Some(&[4, 3])).unwrap();
+    assert_eq!(partition(&under_way).replicas.len(), 4);
+    assert_eq!(ask(&under_way, &[1, 2, 3]), Err(ReassignError::OtherFactor { from: 2, to: 3 }), "it is to have two");
+    assert!(ask(&under_way, &[4, 2]).is_ok());
 }
