@@ -154,3 +154,43 @@ func TestTheClusterDescribesItself(t *testing.T) {
 		t.Fatalf("%v, %v", versions, err)
 	}
 }
+
+func TestLeadersAndReplicasAreWhereTheyAreWanted(t *testing.T) {
+	t.Parallel()
+	made, missing, adm := topic(t, 1, nil), name("go"), admin(t)
+	places := make(kadm.TopicsSet)
+	places.Add(made, 0)
+	places.Add(missing, 0)
+	for _, how := range []kadm.ElectLeadersHow{kadm.ElectPreferredReplica, kadm.ElectLiveReplica} {
+		elected, err := adm.ElectLeaders(limited(t), how, places)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fails(t, kerr.ElectionNotNeeded, elected[made][0].Err)
+		fails(t, kerr.UnknownTopicOrPartition, elected[missing][0].Err)
+	}
+	cluster, err := adm.BrokerMetadata(limited(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := cluster.Brokers[0].NodeID
+	assign := func(topic string, nodes ...int32) error {
+		var wanted kadm.AlterPartitionAssignmentsReq
+		wanted.Assign(topic, 0, nodes)
+		answers, err := adm.AlterPartitionAssignments(kadm.ForbidAlterRf(limited(t)), wanted)
+		if err == nil {
+			err = answers.Error()
+		}
+		return err
+	}
+	if err := assign(made, here); err != nil {
+		t.Fatal(err)
+	}
+	fails(t, kerr.InvalidReplicaAssignment, assign(made, here+1000))
+	fails(t, kerr.NoReassignmentInProgress, assign(made))
+	fails(t, kerr.UnknownTopicOrPartition, assign(missing, here))
+	moving, err := adm.ListPartitionReassignments(limited(t), places)
+	if err != nil || len(moving) != 0 {
+		t.Fatalf("%v, %v", moving, err)
+	}
+}

@@ -123,6 +123,33 @@ def test_kafka_metadata_quorum_names_a_leader():
     assert re.search(r"\d+\s.*Leader", tool(PACKAGE + "MetadataQuorumCommand", "describe", "--replication"))
 
 
+def test_kafka_reassign_partitions_executes_verifies_lists_and_cancels(make_topic, tmp_path):
+    topic = make_topic()
+    [replica] = re.findall(r"Replicas: (\d+)", topics("--describe", "--topic", topic))
+    partitions = [{"topic": topic, "partition": 0, "replicas": [int(replica)]}]
+    wanted = tmp_path / "reassign.json"
+    wanted.write_text(json.dumps({"version": 1, "partitions": partitions}))
+    file = ["--reassignment-json-file", str(wanted)]
+
+    def reassign(*arguments):
+        return tool(PACKAGE + "reassign.ReassignPartitionsCommand", *arguments)
+
+    assert f"Successfully started partition reassignment for {topic}-0" in reassign("--execute", *file)
+    verified = reassign("--verify", *file)
+    assert f"Reassignment of partition {topic}-0 is completed." in verified
+    assert f"Clearing topic-level throttles on topic {topic}" in verified
+    assert "No partition reassignments found." in reassign("--list")
+    assert "None of the specified partition reassignments are active." in reassign("--cancel", *file)
+
+
+def test_kafka_leader_election_finds_the_preferred_leader_in_place(make_topic):
+    topic = make_topic()
+    command = PACKAGE + "LeaderElectionCommand"
+    elected = tool(command, "--election-type", "preferred", "--topic", topic, "--partition", "0")
+    assert f"Valid replica already elected for partitions {topic}-0" in elected
+    assert topic not in tool(command, "--election-type", "unclean", "--all-topic-partitions")
+
+
 def test_kafka_features_describes():
     printed = tool(PACKAGE + "FeatureCommand", "describe")
     features = [line for line in printed.splitlines() if line.strip()]

@@ -4,7 +4,9 @@ use duolog_core::broker::{DeleteRecordsError, FetchError, LookupError, ProduceEr
 use duolog_core::config::ConfigError;
 use duolog_core::coordinator;
 use duolog_core::group::GroupError;
-use duolog_core::metadata::{AlterConfigError, CreatePartitionsError, CreateTopicError, DeleteTopicError, Unavailable};
+use duolog_core::metadata::{
+    AlterConfigError, CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectLeaderError, ReassignError, Unavailable,
+};
 use duolog_wire::kafka::ErrorCode;
 
 pub(crate) fn produce(error: &ProduceError) -> ErrorCode {
@@ -96,6 +98,31 @@ pub(crate) fn create_partitions(error: &CreatePartitionsError) -> ErrorCode {
         CreatePartitionsError::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
         CreatePartitionsError::Assignment(_) => ErrorCode::InvalidReplicaAssignment,
         CreatePartitionsError::Unavailable(error) => unavailable(error),
+    }
+}
+
+pub(crate) fn elect_leader(error: &ElectLeaderError) -> ErrorCode {
+    match error {
+        ElectLeaderError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        ElectLeaderError::NotNeeded => ErrorCode::ElectionNotNeeded,
+        ElectLeaderError::PreferredNotAvailable { .. } => ErrorCode::PreferredLeaderNotAvailable,
+        ElectLeaderError::NobodyAvailable => ErrorCode::EligibleLeadersNotAvailable,
+        ElectLeaderError::Unavailable(error) => unavailable(error),
+    }
+}
+
+pub(crate) fn reassign(error: &ReassignError) -> ErrorCode {
+    match error {
+        ReassignError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        ReassignError::Repeated => ErrorCode::InvalidRequest,
+        ReassignError::NotInProgress => ErrorCode::NoReassignmentInProgress,
+        ReassignError::NoReplicas | ReassignError::RepeatedNode { .. } | ReassignError::UnknownNode { .. } => {
+            ErrorCode::InvalidReplicaAssignment
+        }
+        ReassignError::OtherFactor { .. } => ErrorCode::InvalidReplicationFactor,
+        // It passes once others are in sync: clients may try again.
+        ReassignError::TooFewInSync { .. } => ErrorCode::NotEnoughReplicas,
+        ReassignError::Unavailable(error) => unavailable(error),
     }
 }
 

@@ -27,6 +27,9 @@ pub(super) const GROUP: i8 = 32;
 /// Kafka's number for the place a dynamic value of all nodes comes from.
 pub(super) const SOURCE_DYNAMIC_CLUSTER: i8 = 3;
 
+/// Partitions that one request may name to have their leader or replicas changed.
+pub(super) const MAX_CHANGED_PARTITIONS: usize = 100_000;
+
 /// A node as clients see it.
 pub(super) struct NodeAddress {
     pub(super) id: i32,

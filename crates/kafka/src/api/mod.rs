@@ -29,8 +29,11 @@ mod p37_create_partitions;
 mod p42_delete_groups;
 mod p43_elect_leaders;
 mod p44_incremental_alter_configs;
+mod p45_alter_partition_reassignments;
+mod p46_list_partition_reassignments;
 mod p47_offset_delete;
 mod p55_describe_quorum;
+mod p57_update_features;
 mod p60_describe_cluster;
 mod p61_describe_producers;
 mod p71_get_telemetry_subscriptions;
@@ -82,8 +85,11 @@ pub(crate) const TABLE: &[Api] = &[
     p42_delete_groups::API,
     p43_elect_leaders::API,
     p44_incremental_alter_configs::API,
+    p45_alter_partition_reassignments::API,
+    p46_list_partition_reassignments::API,
     p47_offset_delete::API,
     p55_describe_quorum::API,
+    p57_update_features::API,
     p60_describe_cluster::API,
     p61_describe_producers::API,
     p71_get_telemetry_subscriptions::API,

@@ -28,9 +28,9 @@ const NAMED_FROM: i16 = 3;
 /// From this version on clients say which node they mean.
 const ADDRESSED_FROM: i16 = 5;
 /// Levels of Kafka's `metadata.version`: 3.3-IV3, the oldest that Kafka 4 supports, and 4.0-IV3.
-const METADATA_VERSION: &str = "metadata.version";
-const METADATA_LEAST: i16 = 7;
-const METADATA_LEVEL: i16 = 25;
+pub(super) const METADATA_VERSION: &str = "metadata.version";
+pub(super) const METADATA_LEAST: i16 = 7;
+pub(super) const METADATA_LEVEL: i16 = 25;
 
 fn handle(call: Call) -> Handled {
     Handled::InOrder(Box::pin(ready(answer(&call))))

@@ -6,6 +6,7 @@ mod connections;
 mod damage;
 mod data;
 mod docs;
+mod moves;
 mod sessions;
 mod uploads;
 mod versions;

@@ -4,20 +4,33 @@ import static interop.Main.Scenario;
 
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.DescribeClusterResult;
 import org.apache.kafka.clients.admin.FeatureMetadata;
+import org.apache.kafka.clients.admin.FeatureUpdate;
+import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.admin.ProducerState;
 import org.apache.kafka.clients.admin.QuorumInfo;
+import org.apache.kafka.clients.admin.UpdateFeaturesOptions;
 import org.apache.kafka.clients.producer.Producer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.ElectionNotNeededException;
+import org.apache.kafka.common.errors.InvalidReplicaAssignmentException;
+import org.apache.kafka.common.errors.InvalidUpdateVersionException;
+import org.apache.kafka.common.errors.NoReassignmentInProgressException;
+import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 
 /** What an administrator can ask about the cluster. */
 final class Cluster {
+    private static final String METADATA_VERSION = "metadata.version";
+
     private Cluster() {}
 
     static Map<String, Scenario> scenarios() {
@@ -27,6 +40,9 @@ final class Cluster {
         all.put("cluster: an idempotent producer is known to its partition", Cluster::producers);
         all.put("cluster: the metadata quorum has a leader among its voters", Cluster::quorum);
         all.put("cluster: finalized features lie within the supported ones", Cluster::features);
+        all.put("cluster: a feature keeps its level and gets no higher one", Cluster::featureLevels);
+        all.put("cluster: an election finds the wanted leader in place", Cluster::elections);
+        all.put("cluster: replicas are where they are wanted", Cluster::reassignments);
         return all;
     }
 
@@ -90,5 +106,54 @@ final class Cluster {
                 Check.that(supported != null && supported.maxVersion() >= range.maxVersionLevel(), name);
             });
         }
+    }
+
+    private static void featureLevels(Broker broker) throws Exception {
+        try (Admin admin = broker.admin()) {
+            FeatureMetadata features = admin.describeFeatures().featureMetadata().get();
+            int level = features.finalizedFeatures().get(METADATA_VERSION).maxVersionLevel();
+            int above = features.supportedFeatures().get(METADATA_VERSION).maxVersion() + 1;
+            raise(admin, level);
+            Check.fails(InvalidUpdateVersionException.class, () -> raise(admin, above));
+        }
+    }
+
+    private static Void raise(Admin admin, int level) throws Exception {
+        FeatureUpdate update = new FeatureUpdate((short) level, FeatureUpdate.UpgradeType.UPGRADE);
+        return admin.updateFeatures(Map.of(METADATA_VERSION, update), new UpdateFeaturesOptions()).all().get();
+    }
+
+    private static void elections(Broker broker) throws Exception {
+        TopicPartition present = new TopicPartition(broker.topic(1), 0);
+        TopicPartition missing = new TopicPartition(Broker.name("java"), 0);
+        try (Admin admin = broker.admin()) {
+            for (ElectionType type : ElectionType.values()) {
+                Map<TopicPartition, Optional<Throwable>> outcomes =
+                        admin.electLeaders(type, Set.of(present, missing)).partitions().get();
+                Check.equal(ElectionNotNeededException.class, outcomes.get(present).orElseThrow().getClass());
+                Check.equal(UnknownTopicOrPartitionException.class, outcomes.get(missing).orElseThrow().getClass());
+                Check.that(!admin.electLeaders(type, null).partitions().get().containsKey(present), "nothing to elect");
+            }
+        }
+    }
+
+    private static void reassignments(Broker broker) throws Exception {
+        TopicPartition present = new TopicPartition(broker.topic(1), 0);
+        TopicPartition missing = new TopicPartition(Broker.name("java"), 0);
+        try (Admin admin = broker.admin()) {
+            int here = admin.describeCluster().nodes().get().iterator().next().id();
+            reassign(admin, present, List.of(here));
+            Check.fails(InvalidReplicaAssignmentException.class, () -> reassign(admin, present, List.of(here + 1000)));
+            Check.fails(NoReassignmentInProgressException.class, () -> reassign(admin, present, null));
+            Check.fails(UnknownTopicOrPartitionException.class, () -> reassign(admin, missing, List.of(here)));
+            Check.equal(Map.of(), admin.listPartitionReassignments().reassignments().get());
+            Check.equal(Map.of(), admin.listPartitionReassignments(Set.of(present, missing)).reassignments().get());
+        }
+    }
+
+    /** Without nodes it takes back what is under way. */
+    private static Void reassign(Admin admin, TopicPartition partition, List<Integer> nodes) throws Exception {
+        Optional<NewPartitionReassignment> wanted = Optional.ofNullable(nodes).map(NewPartitionReassignment::new);
+        return admin.alterPartitionReassignments(Map.of(partition, wanted)).all().get();
     }
 }

@@ -4,6 +4,10 @@ use super::{API_VERSIONS, Case, MISSING, MISSING_ID, PARTITIONS, TOPIC, codes, w
 use crate::client::DATA_DIRECTORIES;
 use duolog_base::TopicId;
 use duolog_wire::kafka::ErrorCode;
+use duolog_wire::kafka::messages::alter_partition_reassignments_request::{
+    AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
+};
+use duolog_wire::kafka::messages::alter_partition_reassignments_response::AlterPartitionReassignmentsResponse;
 use duolog_wire::kafka::messages::api_versions_request::ApiVersionsRequest;
 use duolog_wire::kafka::messages::api_versions_response::ApiVersionsResponse;
 use duolog_wire::kafka::messages::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
@@ -28,10 +32,16 @@ use duolog_wire::kafka::messages::get_telemetry_subscriptions_request::GetTeleme
 use duolog_wire::kafka::messages::get_telemetry_subscriptions_response::GetTelemetrySubscriptionsResponse;
 use duolog_wire::kafka::messages::list_config_resources_request::ListConfigResourcesRequest;
 use duolog_wire::kafka::messages::list_config_resources_response::ListConfigResourcesResponse;
+use duolog_wire::kafka::messages::list_partition_reassignments_request::{
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsTopics,
+};
+use duolog_wire::kafka::messages::list_partition_reassignments_response::ListPartitionReassignmentsResponse;
 use duolog_wire::kafka::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use duolog_wire::kafka::messages::metadata_response::MetadataResponse;
 use duolog_wire::kafka::messages::push_telemetry_request::PushTelemetryRequest;
 use duolog_wire::kafka::messages::push_telemetry_response::PushTelemetryResponse;
+use duolog_wire::kafka::messages::update_features_request::{FeatureUpdateKey, UpdateFeaturesRequest};
+use duolog_wire::kafka::messages::update_features_response::UpdateFeaturesResponse;
 use duolog_wire::kafka::messages::{
     alter_configs_request, alter_configs_response, incremental_alter_configs_request, incremental_alter_configs_response,
 };
@@ -263,6 +273,11 @@ pub(super) async fn create_partitions(case: &mut Case) {
 }
 
 pub(super) async fn elect_leaders(case: &mut Case) {
+    if case.version >= 1 {
+        let request = ElectLeadersRequest { election_type: 2, topic_partitions: None, timeout_ms: 30_000 };
+        let response = case.ask(43, |e, version| request.encode(e, version)).await;
+        codes([whole(&response, case.version, ElectLeadersResponse::decode).error_code], &[ErrorCode::InvalidRequest]);
+    }
     let named = [(TOPIC, vec![0, 9]), (MISSING, vec![0])];
     let named = named.map(|(topic, partitions)| TopicPartitions { topic, partitions }).to_vec();
     let unknown = ErrorCode::UnknownTopicOrPartition;
@@ -275,6 +290,63 @@ pub(super) async fn elect_leaders(case: &mut Case) {
         codes([answer.error_code], &[ErrorCode::None]);
         let partitions = answer.replica_election_results.iter().flat_map(|topic| &topic.partition_result);
         codes(partitions.map(|partition| partition.error_code), &expected);
+    }
+}
+
+pub(super) async fn alter_partition_reassignments(case: &mut Case) {
+    let (here, allow_replication_factor_change) = (case.world.server.broker.node().0, case.version == 0);
+    let partition = |partition_index, replicas: Option<&[i32]>| ReassignablePartition {
+        partition_index,
+        replicas: replicas.map(<[i32]>::to_vec),
+    };
+    let asked = vec![partition(0, Some(&[here])), partition(0, Some(&[here])), partition(1, Some(&[99])), partition(1, None)];
+    let topics = vec![
+        ReassignableTopic { name: TOPIC, partitions: asked },
+        ReassignableTopic { name: MISSING, partitions: vec![partition(0, None)] },
+    ];
+    let request = AlterPartitionReassignmentsRequest { timeout_ms: 30_000, allow_replication_factor_change, topics };
+    let response = case.ask(45, |e, version| request.encode(e, version)).await;
+    let answer = whole(&response, case.version, AlterPartitionReassignmentsResponse::decode);
+    assert_eq!((answer.error_code, answer.error_message), (0, None));
+    assert_eq!(answer.allow_replication_factor_change, allow_replication_factor_change);
+    let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
+    let expected = [
+        ErrorCode::None,
+        ErrorCode::InvalidRequest,
+        ErrorCode::InvalidReplicaAssignment,
+        // Of several for one partition the first counts.
+        ErrorCode::InvalidRequest,
+        ErrorCode::UnknownTopicOrPartition,
+    ];
+    codes(partitions.map(|partition| partition.error_code), &expected);
+    let topics = vec![ReassignableTopic { name: TOPIC, partitions: vec![partition(0, None)] }];
+    let request = AlterPartitionReassignmentsRequest { topics, ..Default::default() };
+    let response = case.ask(45, |e, version| request.encode(e, version)).await;
+    let answer = whole(&response, case.version, AlterPartitionReassignmentsResponse::decode);
+    codes([answer.responses[0].partitions[0].error_code], &[ErrorCode::NoReassignmentInProgress]);
+}
+
+pub(super) async fn list_partition_reassignments(case: &mut Case) {
+    let named = [TOPIC, MISSING].map(|name| ListPartitionReassignmentsTopics { name, partition_indexes: vec![0, 9] });
+    for topics in [Some(named.to_vec()), None] {
+        let request = ListPartitionReassignmentsRequest { timeout_ms: 30_000, topics };
+        let response = case.ask(46, |e, version| request.encode(e, version)).await;
+        let answer = whole(&response, case.version, ListPartitionReassignmentsResponse::decode);
+        assert_eq!((answer.error_code, answer.error_message, answer.topics.len()), (0, None, 0));
+    }
+}
+
+pub(super) async fn update_features(case: &mut Case) {
+    let features = |level| vec![FeatureUpdateKey { feature: "metadata.version", max_version_level: level, ..Default::default() }];
+    for (level, expected) in [(25, ErrorCode::None), (26, ErrorCode::InvalidUpdateVersion)] {
+        let request = UpdateFeaturesRequest { feature_updates: features(level), ..Default::default() };
+        let response = case.ask(57, |e, version| request.encode(e, version)).await;
+        let answer = whole(&response, case.version, UpdateFeaturesResponse::decode);
+        codes([answer.error_code], &[expected]);
+        assert_eq!(answer.error_message.is_some(), expected != ErrorCode::None);
+        let granted: Vec<_> = answer.results.iter().map(|result| (result.feature, result.error_code)).collect();
+        let listed = case.version < 2 && expected == ErrorCode::None;
+        assert_eq!(granted, if listed { vec![("metadata.version", 0)] } else { Vec::new() });
     }
 }
 
