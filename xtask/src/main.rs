@@ -3,6 +3,7 @@
 //! Nothing here is part of the product; developers and the continuous build call it.
 
 mod bench;
+mod chaos;
 mod command;
 mod fuzz;
 mod generate;
@@ -12,13 +13,14 @@ mod test;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask test [--only STAGE]... | cargo xtask generate [--descriptors DIR] [--check] | cargo xtask oracle [--golden] | cargo xtask bench ... | cargo xtask fuzz --minutes N [--target T]...";
+const USAGE: &str = "usage: cargo xtask test [--only STAGE]... | cargo xtask generate [--descriptors DIR] [--check] | cargo xtask oracle [--golden] | cargo xtask bench ... | cargo xtask fuzz --minutes N [--target T]... | cargo xtask chaos ...";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.first().map(String::as_str) {
         Some("fuzz") => fuzz::run(&arguments[1..]).map_err(|error| error.to_string()),
         Some("bench") => bench::run(&arguments[1..]).map_err(|error| error.to_string()),
+        Some("chaos") => chaos::run(&arguments[1..]).map_err(|error| error.to_string()),
         Some("generate") => generate::run(&arguments[1..]).map_err(|error| error.to_string()),
         Some("interop") => interop::run(&arguments[1..]).map_err(|error| error.to_string()),
         Some("oracle") => oracle::run(&arguments[1..]).map_err(|error| error.to_string()),

@@ -170,7 +170,7 @@ fn duolog_addresses() -> std::io::Result<(String, Addresses)> {
 }
 
 /// Waits until a server's log has what shows that it serves.
-fn wait_until<T>(process: &mut Running, ready: impl Fn(&str) -> Option<T>) -> Result<T, Failure> {
+pub(crate) fn wait_until<T>(process: &mut Running, ready: impl Fn(&str) -> Option<T>) -> Result<T, Failure> {
     let start = Instant::now();
     while start.elapsed() < START_LIMIT {
         let log = std::fs::read(process.log()).unwrap_or_default();

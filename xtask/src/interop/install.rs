@@ -26,7 +26,7 @@ pub(crate) fn jars(places: &Places, pom: &str) -> Result<PathBuf, Failure> {
 }
 
 /// The classes of `.java` files and of all those in directories, compiled against `jars`.
-pub(super) fn classes(places: &Places, sources: &[&str], jars: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn classes(places: &Places, sources: &[&str], jars: &Path) -> Result<PathBuf, Failure> {
     let name = jars.file_name().expect("a directory of jars has a name");
     let target = places.cache.join("classes").join(name);
     let mut files = Vec::new();
@@ -50,7 +50,7 @@ pub(super) fn classes(places: &Places, sources: &[&str], jars: &Path) -> Result<
 }
 
 /// A virtual environment with the packages of a folder's `requirements.txt`; gives its interpreter.
-pub(super) fn python(places: &Places, folder: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn python(places: &Places, folder: &str) -> Result<PathBuf, Failure> {
     let target = places.cache.join(folder.replace('/', "-"));
     let requirements = places.suites.join(folder).join("requirements.txt");
     let interpreter = target.join("bin/python");

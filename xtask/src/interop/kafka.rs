@@ -13,7 +13,7 @@ pub(crate) const FORMAT_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const CLUSTER_ID: &str = "ZHVvbG9nLWludGVyb3AtMQ";
 
 /// Writes the configuration and formats the data directory; gives the configuration and the address it will listen on.
-pub(super) fn prepare(places: &Places, jars: &Path, directory: &Path) -> Result<(PathBuf, String), Failure> {
+pub(crate) fn prepare(places: &Places, jars: &Path, directory: &Path) -> Result<(PathBuf, String), Failure> {
     let (broker, controller) = free_ports().map_err(|error| Failure::file(directory, error))?;
     let properties = directory.join("server.properties");
     let text = configuration(broker, controller, &directory.join("data"));
@@ -26,7 +26,7 @@ pub(super) fn prepare(places: &Places, jars: &Path, directory: &Path) -> Result<
     Ok((properties, format!("127.0.0.1:{broker}")))
 }
 
-pub(super) fn command(jars: &Path, properties: &Path) -> Command {
+pub(crate) fn command(jars: &Path, properties: &Path) -> Command {
     let mut command = java(jars);
     let logging = properties.with_file_name("log4j.properties");
     command.arg(format!("-Dlog4j.configuration=file:{}", logging.display()));

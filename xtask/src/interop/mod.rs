@@ -19,7 +19,7 @@ pub(crate) mod rocketmq;
 mod suites;
 mod tally;
 
-pub(crate) use broker::build;
+pub(crate) use broker::{build, wait_until};
 pub(crate) use failure::Failure;
 
 use broker::Broker;

@@ -1,0 +1,208 @@
+//! The servers under test: processes on loopback that keep their data and ports over restarts, each on a disk of its own when power
+//! is to be cut. Today a cluster has one node; faults name the node they strike.
+
+use super::disk::Disk;
+use super::failure::Failure;
+use super::options::{Options, Peer};
+use crate::interop::address::free_address;
+use crate::interop::places::{Places, tail};
+use crate::interop::process::Running;
+use crate::interop::{self, install, kafka, wait_until};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const END_LIMIT: Duration = Duration::from_secs(60);
+const LOG_TAIL_LINES: usize = 20;
+const SYNCS: &str = "fdatasync,fsync,syncfs";
+
+pub(super) struct Cluster {
+    pub(super) nodes: Vec<Node>,
+}
+
+/// Where clients of each protocol find a node; empty when it does not speak it.
+struct Addresses {
+    kafka: String,
+    name_server: String,
+}
+
+enum Program {
+    Duolog { binary: PathBuf, rocketmq: String },
+    Kafka { jars: PathBuf, properties: PathBuf },
+}
+
+/// A server; killed when dropped.
+pub(super) struct Node {
+    program: Program,
+    addresses: Addresses,
+    /// Its logs, outside the disk whose power is cut.
+    logs: PathBuf,
+    data: PathBuf,
+    starts: usize,
+    // Before the disk, which can only be unmounted when the process is gone.
+    process: Option<Running>,
+    disk: Option<Disk>,
+}
+
+impl Cluster {
+    /// Builds or installs the server and starts one node with empty data.
+    pub(super) fn start(places: &Places, options: &Options, cuts_power: bool) -> Result<Cluster, Failure> {
+        let mut node = Node::prepare(places, options, cuts_power)?;
+        node.start()?;
+        Ok(Cluster { nodes: vec![node] })
+    }
+
+    pub(super) fn kafka(&self) -> String {
+        join(&self.nodes, ",", |node| node.addresses.kafka.clone())
+    }
+
+    /// Empty for a server without RocketMQ's protocols.
+    pub(super) fn name_servers(&self) -> String {
+        join(&self.nodes, ";", |node| node.addresses.name_server.clone())
+    }
+
+    /// Writes out what was set up before the clients begin.
+    pub(super) fn sync(&self) -> Result<(), Failure> {
+        self.nodes.iter().filter_map(|node| node.disk.as_ref()).try_for_each(Disk::sync)
+    }
+
+    /// Fails when a server ended without being asked.
+    pub(super) fn check(&mut self) -> Result<(), Failure> {
+        self.nodes.iter_mut().try_for_each(Node::check)
+    }
+
+    pub(super) fn log_tails(&self) -> String {
+        join(&self.nodes, "\n", Node::log_tail)
+    }
+}
+
+fn join(nodes: &[Node], between: &str, part: impl Fn(&Node) -> String) -> String {
+    nodes.iter().map(part).collect::<Vec<_>>().join(between)
+}
+
+impl Node {
+    fn prepare(places: &Places, options: &Options, cuts_power: bool) -> Result<Node, Failure> {
+        let logs = places.run.join("node-0");
+        std::fs::create_dir_all(&logs).map_err(|error| Failure::file(&logs, error))?;
+        let disk = if cuts_power { Some(Disk::new(&logs)?) } else { None };
+        let directory = disk.as_ref().map_or(logs.as_path(), Disk::path).to_owned();
+        let (program, addresses) = match options.peer {
+            Peer::Ours => duolog(places, options)?,
+            Peer::Kafka => {
+                let jars = install::jars(places, "tools/pom.xml")?;
+                let (properties, kafka) = kafka::prepare(places, &jars, &directory)?;
+                (Program::Kafka { jars, properties }, Addresses { kafka, name_server: String::new() })
+            }
+        };
+        Ok(Node { program, addresses, logs, data: directory.join("data"), starts: 0, process: None, disk })
+    }
+
+    pub(super) fn start(&mut self) -> Result<(), Failure> {
+        self.starts += 1;
+        let (mut command, ready) = match &self.program {
+            Program::Duolog { binary, rocketmq } => (self.serve(binary, rocketmq), format!("kafka://{}", self.addresses.kafka)),
+            Program::Kafka { jars, properties } => (kafka::command(jars, properties), "Kafka Server started".to_owned()),
+        };
+        let mut process = Running::start(&mut command, &self.log())?;
+        wait_until(&mut process, |log| log.contains(&ready).then_some(()))?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// `kill -9`.
+    pub(super) fn kill(&mut self) {
+        self.process = None;
+    }
+
+    pub(super) fn pause(&self, time: Duration) -> Result<(), Failure> {
+        self.signal(Signal::STOP)?;
+        std::thread::sleep(time);
+        self.signal(Signal::CONT)
+    }
+
+    /// What was not synced is gone when it starts again.
+    pub(super) fn lose_power(&mut self) -> Result<(), Failure> {
+        self.disk.as_ref().expect("power is cut only where nodes have disks").cut_power()?;
+        self.kill();
+        self.disk.as_mut().expect("it has not gone away").restore_power()?;
+        self.start()
+    }
+
+    pub(super) fn slow_disk(&self, time: Duration) -> Result<(), Failure> {
+        let tracer = self.trace("delay_enter=200000")?;
+        std::thread::sleep(time);
+        detach(tracer)
+    }
+
+    /// The first sync of each thread fails; the server has to end by itself.
+    pub(super) fn fail_a_sync(&mut self) -> Result<(), Failure> {
+        let tracer = self.trace("error=EIO:when=1")?;
+        let status = self.process.as_mut().expect("faults strike running nodes").wait(END_LIMIT).map_err(|_| Failure::GoesOn);
+        detach(tracer)?;
+        status?;
+        self.kill();
+        self.start()
+    }
+
+    /// Interferes with the syncs of the process until `strace` is let go.
+    fn trace(&self, inject: &str) -> Result<Running, Failure> {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-e", &format!("trace={SYNCS}"), "-e", &format!("inject={SYNCS}:{inject}"), "-o", "/dev/null", "-p"]);
+        strace.arg(self.pid().as_raw_pid().to_string()).env("LC_ALL", "C");
+        let mut running = Running::start(&mut strace, &self.logs.join("strace.log"))?;
+        match wait_until(&mut running, |log| log.contains("attached").then_some(())) {
+            Ok(()) => Ok(running),
+            Err(_) => Err(Failure::NoTracer(running.output())),
+        }
+    }
+
+    fn check(&mut self) -> Result<(), Failure> {
+        match self.process.as_mut().and_then(Running::ended) {
+            Some(status) => Err(interop::Failure::Died { status: status.to_string(), log: self.log_tail() }.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn log_tail(&self) -> String {
+        tail(&self.log(), LOG_TAIL_LINES)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.logs.join(format!("server-{}.log", self.starts))
+    }
+
+    fn pid(&self) -> Pid {
+        let id = self.process.as_ref().expect("faults strike running nodes").id();
+        Pid::from_raw(id as i32).expect("a child's id is not 0")
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Failure> {
+        kill_process_group(self.pid(), signal).map_err(|error| Failure::file(&self.logs, error.into()))
+    }
+
+    fn serve(&self, binary: &Path, rocketmq: &str) -> Command {
+        let Addresses { kafka, name_server } = &self.addresses;
+        let mut command = Command::new(binary);
+        command.arg("serve").arg("--data-dir").arg(&self.data).args(["--http", "127.0.0.1:0"]);
+        for (scheme, address) in [("kafka", kafka.as_str()), ("namesrv", name_server), ("rocketmq", rocketmq)] {
+            command.args(["--listen", &format!("{scheme}://{address}")]);
+        }
+        // Small files, so that a run fills several; and the disk is small.
+        command.args(["--set", "log.file.bytes=16777216", "--set", "log.disk.reserve.bytes=0"]);
+        command
+    }
+}
+
+fn detach(mut tracer: Running) -> Result<(), Failure> {
+    tracer.terminate();
+    tracer.wait(END_LIMIT)?;
+    Ok(())
+}
+
+fn duolog(places: &Places, options: &Options) -> Result<(Program, Addresses), Failure> {
+    let binary = options.binary.clone().map_or_else(|| interop::build(places), Ok)?;
+    let address = || free_address().map_err(|error| Failure::file(&places.run, error));
+    let addresses = Addresses { kafka: address()?, name_server: address()? };
+    Ok((Program::Duolog { binary, rocketmq: address()? }, addresses))
+}

@@ -1,0 +1,90 @@
+//! The command line of `cargo xtask chaos`.
+
+use super::failure::Failure;
+use super::fault::{Fault, SHORT};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Rounds of a run whose length is not said: each of the chosen faults this often.
+const ROUNDS: usize = 2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// The workspace's own server.
+    Ours,
+    /// Apache Kafka with its default settings.
+    Kafka,
+}
+
+/// When a run is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// Every chosen fault so often, in turn.
+    Rounds(usize),
+    /// Random ones of the chosen faults for so long.
+    Time(Duration),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Options {
+    pub(super) peer: Peer,
+    pub(super) faults: Vec<Fault>,
+    pub(super) length: Length,
+    pub(super) seed: Option<u64>,
+    /// The server's binary; built as a release when none is named.
+    pub(super) binary: Option<PathBuf>,
+}
+
+pub(super) fn parse(arguments: &[String]) -> Result<Options, Failure> {
+    let length = Length::Rounds(ROUNDS);
+    let mut options = Options { peer: Peer::Ours, faults: Vec::new(), length, seed: None, binary: None };
+    let mut rest = arguments.iter();
+    while let Some(flag) = rest.next() {
+        let value = rest.next().ok_or(Failure::Usage)?;
+        let number = || value.parse::<u64>().map_err(|_| Failure::Usage);
+        match (flag.as_str(), value.as_str()) {
+            ("--peer", "none") => options.peer = Peer::Ours,
+            ("--peer", "kafka") => options.peer = Peer::Kafka,
+            ("--fault", name) => options.faults.push(Fault::named(name).ok_or(Failure::Usage)?),
+            ("--rounds", _) => options.length = Length::Rounds(number()? as usize),
+            ("--minutes", _) => options.length = Length::Time(Duration::from_secs(number()? * 60)),
+            ("--seed", _) => options.seed = Some(number()?),
+            ("--binary", path) => options.binary = Some(PathBuf::from(path)),
+            _ => return Err(Failure::Usage),
+        }
+    }
+    if options.faults.is_empty() {
+        options.faults = SHORT.to_vec();
+    }
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Options, Failure> {
+        parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn without_arguments_the_short_selection_runs_against_our_server() {
+        let options = parsed("").unwrap();
+        assert_eq!((options.peer, options.faults, options.length), (Peer::Ours, SHORT.to_vec(), Length::Rounds(ROUNDS)));
+    }
+
+    #[test]
+    fn peer_faults_length_and_seed_can_be_chosen() {
+        let options = parsed("--peer kafka --fault kill --fault power-loss --minutes 3 --seed 7").unwrap();
+        assert_eq!((options.peer, options.seed), (Peer::Kafka, Some(7)));
+        assert_eq!(options.faults, [Fault::Kill, Fault::PowerLoss]);
+        assert_eq!(options.length, Length::Time(Duration::from_secs(180)));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for line in ["--fault earthquake", "--peer pulsar", "--minutes", "--minutes soon", "--fast yes"] {
+            assert!(matches!(parsed(line), Err(Failure::Usage)), "{line}");
+        }
+    }
+}
