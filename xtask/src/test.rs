@@ -18,6 +18,7 @@ const STAGES: &[Stage] = &[
     ("oracle", || run("cargo", &["xtask", "oracle"])),
     ("build", || run("cargo", &["build", "--release", "--locked", "--package", "duolog"])),
     ("interop", || run("cargo", &["xtask", "interop"])),
+    ("chaos", || run("cargo", &["xtask", "chaos"])),
     ("bench", load_generator),
 ];
 

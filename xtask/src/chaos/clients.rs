@@ -73,7 +73,11 @@ impl Pipe {
 fn feed(reader: PipeReader, judge: &Mutex<Judge>) -> Result<(), Failure> {
     for line in BufReader::new(reader).lines() {
         let line = line.map_err(|error| Failure::NoEvent { line: error.to_string() })?;
-        judge.lock().expect("nobody panics with the judge").take(&line)?;
+        let taken = judge.lock().expect("nobody panics with the judge").take(&line);
+        if let Err(failure) = taken {
+            println!("{failure}");
+            return Err(failure);
+        }
     }
     Ok(())
 }

@@ -48,7 +48,7 @@ pub(super) struct Node {
 impl Cluster {
     /// Builds or installs the server and starts one node with empty data.
     pub(super) fn start(places: &Places, options: &Options, cuts_power: bool) -> Result<Cluster, Failure> {
-        let mut node = Node::prepare(places, options, cuts_power)?;
+        let mut node = Node::prepare(places, options, cuts_power, 0)?;
         node.start()?;
         Ok(Cluster { nodes: vec![node] })
     }
@@ -82,8 +82,8 @@ fn join(nodes: &[Node], between: &str, part: impl Fn(&Node) -> String) -> String
 }
 
 impl Node {
-    fn prepare(places: &Places, options: &Options, cuts_power: bool) -> Result<Node, Failure> {
-        let logs = places.run.join("node-0");
+    fn prepare(places: &Places, options: &Options, cuts_power: bool, number: usize) -> Result<Node, Failure> {
+        let logs = places.run.join(format!("node-{number}"));
         std::fs::create_dir_all(&logs).map_err(|error| Failure::file(&logs, error))?;
         let disk = if cuts_power { Some(Disk::new(&logs)?) } else { None };
         let directory = disk.as_ref().map_or(logs.as_path(), Disk::path).to_owned();

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-const IMAGE_BYTES: u64 = 2 << 30;
+/// Sparse; a run of the longest duration fills a part of it.
+const IMAGE_BYTES: u64 = 4 << 30;
 /// `EXT4_IOC_SHUTDOWN`, which is `_IOR('X', 125, __u32)`.
 const SHUTDOWN: Opcode = opcode::read::<u32>(b'X', 125);
 /// Neither data nor journal is written.

@@ -1,8 +1,10 @@
 //! What goes wrong: each fault happens to one node of a cluster and is over, with the node serving again, when it returns.
 
 use super::cluster::Cluster;
+use super::disk::Disk;
 use super::failure::Failure;
 use duolog_sim::Crash;
+use std::path::Path;
 use std::time::Duration;
 
 /// Longer than a request of the clients takes, shorter than their patience.
@@ -24,8 +26,18 @@ pub(super) enum Fault {
 }
 
 const ALL: [Fault; 5] = [Fault::Kill, Fault::Pause, Fault::PowerLoss, Fault::SlowDisk, Fault::SyncError];
-/// What runs when nothing is chosen.
-pub(super) const SHORT: [Fault; 3] = [Fault::Kill, Fault::Pause, Fault::PowerLoss];
+
+/// What runs when nothing is chosen. Where no disk can be mounted it says so and leaves loss of power out; who asks for that by
+/// name is refused.
+pub(super) fn short_selection(directory: &Path) -> Vec<Fault> {
+    match Disk::new(directory) {
+        Ok(_) => vec![Fault::Kill, Fault::Pause, Fault::PowerLoss],
+        Err(failure) => {
+            println!("power is not cut: {failure}");
+            vec![Fault::Kill, Fault::Pause]
+        }
+    }
+}
 
 impl Fault {
     pub(super) fn name(self) -> &'static str {

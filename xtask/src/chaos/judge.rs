@@ -13,7 +13,7 @@ pub(super) type ClientNumber = u32;
 #[derive(Debug, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Line {
-    /// Without a sequence the client may append it again.
+    /// Without a sequence the client promises neither order nor that it appends it once.
     Sent {
         client: ClientNumber,
         partition: u32,
@@ -56,6 +56,12 @@ pub(super) struct Progress {
     pub(super) unknown: u64,
     /// Partitions that readers have read to the end.
     pub(super) ends: u64,
+}
+
+impl std::fmt::Display for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} records acknowledged, {} in doubt, {} read", self.acked, self.unknown, self.polled)
+    }
 }
 
 /// Feeds the checker. Every answer of these clients promises durability: they ask for it, and readers see nothing less.

@@ -21,7 +21,7 @@ final class Events {
         this.client = client;
     }
 
-    /** Before the record is handed over. A negative sequence says that the client may append it again. */
+    /** Before the record is handed over. A negative sequence says that the client promises neither order nor a single append. */
     void sent(int partition, String value, long sequence) {
         write("sent", partition, ",\"value\":\"" + value + "\"" + (sequence < 0 ? "" : ",\"sequence\":" + sequence));
     }

@@ -20,6 +20,9 @@ import org.apache.kafka.common.serialization.StringSerializer;
 /** Kafka's own Java client with its defaults: an idempotent producer with acks=all, a consumer of all partitions. */
 final class KafkaClient {
     private static final int IN_FLIGHT = 500;
+    /** Some 400 records a second: the run is about faults, and its checker remembers every record. */
+    private static final int AT_ONCE = 4;
+    private static final int PAUSE_MS = 10;
     private static final Duration POLL = Duration.ofMillis(200);
 
     private KafkaClient() {}
@@ -33,12 +36,12 @@ final class KafkaClient {
     static void produce(Main.Task task) throws Exception {
         Map<String, Object> settings = Map.of("bootstrap.servers", task.addresses());
         Semaphore free = new Semaphore(IN_FLIGHT);
-        try (KafkaProducer<byte[], String> producer = new KafkaProducer<>(settings, new org.apache.kafka.common.serialization.ByteArraySerializer(), new StringSerializer())) {
+        try (KafkaProducer<String, String> producer = new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer())) {
             for (long number = 0; task.running(); number++) {
-                // Held back when the answers do not come, and otherwise by the pace of the run.
-                if (!free.tryAcquire(POLL.toMillis(), TimeUnit.MILLISECONDS)) {
-                    number--;
-                    continue;
+                while (!free.tryAcquire(POLL.toMillis(), TimeUnit.MILLISECONDS)) {
+                    if (!task.running()) {
+                        return;
+                    }
                 }
                 int partition = (int) (number % task.partitions());
                 String value = task.value(number);
@@ -51,8 +54,8 @@ final class KafkaClient {
                         task.events().unknown(partition, value, error);
                     }
                 });
-                if (number % 4 == 3) {
-                    Thread.sleep(1);
+                if (number % AT_ONCE == AT_ONCE - 1) {
+                    Thread.sleep(PAUSE_MS);
                 }
             }
         }

@@ -14,10 +14,11 @@ import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
-/** RocketMQ's Java client over remoting. Its retries may append a message twice, so that its sends have no sequence. */
+/** RocketMQ's Java client over remoting. A send that timed out may be overtaken by the next one, so that sends have no sequence. */
 @SuppressWarnings("deprecation")
 final class RemotingClient {
     private static final int PULL = 32;
+    private static final int PAUSE_MS = 2;
 
     private RemotingClient() {}
 
@@ -36,6 +37,9 @@ final class RemotingClient {
                 if (result.getSendStatus() == SendStatus.SEND_OK) {
                     task.events().acked(result.getMessageQueue().getQueueId(), value, result.getQueueOffset());
                 }
+                Thread.sleep(PAUSE_MS);
+            } catch (InterruptedException stopped) {
+                throw stopped;
             } catch (Exception error) {
                 task.events().unknown(queue.getQueueId(), value, error);
                 Thread.sleep(50);
