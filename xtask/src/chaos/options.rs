@@ -5,8 +5,8 @@ use super::fault::Fault;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Rounds of a run whose length is not said: each of the chosen faults this often.
-const ROUNDS: usize = 2;
+/// Rounds of a run whose length is not said: how often each of the chosen faults happens.
+const ROUNDS: usize = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
