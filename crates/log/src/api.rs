@@ -121,6 +121,57 @@ pub enum AppendError {
     Stopped,
 }
 
+/// One batch of a leader's log: where it lies in the buffer and which partition it goes to. It has its base offset and its leader epoch.
+/// The caller has validated it (structure, CRC, size).
+#[derive(Clone, Debug)]
+pub struct ReplicaBatch {
+    pub partition: PartitionNumber,
+    pub range: Range<usize>,
+}
+
+/// Why a leader's batch is not appended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplicaAppendError {
+    #[error("no such partition in this log: {0}")]
+    UnknownPartition(PartitionNumber),
+    #[error("the batch begins at {got}, the log ends at {end}")]
+    Overlaps { end: Offset, got: Offset },
+    #[error("the batch is of leader epoch {got}, the one before it of {last}")]
+    OlderEpoch { last: LeaderEpoch, got: LeaderEpoch },
+    #[error("free space is at the reserve of {reserve_bytes} bytes")]
+    DiskFull { reserve_bytes: u64 },
+    #[error("{queued_bytes} bytes wait for the disk already")]
+    Overloaded { queued_bytes: usize },
+    #[error("partition is quarantined: {0}")]
+    Quarantined(String),
+    #[error("the log has stopped after a disk error")]
+    Stopped,
+}
+
+/// What an append of a leader's batches hands back.
+#[derive(Debug)]
+pub struct ReplicaReceipt {
+    /// One answer for each batch, in order.
+    pub results: Vec<Result<Appended, ReplicaAppendError>>,
+    /// Written (or durable) up to here means: every accepted batch of this append is. Zero if there is none.
+    pub end: Position,
+}
+
+/// Why a partition is not cut or begun anew.
+#[derive(Debug, thiserror::Error)]
+pub enum TruncateError {
+    #[error("no such partition in this log: {0}")]
+    UnknownPartition(PartitionNumber),
+    #[error("offset {asked} is below the log start {start}")]
+    BelowStart { asked: Offset, start: Offset },
+    #[error("partition is quarantined: {0}")]
+    Quarantined(String),
+    #[error("what is to be kept cannot be read: {0}")]
+    Read(ReadError),
+    #[error("the log has stopped after a disk error")]
+    Stopped,
+}
+
 /// What an append hands back: an answer a batch, and the position to wait for.
 #[derive(Debug)]
 pub struct AppendReceipt {
@@ -201,6 +252,8 @@ pub struct LogEnds {
     pub end: Offset,
     /// Leader epoch of the newest batch, or of the last [`Log::set_leader_epoch`].
     pub epoch: LeaderEpoch,
+    /// Leader epoch of the last batch, also if its records are given up; [`LeaderEpoch::NONE`] if there was none.
+    pub last_epoch: LeaderEpoch,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -271,7 +324,7 @@ pub struct BatchLocation {
     pub leader_epoch: LeaderEpoch,
 }
 
-/// Answer to OffsetForLeaderEpoch: the largest epoch not above the one asked, and the end of its batches.
+/// Where an epoch ends: the newest one not above the one asked, and the end of its batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochEnd {
     pub epoch: LeaderEpoch,

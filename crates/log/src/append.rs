@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, Position, TimestampMs};
 use duolog_wire::record::{BatchHeader, patch_base_offset, patch_leader_epoch};
 use smallvec::SmallVec;
+use std::ops::Range;
 
 /// What the writer finds in its queue.
 pub(crate) enum Queued {
@@ -22,6 +23,12 @@ pub(crate) enum Queued {
     Frame { header: FrameHeader, payload: Bytes },
     /// The next file begins at `base`; `state` is the state section for the end of the file before it.
     NextFile { base: u64, state: Vec<u8> },
+}
+
+/// A batch in the buffer of an append, and whether it was queued.
+pub(crate) struct Piece<'a> {
+    pub range: &'a Range<usize>,
+    pub queued: bool,
 }
 
 impl Log {
@@ -48,7 +55,11 @@ impl Log {
         for (batch, header) in batches.iter().zip(&headers) {
             results.push(state.admit(batch, header, &mut buffer[batch.range.clone()], now, &self.options));
         }
-        state.attach(first_queued, buffer.freeze(), batches, &results);
+        let pieces = batches.iter().zip(&results).map(|(batch, result)| Piece {
+            range: &batch.range,
+            queued: matches!(result, Ok(Appended { duplicate: false, .. })),
+        });
+        state.attach(first_queued, buffer.freeze(), pieces);
         let many_keys = keys.is_some_and(|(keys, found)| keys.take(&found, &results, &state.queue[first_queued..]));
         state.progress.house_wanted |= many_keys;
         let accepted = results.iter().any(Result::is_ok);
@@ -88,7 +99,7 @@ impl Log {
         let epoch = known.leader_epoch();
         if start.0 > known.log_start() {
             // The frame comes first: if it begins a new file, the old file's state must not know of it.
-            state.queue_control(FrameKind::LogStart, partition, start.0, epoch, &self.options);
+            state.queue_control(FrameKind::LogStart, partition, start.0, epoch, Bytes::new(), &self.options);
             state.preserve(partition);
             if let Some(known) = state.partitions.get_mut(&partition) {
                 known.raise_log_start(start.0);
@@ -108,7 +119,7 @@ impl Log {
         }
         let known = state.partitions.get(&partition).ok_or(PartitionError::UnknownPartition(partition))?;
         let epoch = known.leader_epoch();
-        state.queue_control(FrameKind::Drop, partition, 0, epoch, &self.options);
+        state.queue_control(FrameKind::Drop, partition, 0, epoch, Bytes::new(), &self.options);
         state.preserve(partition);
         let dropped = state.partitions.remove(&partition);
         let end = Position(state.next);
@@ -122,7 +133,7 @@ impl Log {
 
 impl State {
     /// Why nothing at all can be appended now.
-    fn refusal(&self, origin: AppendOrigin, bytes: usize, batches: usize, options: &LogOptions) -> Option<AppendError> {
+    pub fn refusal(&self, origin: AppendOrigin, bytes: usize, batches: usize, options: &LogOptions) -> Option<AppendError> {
         if let Some(refusal) = self.progress.refusal(bytes, options.queue_limit_bytes(origin)) {
             return Some(refusal);
         }
@@ -179,9 +190,16 @@ impl State {
         self.preserve(number);
         let partition = self.partitions.get_mut(&number).expect("looked up above");
         take_batch(partition, entry, batch.leader_epoch, header, now);
+        self.queue_batch(number, &entry, batch.leader_epoch);
+        let last_offset = Offset(entry.last_offset());
+        Ok(Appended { base_offset, last_offset, log_start, duplicate: false })
+    }
+
+    /// Queues the frame of a batch, whose bytes come with [`State::attach`].
+    pub fn queue_batch(&mut self, partition: PartitionNumber, entry: &QueueEntry, leader_epoch: LeaderEpoch) {
         self.next = entry.end_position();
         self.file_entries += 1;
-        self.progress.queued_bytes += bytes.len();
+        self.progress.queued_bytes += entry.batch_bytes as usize;
         self.queue.push(Queued::Frame {
             header: FrameHeader {
                 kind: FrameKind::Batch,
@@ -190,41 +208,45 @@ impl State {
                 tag_filter: entry.tag_filter,
                 offset: entry.base_offset,
                 generation: self.generation,
-                partition: number.0,
+                partition: partition.0,
                 payload_bytes: entry.batch_bytes,
-                leader_epoch: batch.leader_epoch.0,
-                last_offset_delta: header.last_offset_delta,
+                leader_epoch: leader_epoch.0,
+                last_offset_delta: entry.last_offset_delta as i32,
                 durable: 0,
                 body_crc: 0,
             },
             payload: Bytes::new(),
         });
-        let last_offset = Offset(entry.last_offset());
-        Ok(Appended { base_offset, last_offset, log_start, duplicate: false })
     }
 
     /// Gives the queued frames their slices of the frozen buffer, and the tail cache the same.
-    fn attach(&mut self, first_queued: usize, buffer: Bytes, batches: &[AppendBatch], results: &[Result<Appended, AppendError>]) {
+    pub fn attach<'a>(&mut self, first_queued: usize, buffer: Bytes, pieces: impl Iterator<Item = Piece<'a>> + Clone) {
         let State { queue, tail, .. } = self;
         let mut frames = queue[first_queued..].iter_mut().filter_map(|queued| match queued {
             Queued::Frame { header, payload } => Some((header.position, payload)),
             Queued::NextFile { .. } => None,
         });
-        let batch_bytes: usize = batches.iter().map(|batch| batch.range.len()).sum();
+        let batch_bytes: usize = pieces.clone().map(|piece| piece.range.len()).sum();
         // What lies in the buffer beside the batches is kept with them: the first one is charged for it.
         let mut beside = buffer.len().saturating_sub(batch_bytes);
-        for (batch, result) in batches.iter().zip(results) {
-            if !matches!(result, Ok(Appended { duplicate: false, .. })) {
-                continue;
-            }
+        for piece in pieces.filter(|piece| piece.queued) {
             let (position, payload) = frames.next().expect("every accepted batch has a frame");
-            *payload = buffer.slice(batch.range.clone());
-            tail.push(position, payload.clone(), batch.range.len() + std::mem::take(&mut beside));
+            *payload = buffer.slice(piece.range.clone());
+            tail.push(position, payload.clone(), piece.range.len() + std::mem::take(&mut beside));
         }
     }
 
-    fn queue_control(&mut self, kind: FrameKind, partition: PartitionNumber, offset: i64, epoch: i32, options: &LogOptions) {
-        self.make_room(0, options);
+    /// Queues a frame that holds no batch; answers its position.
+    pub fn queue_control(
+        &mut self,
+        kind: FrameKind,
+        partition: PartitionNumber,
+        offset: i64,
+        epoch: i32,
+        payload: Bytes,
+        options: &LogOptions,
+    ) -> u64 {
+        self.make_room(payload.len(), options);
         let header = FrameHeader {
             kind,
             encoding: 0,
@@ -233,18 +255,20 @@ impl State {
             offset,
             generation: self.generation,
             partition: partition.0,
-            payload_bytes: 0,
+            payload_bytes: payload.len() as u32,
             leader_epoch: epoch,
             last_offset_delta: 0,
             durable: 0,
             body_crc: 0,
         };
         self.next = header.end();
-        self.queue.push(Queued::Frame { header, payload: Bytes::new() });
+        self.progress.queued_bytes += payload.len();
+        self.queue.push(Queued::Frame { header, payload });
+        header.position
     }
 
     /// Begins the next file if a frame with this payload does not fit into the present one. A file takes at least one frame.
-    fn make_room(&mut self, payload_bytes: usize, options: &LogOptions) {
+    pub fn make_room(&mut self, payload_bytes: usize, options: &LogOptions) {
         let used = self.next - self.file_base;
         let fits = used + frame_bytes(payload_bytes) <= options.file_bytes && self.file_entries < options.unsealed_entries;
         if fits || used == FILE_HEADER_BYTES as u64 {

@@ -115,7 +115,7 @@ impl Log {
         Ok(())
     }
 
-    /// Writes an index of the unsealed batches from one position to another, with the state there.
+    /// Writes an index of the unsealed batches from one position to another, as they were at the second one, with the state there.
     pub(crate) fn write_index(&self, path: &Path, about: IndexAbout, section: &[u8]) -> io::Result<()> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a state section does not read back");
         let ends = state::ends(section).ok_or_else(damaged)?;
@@ -154,8 +154,8 @@ impl UnsealedWalk<'_> {
             let room = CHUNK_ENTRIES - chunk.len();
             let before = chunk.len();
             if let Some(known) = state.partitions.get(&PartitionNumber(*number)) {
-                let entries = known.unsealed_at(self.from).take_while(|entry| entry.position < self.range.end);
-                chunk.extend(entries.take(room).map(|entry| (self.at, *entry)));
+                let entries = known.unsealed_as_of(self.from, self.range.end);
+                chunk.extend(entries.take(room).map(|entry| (self.at, entry)));
             }
             if let Some((_, last)) = chunk[before..].last().filter(|_| chunk.len() == CHUNK_ENTRIES) {
                 // There may be more of this partition.

@@ -102,6 +102,20 @@ impl Entries {
         GivenUp { batch_bytes: bytes, _chunks: chunks }
     }
 
+    /// Takes away those that are not `before` something. All that are before it come first.
+    pub fn cut(&mut self, before: impl Fn(&QueueEntry) -> bool) -> Vec<QueueEntry> {
+        let Place(chunk, at) = self.search(before);
+        let gone = self.starting_at(Place(chunk, at)).copied().collect();
+        if let Some(cut) = self.full.drain(chunk..).next() {
+            self.last = cut.entries;
+        }
+        self.last.truncate(at);
+        if self.last.is_empty() {
+            self.last = self.full.pop_back().map_or_else(Vec::new, |chunk| chunk.entries);
+        }
+        gone
+    }
+
     fn search(&self, before: impl Fn(&QueueEntry) -> bool) -> Place {
         // Most searches end where entries were added last.
         let chunk = match self.last.first() {
@@ -177,6 +191,21 @@ mod tests {
                 assert_eq!(offsets(entries.iter()), (count - left..count + 40).collect::<Vec<_>>());
                 let rest = entries.give_up(|_| true);
                 assert_eq!((rest.batch_bytes, entries.len(), entries.last()), (10 * (left + 40) as u64, 0, None));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_goes_from_the_back_and_more_can_follow() {
+        for count in [1, 4, 5, 12, 13, 60, 300] {
+            for kept in 0..=count {
+                let mut entries = entries(count);
+                let gone = entries.cut(|entry| entry.base_offset < kept);
+                assert_eq!(offsets(gone.iter()), (kept..count).collect::<Vec<_>>());
+                assert_eq!(entries.last().map(|entry| entry.base_offset), kept.checked_sub(1).filter(|last| *last >= 0));
+                (kept..kept + 40).for_each(|offset| entries.push(entry(offset)));
+                assert_eq!(offsets(entries.iter()), (0..kept + 40).collect::<Vec<_>>());
+                assert_eq!(entries.give_up(|_| true).batch_bytes, 10 * (kept + 40) as u64);
             }
         }
     }

@@ -180,7 +180,21 @@ impl Log {
         let path = oldest.path(&self.dir);
         let gone = self.retire(house, oldest, None).and_then(|()| self.disk.sync_dir(&self.dir));
         gone.map_err(|error| self.fail("free", &path, error))?;
+        self.forget_cuts();
         Ok(true)
+    }
+
+    /// Truncations before the oldest file concern nothing that is still there.
+    fn forget_cuts(&self) {
+        let oldest = self.oldest_position();
+        for chunk in self.partitions().chunks(CHUNK_PARTITIONS) {
+            let mut state = self.state.lock();
+            for number in chunk {
+                if let Some(known) = state.partitions.get_mut(number) {
+                    known.forget_cuts_before(oldest);
+                }
+            }
+        }
     }
 
     /// Whether no partition will ever read the file again. Takes two steps, so that what killed the file is on disk itself before
@@ -196,7 +210,10 @@ impl Log {
             let state = self.state.lock();
             chunk.iter().all(|record| {
                 let known = state.partitions.get(&PartitionNumber(record.partition));
-                known.is_none_or(|known| known.log_start() >= record.end_offset)
+                known.is_none_or(|known| {
+                    let end = record.end_offset.min(known.cuts().end_for(file.end));
+                    known.log_start() >= end || record.base_offset >= end
+                })
             })
         });
         if !dead {

@@ -26,6 +26,7 @@ pub const MAX_PROBLEMS: usize = 1000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Batch,
+    Truncation,
     LogStart,
     Drop,
     GenerationStart,
@@ -38,7 +39,7 @@ pub struct Frame {
     pub position: Position,
     pub kind: Kind,
     pub partition: PartitionNumber,
-    /// Base offset of a batch; the new start for a log start.
+    /// Base offset of a batch; the new end for a truncation, the new start for a log start.
     pub offset: Offset,
     /// Last offset of a batch; equals `offset` for other kinds.
     pub last_offset: Offset,
@@ -49,7 +50,7 @@ pub struct Frame {
     pub tag_filter: u64,
     /// Whether the payload matches its checksum. The header always does.
     pub intact: bool,
-    /// The record batch, for a batch.
+    /// The record batch, for a batch; the state of the partition, for a truncation.
     pub payload: Bytes,
 }
 
@@ -189,6 +190,7 @@ impl Frames {
             position: Position(header.position),
             kind: match header.kind {
                 FrameKind::Batch => Kind::Batch,
+                FrameKind::Truncation => Kind::Truncation,
                 FrameKind::LogStart => Kind::LogStart,
                 FrameKind::Drop => Kind::Drop,
                 FrameKind::GenerationStart => Kind::GenerationStart,
@@ -283,13 +285,18 @@ pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<VerifyReport> {
     let mut verifier =
         Verifier { report: VerifyReport { files: bases.len(), ..VerifyReport::default() }, entries: BTreeMap::new() };
     let mut ends: BTreeMap<u32, i64> = BTreeMap::new();
+    let mut hidden = hidden_cuts(&tidied).into_iter().peekable();
     for item in frames(disk.clone(), dir)? {
         match item? {
             Item::Hole { file, position, .. } => verifier.problem(&file, Some(position), None, "bytes that are not frames"),
             Item::Frame(frame) => {
                 verifier.report.frames += 1;
+                while let Some((_, partition, end)) = hidden.next_if(|(base, ..)| *base <= frame.position.0) {
+                    ends.entry(partition).and_modify(|known| *known = end.min(*known));
+                }
                 match frame.kind {
                     Kind::Batch => verifier.batch(&frame, &mut ends),
+                    Kind::Truncation => verifier.truncation(&frame, &mut ends),
                     Kind::LogStart => {
                         let end = ends.entry(frame.partition.0).or_default();
                         *end = (*end).max(frame.offset.0);
@@ -333,6 +340,18 @@ pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<VerifyReport> {
         verifier.problem(&path, None, None, problem);
     }
     Ok(verifier.report)
+}
+
+/// Truncations of which only the state in a tidied file tells: the base of the file, the partition and its end.
+fn hidden_cuts(tidied: &BTreeMap<u64, Arc<Sealed>>) -> Vec<(u64, u32, i64)> {
+    let mut hidden = Vec::new();
+    for (base, file) in tidied {
+        for (partition, known) in state::decode(file.index().state()).unwrap_or_default() {
+            let inside = known.cuts().as_slice().iter().filter(|cut| (*base..file.end).contains(&cut.position));
+            hidden.extend(inside.map(|cut| (*base, partition, cut.end)));
+        }
+    }
+    hidden
 }
 
 struct Verifier {
@@ -385,6 +404,18 @@ impl Verifier {
             last_offset_delta: header.last_offset_delta as u32,
         };
         self.entries.insert((frame.partition.0, frame.position.0), entry);
+    }
+
+    fn truncation(&mut self, frame: &Frame, ends: &mut BTreeMap<u32, i64>) {
+        let (position, partition) = (Some(frame.position), Some(frame.partition));
+        ends.insert(frame.partition.0, frame.offset.0);
+        let state = state::decode(&frame.payload).filter(|states| states.len() == 1).and_then(|mut states| states.pop());
+        let right = state.is_some_and(|(number, after)| number == frame.partition.0 && after.next_offset() == frame.offset.0);
+        match frame.intact {
+            false => self.problem(&frame.file, position, partition, "payload does not match its checksum"),
+            true if !right => self.problem(&frame.file, position, partition, "payload is not the state of its partition"),
+            true => {}
+        }
     }
 
     fn index(&mut self, disk: &dyn Disk, path: &Path, kind: IndexKind, base: u64) -> io::Result<()> {

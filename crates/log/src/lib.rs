@@ -24,6 +24,7 @@ mod api;
 mod append;
 mod checkpoint;
 pub mod clean;
+mod cuts;
 pub mod dedicated;
 mod entries;
 mod files;
@@ -45,6 +46,7 @@ mod read;
 mod recover;
 mod recycle;
 mod repair;
+mod replica;
 mod retention;
 mod scan;
 mod sealed;
@@ -58,6 +60,7 @@ mod tags;
 mod tail_cache;
 mod threads;
 mod tidy;
+mod truncate;
 mod waiters;
 mod writer;
 mod zero;
@@ -65,12 +68,14 @@ mod zero;
 pub use api::{
     Advance, AppendBatch, AppendError, AppendOrigin, AppendReceipt, Appended, BatchLocation, EpochEnd, LogEnds, LogFailure,
     LogObserver, LogOptions, OpenError, PartitionError, ProducerSnapshot, ReadError, ReadLimits, ReadPart, ReadPlan,
-    RecoveryReport, RetentionPolicy, SyncOutcome,
+    RecoveryReport, ReplicaAppendError, ReplicaBatch, ReplicaReceipt, RetentionPolicy, SyncOutcome, TruncateError,
 };
 pub use keys::{KeyExtractor, KeyOptions, KeyPlaces};
 pub use log::Log;
 pub use statistics::LogStatistics;
-pub use store::{DirectoryIdentity, IdentityError, Layout, LogPosition, MAX_DIRECTORIES, Place, Store, StoreReceipt};
+pub use store::{
+    DirectoryIdentity, IdentityError, Layout, LogPosition, MAX_DIRECTORIES, Place, Store, StoreReceipt, StoreReplicaReceipt,
+};
 pub use stored::StoredFrame;
 pub use tags::{MAX_WANTED_TAGS, TAGS_KNOWN, TagFilter, word_covers};
 pub use tidy::TidyOptions;

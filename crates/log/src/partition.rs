@@ -3,6 +3,7 @@
 //! Plain state without locks or I/O; the log's one mutex guards it, recovery rebuilds it by calling the same methods. The durable and
 //! written ends are not stored: they follow from the log's positions and the entries.
 
+use crate::cuts::{Cut, Cuts};
 use crate::entries::{Entries, GivenUp};
 use crate::format::index::QueueEntry;
 use crate::producer::Producers;
@@ -31,6 +32,18 @@ pub struct Partition {
     unsealed_bytes: u64,
     producers: Producers,
     quarantined: bool,
+    /// What lies behind may be cut off, and is not compacted, if somebody has said so.
+    stable_end: Option<i64>,
+    /// Truncations that indexes written before them do not know of.
+    cuts: Cuts,
+    /// What was cut of files that have no sealed index yet: it belongs into an index that ends before the truncation.
+    aside: Option<Box<SetAside>>,
+}
+
+/// Entries that were cut, each with the position of the truncation.
+#[derive(Clone, Debug, Default)]
+struct SetAside {
+    entries: Vec<(u64, QueueEntry)>,
 }
 
 impl Partition {
@@ -56,6 +69,27 @@ impl Partition {
 
     pub fn epochs(&self) -> &[EpochStart] {
         &self.epochs
+    }
+
+    pub fn stable_end(&self) -> i64 {
+        self.stable_end.unwrap_or(i64::MAX)
+    }
+
+    pub fn set_stable_end(&mut self, end: i64) {
+        self.stable_end = Some(end);
+    }
+
+    pub fn cuts(&self) -> &Cuts {
+        &self.cuts
+    }
+
+    pub fn restore_cuts(&mut self, cuts: Cuts) {
+        self.cuts = cuts;
+    }
+
+    /// No file ends before `position` any more.
+    pub fn forget_cuts_before(&mut self, position: u64) {
+        self.cuts.forget_before(position);
     }
 
     pub fn producers(&self) -> &Producers {
@@ -99,6 +133,7 @@ impl Partition {
     /// Takes a batch at the end of the queue (or past it: offsets may have gaps).
     pub fn push(&mut self, entry: QueueEntry, leader_epoch: i32) {
         assert!(entry.base_offset >= self.next_offset, "an append overlaps the queue");
+        self.forget_epochs_from(entry.base_offset);
         self.begin_epoch(leader_epoch, entry.base_offset);
         self.next_offset = entry.last_offset() + 1;
         self.unsealed_bytes += u64::from(entry.batch_bytes);
@@ -117,15 +152,66 @@ impl Partition {
             return;
         }
         self.leader_epoch = self.leader_epoch.max(epoch);
+        self.forget_epochs_from(start);
+        self.epochs.push(EpochStart { epoch, start });
+    }
+
+    /// Forgets epochs that began at `start` or behind it: they have no batch.
+    pub fn forget_epochs_from(&mut self, start: i64) {
         while self.epochs.last().is_some_and(|last| last.start >= start) {
             self.epochs.pop();
         }
-        self.epochs.push(EpochStart { epoch, start });
+    }
+
+    /// Epoch of the last batch, also if its record is given up; `NONE` if there was none.
+    pub fn last_epoch(&self) -> LeaderEpoch {
+        let with_batches = self.epochs.iter().rev().find(|epoch| epoch.start < self.next_offset);
+        with_batches.map_or(LeaderEpoch::NONE, |last| LeaderEpoch(last.epoch))
+    }
+
+    /// The state, without entries, once everything at `end` and behind it is gone. The producers are as of there.
+    pub fn after_cut(&self, end: i64, producers: Producers) -> Partition {
+        let mut after = Partition { producers, ..Partition::restored(end, self.log_start, self.leader_epoch) };
+        after.epochs = self.epochs.iter().filter(|epoch| epoch.start < end).copied().collect();
+        after
+    }
+
+    /// The state, without entries, once everything is gone and offsets go on at `start`.
+    pub fn after_restart(&self, start: i64) -> Partition {
+        Partition::restored(start, start, self.leader_epoch)
+    }
+
+    /// Where the batches end that it has right after a truncation; 0 if it has none, wherever its offsets go on.
+    pub fn kept_end(&self) -> i64 {
+        if self.log_start == self.next_offset { 0 } else { self.next_offset }
+    }
+
+    /// Cuts off what lies behind the end, at a position of the log. `after` is what is to be known from now on, beside entries and
+    /// truncations.
+    pub fn cut(&mut self, position: u64, after: Partition) {
+        let cut = Cut { position, end: after.kept_end() };
+        let gone = self.cut_back(after);
+        if !gone.is_empty() {
+            let aside = self.aside.get_or_insert_default();
+            aside.entries.extend(gone.into_iter().map(|entry| (cut.position, entry)));
+        }
+        self.cuts.push(cut);
+    }
+
+    /// Takes over what is to be known from now on, and gives up entries that do not belong to it any more.
+    pub fn cut_back(&mut self, after: Partition) -> Vec<QueueEntry> {
+        let end = after.kept_end();
+        let gone = self.unsealed.cut(|entry| entry.last_offset() < end);
+        self.unsealed_bytes -= gone.iter().map(|entry| u64::from(entry.batch_bytes)).sum::<u64>();
+        let Partition { next_offset, log_start, leader_epoch, epochs, producers, quarantined, .. } = after;
+        (self.next_offset, self.log_start, self.leader_epoch) = (next_offset, log_start, leader_epoch);
+        (self.epochs, self.producers, self.quarantined) = (epochs, producers, quarantined);
+        gone
     }
 
     /// A new leader, from the next offset on.
     pub fn set_leader_epoch(&mut self, epoch: i32) {
-        if epoch > self.leader_epoch || self.epochs.is_empty() {
+        if epoch >= self.leader_epoch {
             self.begin_epoch(epoch, self.next_offset);
         }
     }
@@ -152,6 +238,7 @@ impl Partition {
             written: Offset(self.end_at(progress.written)),
             end: Offset(self.next_offset),
             epoch: LeaderEpoch(self.leader_epoch),
+            last_epoch: self.last_epoch(),
         }
     }
 
@@ -192,10 +279,23 @@ impl Partition {
         self.unsealed.after(move |entry| entry.position < position)
     }
 
+    /// The entries of frames from one position to another as they were at the second one, in order.
+    pub fn unsealed_as_of(&self, from: u64, upto: u64) -> impl Iterator<Item = QueueEntry> {
+        let cut = self.aside.iter().flat_map(|aside| &aside.entries);
+        let cut = cut.filter(|(position, entry)| *position >= upto && (from..upto).contains(&entry.position));
+        let mut cut: Vec<QueueEntry> = cut.map(|(_, entry)| *entry).collect();
+        cut.sort_unstable_by_key(|entry| entry.position);
+        self.unsealed_at(from).take_while(move |entry| entry.position < upto).copied().chain(cut)
+    }
+
     /// Gives up the entries before `position`: their file has a sealed index now. The caller drops them where it holds no lock.
     pub fn seal_before(&mut self, position: u64) -> GivenUp {
         let given_up = self.unsealed.give_up(|entry| entry.position < position);
         self.unsealed_bytes -= given_up.batch_bytes;
+        if let Some(aside) = &mut self.aside {
+            aside.entries.retain(|(_, entry)| entry.position >= position);
+        }
+        self.aside.take_if(|aside| aside.entries.is_empty());
         given_up
     }
 
@@ -205,19 +305,16 @@ impl Partition {
         at.checked_sub(1).map(|at| LeaderEpoch(self.epochs[at].epoch))
     }
 
-    /// Kafka's answer to OffsetForLeaderEpoch; `None` if the epoch is newer than any known.
+    /// The newest epoch not above the one asked, and where it ends: at the end of the log if it is the newest. If all are above, the
+    /// one asked itself, ended where the first begins. `None` if none is known.
     pub fn epoch_end(&self, asked: LeaderEpoch) -> Option<EpochEnd> {
-        if asked.0 < 0 {
+        if asked.0 < 0 || self.epochs.is_empty() {
             return None;
         }
-        if asked.0 == self.leader_epoch {
-            return Some(EpochEnd { epoch: asked, end: Offset(self.next_offset) });
-        }
         let above = self.epochs.partition_point(|epoch| epoch.epoch <= asked.0);
-        let end = Offset(self.epochs.get(above)?.start);
-        // Older than all that is known: the first known one began where the asked one must have ended.
+        let end = self.epochs.get(above).map_or(self.next_offset, |next| next.start);
         let epoch = above.checked_sub(1).map_or(asked, |at| LeaderEpoch(self.epochs[at].epoch));
-        Some(EpochEnd { epoch, end })
+        Some(EpochEnd { epoch, end: Offset(end) })
     }
 }
 
@@ -276,7 +373,45 @@ mod tests {
     }
 
     #[test]
+    fn an_index_of_before_a_cut_has_what_was_cut() {
+        let mut partition = partition();
+        let positions = |partition: &Partition, from, upto| -> Vec<u64> {
+            partition.unsealed_as_of(from, upto).map(|entry| entry.position).collect()
+        };
+        partition.cut(568, partition.after_cut(3, Producers::default()));
+        partition.push(entry(3, 2, 632), 5);
+        partition.cut(800, partition.after_cut(0, Producers::default()));
+        partition.push(entry(0, 1, 900), 6);
+        assert_eq!(positions(&partition, 0, 568), [64, 232, 400]);
+        assert_eq!(positions(&partition, 232, 568), [232, 400]);
+        assert_eq!(positions(&partition, 0, 800), [64, 632]);
+        assert_eq!(positions(&partition, 0, 2000), [900]);
+        assert_eq!((partition.cuts().end_for(568), partition.unsealed_bytes(), partition.next_offset()), (0, 100, 1));
+        drop(partition.seal_before(800));
+        assert_eq!(positions(&partition, 0, 2000), [900]);
+        assert!(partition.aside.is_none());
+    }
+
+    #[test]
+    fn epochs_end_where_the_next_one_begins_and_go_with_their_batches() {
+        let mut partition = partition();
+        partition.set_leader_epoch(4);
+        let ends = |partition: &Partition| {
+            [0, 1, 2, 3, 4, 9].map(|epoch| partition.epoch_end(LeaderEpoch(epoch)).map(|end| (end.epoch.0, end.end.0)))
+        };
+        assert_eq!(ends(&partition), [(0, 10), (0, 10), (2, 15), (2, 15), (4, 15), (4, 15)].map(Some));
+        assert_eq!(partition.last_epoch(), LeaderEpoch(2));
+        partition.push(entry(15, 1, 568), 3);
+        assert_eq!(partition.epoch_end(LeaderEpoch(4)).map(|end| (end.epoch.0, end.end.0)), Some((3, 16)), "4 had no batch");
+        partition.cut(700, partition.after_cut(10, Producers::default()));
+        assert_eq!((partition.last_epoch(), partition.leader_epoch()), (LeaderEpoch(0), 4));
+        assert_eq!(partition.epoch_end(LeaderEpoch(9)).map(|end| (end.epoch.0, end.end.0)), Some((0, 10)));
+        partition.cut(800, partition.after_restart(50));
+        assert_eq!((partition.epoch_end(LeaderEpoch(9)), partition.last_epoch()), (None, LeaderEpoch::NONE));
+    }
+
+    #[test]
     fn an_idle_partition_costs_little() {
-        assert!(size_of::<Partition>() <= 168, "{} bytes", size_of::<Partition>());
+        assert!(size_of::<Partition>() <= 200, "{} bytes", size_of::<Partition>());
     }
 }

@@ -58,6 +58,12 @@ impl ProducerState {
         self.remembered += 1;
     }
 
+    /// The state without batches that reach to `end`; `None` if it remembers no other.
+    fn cut(&self, end: i64) -> Option<ProducerState> {
+        let kept = self.batches().partition_point(|batch| batch.base_offset.saturating_add(batch.last_offset_delta.into()) < end);
+        (kept > 0).then(|| ProducerState { remembered: kept as u8, ..self.clone() })
+    }
+
     pub fn last_sequence(&self) -> i32 {
         self.batches().last().map_or(NO_SEQUENCE, SequencedBatch::last_sequence)
     }
@@ -118,6 +124,30 @@ impl Producers {
             first_sequence: header.base_sequence,
             last_offset_delta: header.last_offset_delta,
         });
+    }
+
+    /// The producers once everything at `end` and behind it is gone, as far as what is remembered tells; and those of which nothing
+    /// is left to be remembered.
+    pub fn cut(&self, end: i64) -> (Producers, Vec<ProducerId>) {
+        let (mut kept, mut lost) = (Producers::default(), Vec::new());
+        for (id, state) in &self.states {
+            match state.cut(end) {
+                Some(state) => kept.insert(*id, state),
+                None => lost.push(*id),
+            }
+        }
+        (kept, lost)
+    }
+
+    /// Takes over what another one knows of some producers.
+    pub fn take_from(&mut self, mut other: Producers, ids: &[ProducerId]) {
+        let known = ids.iter().filter_map(|id| other.states.remove_entry(id));
+        self.states.extend(known);
+    }
+
+    /// When a producer appended last.
+    pub fn last_append(&self, id: ProducerId) -> Option<TimestampMs> {
+        self.states.get(&id).map(|state| state.last_append)
     }
 
     pub fn insert(&mut self, id: ProducerId, state: ProducerState) {

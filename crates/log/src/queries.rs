@@ -6,7 +6,6 @@ use crate::read::readable;
 use crate::sealed::{Sealed, SealedFiles, runs_from};
 use crate::{BatchLocation, EpochEnd, ProducerSnapshot, ReadError};
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, TimestampMs};
-use std::io;
 use std::sync::Arc;
 
 /// Unsealed entries looked at in one go under the lock.
@@ -37,7 +36,7 @@ impl<'a> Walk<'a> {
 
     /// The next stretch; moves the cursor behind it.
     pub fn next(&mut self) -> Result<Stretch, ReadError> {
-        let sealed = {
+        let (sealed, cuts) = {
             let state = self.log.state.lock();
             let Some(known) = state.partitions.get(&self.partition) else {
                 return Err(ReadError::UnknownPartition(self.partition));
@@ -50,21 +49,16 @@ impl<'a> Walk<'a> {
                 self.cursor = last.last_offset() + 1;
                 return Ok(Stretch::Unsealed(chunk));
             }
-            sealed
+            (sealed, known.cuts().clone())
         };
         let runs: Vec<_> =
-            runs_from(&sealed, self.partition.0, self.cursor).map(|(file, record)| (file.clone(), record)).collect();
+            runs_from(&sealed, self.partition.0, self.cursor, &cuts).map(|(file, record)| (file.clone(), record)).collect();
         if let Some((_, last)) = runs.last() {
             self.cursor = last.end_offset;
         }
         self.searched = Some(sealed);
         Ok(Stretch::Sealed(runs))
     }
-}
-
-/// The entries of a run from `offset` on.
-pub(crate) fn run_entries(file: &Sealed, record: &DirectoryRecord, offset: i64) -> io::Result<impl Iterator<Item = QueueEntry>> {
-    Ok(file.intact_index()?.run(record).starting_at(offset))
 }
 
 impl Log {
@@ -87,7 +81,7 @@ impl Log {
                         if record.max_timestamp < timestamp.0 && record.end_offset <= upto.0 {
                             continue;
                         }
-                        let mut entries = run_entries(file, record, start).map_err(|error| self.read_failed(error))?;
+                        let mut entries = file.run_entries(record, start).map_err(|error| self.read_failed(error))?;
                         found = entries.find(wanted);
                         if found.is_some() {
                             break;
@@ -126,7 +120,7 @@ impl Log {
                 Stretch::Sealed(runs) => {
                     for (file, record) in runs.iter().filter(|(_, record)| record.base_offset < upto.0) {
                         if record.max_timestamp > largest {
-                            for entry in run_entries(file, record, start).map_err(|error| self.read_failed(error))? {
+                            for entry in file.run_entries(record, start).map_err(|error| self.read_failed(error))? {
                                 largest = consider(entry);
                             }
                         }
@@ -153,7 +147,8 @@ impl Log {
         }
     }
 
-    /// Kafka's answer to OffsetForLeaderEpoch; `None` if the epoch is newer than any known.
+    /// The newest epoch not above the one asked, and where it ends: at the end of the log if it is the newest. If all are above, the
+    /// one asked itself, ended where the first begins. `None` if none is known.
     pub fn epoch_end(&self, partition: PartitionNumber, epoch: LeaderEpoch) -> Result<Option<EpochEnd>, ReadError> {
         let state = self.state.lock();
         let known = state.partitions.get(&partition).ok_or(ReadError::UnknownPartition(partition))?;

@@ -4,6 +4,7 @@
 //! (and [`MAX_LEFT_OUT_BATCHES`] that the reader's tags leave out).
 //! Bytes that are only queued come from the tail cache; a file is never read above the written position.
 
+use crate::cuts::Cuts;
 use crate::dedicated::RunCheck;
 use crate::format::frame::FRAME_HEADER_BYTES;
 use crate::format::index::QueueEntry;
@@ -34,27 +35,31 @@ impl Log {
 
     /// Plans a read. Looks only at memory and mapped indexes; no data is read.
     pub fn read(&self, partition: PartitionNumber, from: Offset, limits: ReadLimits) -> Result<ReadPlan, ReadError> {
-        let mut planner = Planner { plan: ReadPlan { next: from, ..ReadPlan::default() }, limits, left_out: 0 };
+        let mut planner = Planner::new(from, limits);
         // The list of sealed files that has been searched already. Another search is needed only if it has changed since,
         // because a file was sealed between the search and the lock.
-        let mut searched: Option<Arc<SealedFiles>> = None;
+        let mut searched: Option<(Arc<SealedFiles>, Cuts)> = None;
         loop {
-            let sealed = {
+            let (sealed, cuts) = {
                 let state = self.state.lock();
                 let known = readable(&state, partition, from)?;
+                if searched.as_ref().is_some_and(|(_, cuts)| cuts != known.cuts()) {
+                    // Batches of before and after a truncation do not belong together.
+                    (planner, searched) = (Planner::new(from, limits), None);
+                }
                 let next = planner.plan.next.0;
                 let in_sealed = next < known.first_unsealed().unwrap_or(known.next_offset());
                 let sealed = self.sealed.load_full();
-                if !in_sealed || searched.as_ref().is_some_and(|before| Arc::ptr_eq(before, &sealed)) {
+                if !in_sealed || searched.as_ref().is_some_and(|(before, _)| Arc::ptr_eq(before, &sealed)) {
                     planner.take_unsealed(&state, partition, known);
                     return Ok(planner.plan);
                 }
-                sealed
+                (sealed, known.cuts().clone())
             };
-            if planner.take_sealed(&sealed, partition).map_err(|error| self.read_failed(error))?.is_break() {
+            if planner.take_sealed(&sealed, &cuts, partition).map_err(|error| self.read_failed(error))?.is_break() {
                 return Ok(planner.plan);
             }
-            searched = Some(sealed);
+            searched = Some((sealed, cuts));
         }
     }
 }
@@ -96,6 +101,10 @@ enum Verdict {
 }
 
 impl Planner {
+    fn new(from: Offset, limits: ReadLimits) -> Planner {
+        Planner { plan: ReadPlan { next: from, ..ReadPlan::default() }, limits, left_out: 0 }
+    }
+
     fn take_unsealed(&mut self, state: &State, partition: PartitionNumber, known: &Partition) {
         for entry in known.unsealed_from(self.plan.next.0) {
             match self.judge(entry) {
@@ -123,9 +132,9 @@ impl Planner {
         }
     }
 
-    fn take_sealed(&mut self, files: &SealedFiles, partition: PartitionNumber) -> io::Result<ControlFlow<()>> {
-        for (file, record) in runs_from(files, partition.0, self.plan.next.0) {
-            for entry in file.intact_index()?.run(&record).starting_at(self.plan.next.0) {
+    fn take_sealed(&mut self, files: &SealedFiles, cuts: &Cuts, partition: PartitionNumber) -> io::Result<ControlFlow<()>> {
+        for (file, record) in runs_from(files, partition.0, self.plan.next.0, cuts) {
+            for entry in file.run_entries(&record, self.plan.next.0)? {
                 match self.judge(&entry) {
                     Verdict::Take => {}
                     Verdict::LeaveOut => continue,

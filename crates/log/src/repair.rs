@@ -13,6 +13,7 @@ use crate::house::House;
 use crate::log::Log;
 use crate::scan::{Found, FrameFile};
 use crate::sealed::{Sealed, SealedProblem};
+use crate::truncate::decode_truncation;
 use duolog_wire::record::BatchHeader;
 use hashbrown::HashMap;
 use std::io;
@@ -83,11 +84,19 @@ fn entries_of(file: &Sealed) -> io::Result<HashMap<u32, Vec<QueueEntry>>> {
     while position < file.end {
         position = match frames.frame_at(position, 0)? {
             Found::Frame(header) => {
-                if header.kind == FrameKind::Batch
-                    && let Ok(batch) = BatchHeader::parse(frames.payload(&header)?)
-                {
-                    let entry = QueueEntry::of_frame(&header, batch.max_timestamp.0);
-                    found.entry(header.partition).or_default().push(entry);
+                let run = found.entry(header.partition).or_default();
+                match header.kind {
+                    FrameKind::Batch => {
+                        if let Ok(batch) = BatchHeader::parse(frames.payload(&header)?) {
+                            run.push(QueueEntry::of_frame(&header, batch.max_timestamp.0));
+                        }
+                    }
+                    FrameKind::Truncation => {
+                        let after = decode_truncation(&header, frames.payload(&header)?);
+                        let end = after.map_or(0, |after| after.kept_end());
+                        run.retain(|entry| entry.last_offset() < end);
+                    }
+                    FrameKind::LogStart | FrameKind::Drop | FrameKind::GenerationStart => {}
                 }
                 header.end()
             }

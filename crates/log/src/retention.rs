@@ -4,9 +4,10 @@
 //! Raising the log start is the caller's act; freeing files is the housekeeping's.
 
 use crate::RetentionPolicy;
+use crate::cuts::Cuts;
 use crate::format::index::QueueEntry;
 use crate::log::Log;
-use crate::queries::{Stretch, Walk, run_entries};
+use crate::queries::{Stretch, Walk};
 use duolog_base::{Offset, PartitionNumber, TimestampMs};
 
 /// Batches that are given up together.
@@ -19,9 +20,9 @@ struct Unit {
 impl Log {
     /// Live bytes of the partition (batches from the log start on).
     pub fn partition_bytes(&self, partition: PartitionNumber) -> u64 {
-        let Some((start, unsealed)) = self.live_unsealed(partition) else { return 0 };
+        let Some((start, cuts, unsealed)) = self.live_unsealed(partition) else { return 0 };
         let files = self.sealed.load_full();
-        let sealed = crate::sealed::runs_from(&files, partition.0, start);
+        let sealed = crate::sealed::runs_from(&files, partition.0, start, &cuts);
         let runs: u64 = sealed.map(|(file, record)| live_bytes(file, &record, start)).sum();
         runs + unsealed
     }
@@ -58,7 +59,7 @@ impl Log {
                         }
                         // What tidying has put together is as much as a file, and given up batch by batch.
                         if file.is_tidied()
-                            && let Ok(entries) = run_entries(file, record, ends.start.0)
+                            && let Ok(entries) = file.run_entries(record, ends.start.0)
                         {
                             entries.map(|entry| unit_of(&entry)).take_while(|unit| give_up(unit)).for_each(drop);
                         }
@@ -76,14 +77,14 @@ impl Log {
         (target > ends.start.0).then_some(Offset(target))
     }
 
-    /// The log start, and the bytes of unsealed batches that reach above it.
-    fn live_unsealed(&self, partition: PartitionNumber) -> Option<(i64, u64)> {
+    /// The log start, the truncations, and the bytes of unsealed batches that reach above the start.
+    fn live_unsealed(&self, partition: PartitionNumber) -> Option<(i64, Cuts, u64)> {
         let state = self.state.lock();
         let known = state.partitions.get(&partition)?;
         let start = known.log_start();
         let dead = known.unsealed().iter().take_while(|entry| entry.last_offset() < start);
         let dead: u64 = dead.map(|entry| u64::from(entry.batch_bytes)).sum();
-        Some((start, known.unsealed_bytes() - dead))
+        Some((start, known.cuts().clone(), known.unsealed_bytes() - dead))
     }
 }
 
@@ -91,11 +92,11 @@ fn unit_of(entry: &QueueEntry) -> Unit {
     Unit { end_offset: entry.last_offset() + 1, max_timestamp: entry.max_timestamp, bytes: entry.batch_bytes.into() }
 }
 
-/// Bytes of the run's batches that reach above `start`.
+/// Bytes of the run's batches that reach above `start`, up to its end.
 fn live_bytes(file: &crate::sealed::Sealed, record: &crate::format::index::DirectoryRecord, start: i64) -> u64 {
-    if record.base_offset >= start {
+    if record.base_offset >= start && !file.is_cut(record) {
         return record.bytes;
     }
     // A damaged index counts as a whole: nothing is given up because of it.
-    run_entries(file, record, start).map_or(record.bytes, |entries| entries.map(|entry| u64::from(entry.batch_bytes)).sum())
+    file.run_entries(record, start).map_or(record.bytes, |entries| entries.map(|entry| u64::from(entry.batch_bytes)).sum())
 }

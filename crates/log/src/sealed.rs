@@ -3,6 +3,7 @@
 //! Its frames lie in the order they arrived in, with the index in a file of its own, or tidied: in order of partition and offset,
 //! with the index behind them. Readers need not know which.
 
+use crate::cuts::Cuts;
 use crate::files::{log_path, queues_path, tidied_path};
 use crate::format::FORMAT_VERSION;
 use crate::format::frame::FRAME_HEADER_BYTES;
@@ -128,9 +129,27 @@ impl Sealed {
         inside.then(|| entry.position - self.base + FRAME_HEADER_BYTES as u64)
     }
 
-    /// The next offset of a partition when the file was full; 0 if it was not known then.
-    fn end_offset(&self, partition: u32) -> i64 {
-        self.index().find(partition).map_or(0, |record| record.end_offset)
+    /// The run of a partition, as far as no truncation behind the file has cut it: ended where that did. Its other fields are those of the
+    /// whole run.
+    pub fn live_run(&self, partition: u32, cuts: &Cuts) -> Option<DirectoryRecord> {
+        let record = self.index().find(partition)?;
+        let end_offset = record.end_offset.min(cuts.end_for(self.end));
+        Some(DirectoryRecord { end_offset, ..record }).filter(|record| record.entries > 0 && record.base_offset < end_offset)
+    }
+
+    /// The entries of a run up to its end, from the first that holds or follows `offset`.
+    pub fn run_entries(&self, run: &DirectoryRecord, offset: i64) -> io::Result<impl Iterator<Item = QueueEntry>> {
+        Ok(self.intact_index()?.run(run).below(run.end_offset).starting_at(offset))
+    }
+
+    /// Whether the run is not all of what the file has of its partition.
+    pub fn is_cut(&self, run: &DirectoryRecord) -> bool {
+        self.index().find(run.partition).is_none_or(|whole| whole.end_offset > run.end_offset)
+    }
+
+    /// The next offset of a partition when the file was full, as far as it was not cut since; 0 if it was not known then.
+    fn end_offset(&self, partition: u32, cuts: &Cuts) -> i64 {
+        self.index().find(partition).map_or(0, |record| record.end_offset.min(cuts.end_for(self.end)))
     }
 }
 
@@ -143,12 +162,14 @@ fn checked(bytes: &[u8], kind: IndexKind, base: u64) -> Result<(u64, u32), Seale
     }
 }
 
-/// The runs of a partition that reach to `offset` or above it, oldest first.
-pub fn runs_from(files: &SealedFiles, partition: u32, offset: i64) -> impl Iterator<Item = (&Arc<Sealed>, DirectoryRecord)> {
-    // Ends only grow from file to file, so the first file of interest is found by halving.
-    let first = files.partition_point(|file| file.end_offset(partition) <= offset);
-    files[first..].iter().filter_map(move |file| {
-        let record = file.index().find(partition)?;
-        (record.entries > 0).then_some((file, record))
-    })
+/// The runs of a partition that reach to `offset` or above it, oldest first, each ended where it was cut.
+pub fn runs_from<'a>(
+    files: &'a SealedFiles,
+    partition: u32,
+    offset: i64,
+    cuts: &'a Cuts,
+) -> impl Iterator<Item = (&'a Arc<Sealed>, DirectoryRecord)> {
+    // What is left after all truncations only grows from file to file, so the first file of interest is found by halving.
+    let first = files.partition_point(|file| file.end_offset(partition, cuts) <= offset);
+    files[first..].iter().filter_map(move |file| Some((file, file.live_run(partition, cuts)?)))
 }

@@ -136,6 +136,7 @@ fn manifest() -> Manifest {
         segments: vec![segment],
         active: Some(SegmentRecord { base: 1_000, end: 1_010, transaction_crc: None, ..segment }),
         snapshot: Some((1_010, 5)),
+        gaps: true,
         swapped: Some(BASE),
     }
 }

@@ -204,6 +204,10 @@ pub(super) fn files() -> Vec<File> {
     }
     log.set_log_start(PartitionNumber(2), Offset(1)).expect("within the log");
     settle(&log);
+    log.truncate(PartitionNumber(1), Offset(2)).expect("within the log");
+    append(&log, PartitionNumber(1));
+    log.restart_at(PartitionNumber(2), Offset(9)).expect("within all offsets");
+    settle(&log);
     log.close().expect("nothing is wrong with the disk");
     let paths = disk.files();
     let file = |path: &std::path::PathBuf| {

@@ -103,7 +103,8 @@ impl Broker {
             let end = self.log.ends(image.number).ok_or(LookupError::UnknownPartition)?.end;
             return Ok(Some(EpochEnd { epoch, end }));
         }
-        Ok(self.log.epoch_end(image.number, epoch)?)
+        // Of an epoch that is still to come nothing can be said.
+        Ok(self.log.epoch_end(image.number, epoch)?.filter(|_| epoch < image.leader_epoch))
     }
 
     /// Gives up everything before `before` (the high watermark if `None`), for good when this returns.

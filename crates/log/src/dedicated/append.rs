@@ -9,7 +9,7 @@ use super::log::{DedicatedLog, State};
 use super::names::{MANIFEST, PartitionName};
 use super::partition::{Active, Dedicated};
 use super::{PartitionHome, SegmentPolicy};
-use crate::append::{sound_header, take_batch};
+use crate::append::{Piece, sound_header, take_batch};
 use crate::format::frame::frame_bytes;
 use crate::format::index::QueueEntry;
 use crate::producer::Admission;
@@ -141,7 +141,11 @@ impl DedicatedLog {
             positions.push(state.next);
             results.push(state.admit(batch, header, &mut buffer[batch.range.clone()], now));
         }
-        state.attach(first_queued, buffer.freeze(), batches, &results, &positions);
+        let pieces = batches.iter().zip(&results).map(|(batch, result)| Piece {
+            range: &batch.range,
+            queued: matches!(result, Ok(Appended { duplicate: false, .. })),
+        });
+        state.attach(first_queued, buffer.freeze(), pieces.zip(positions.iter().copied()));
         let accepted = results.iter().any(Result::is_ok);
         let end = Position(if accepted { state.next } else { 0 });
         let queued = state.queue.len() > first_queued;
@@ -233,8 +237,7 @@ impl State {
         now: TimestampMs,
     ) -> Result<Appended, AppendError> {
         let number = batch.partition;
-        let State { partitions, queue, next, rolled, .. } = self;
-        let partition = partitions.get_mut(&number).ok_or(AppendError::UnknownPartition(number))?;
+        let partition = self.partitions.get(&number).ok_or(AppendError::UnknownPartition(number))?;
         partition.check_append(batch.leader_epoch)?;
         let log_start = Offset(partition.log.log_start());
         let base_offset = match partition.log.producers().check(header)? {
@@ -247,56 +250,62 @@ impl State {
         patch_base_offset(bytes, base_offset);
         patch_leader_epoch(bytes, batch.leader_epoch);
         let header = BatchHeader { base_offset, leader_epoch: batch.leader_epoch, ..*header };
+        let last_offset = self.queue_batch(number, &header, bytes, batch.tag_filter, now);
+        Ok(Appended { base_offset, last_offset, log_start, duplicate: false })
+    }
+
+    /// Takes over a batch that has its offsets, and queues it; the queue gets its bytes with [`State::attach`]. Answers its last offset.
+    pub fn queue_batch(
+        &mut self,
+        number: PartitionNumber,
+        header: &BatchHeader,
+        bytes: &[u8],
+        tag_filter: u64,
+        now: TimestampMs,
+    ) -> Offset {
+        let State { partitions, queue, next, rolled, progress, .. } = self;
+        let partition = partitions.get_mut(&number).expect("whoever admits a batch knows its partition");
         let entry = QueueEntry {
-            base_offset: base_offset.0,
+            base_offset: header.base_offset.0,
             position: *next,
             max_timestamp: header.max_timestamp.0,
-            tag_filter: batch.tag_filter,
+            tag_filter,
             batch_bytes: bytes.len() as u32,
             last_offset_delta: header.last_offset_delta as u32,
         };
-        if begin_segment(partition, number, &header, *next, queue, now) {
+        if begin_segment(partition, number, header, *next, queue, now) {
             rolled.push(number);
         }
         partition.touched = true;
-        take_batch(&mut partition.log, entry, batch.leader_epoch, &header, now);
+        take_batch(&mut partition.log, entry, header.leader_epoch, header, now);
         let interval_bytes = partition.policy.index_interval_bytes;
-        let aborted = partition.transactions.take(&header, bytes);
+        let aborted = partition.transactions.take(header, bytes);
         let active = partition.active.as_mut().expect("begun above");
         let (base, at) = (active.growing.base, active.growing.bytes);
         let growing = Arc::make_mut(&mut active.growing);
-        growing.take(&header, interval_bytes);
+        growing.take(header, interval_bytes);
         aborted.into_iter().for_each(|aborted| growing.take_aborted(aborted));
         *next = entry.end_position();
-        self.progress.queued_bytes += bytes.len();
-        self.queue.push(Queued::Batch { partition: number, base, at, payload: Bytes::new() });
-        Ok(Appended { base_offset, last_offset: Offset(entry.last_offset()), log_start, duplicate: false })
+        progress.queued_bytes += bytes.len();
+        queue.push(Queued::Batch { partition: number, base, at, payload: Bytes::new() });
+        Offset(entry.last_offset())
     }
 
-    /// Gives the queued batches their slices of the frozen buffer, and the tail cache the same.
-    fn attach(
-        &mut self,
-        first_queued: usize,
-        buffer: Bytes,
-        batches: &[AppendBatch],
-        results: &[Result<Appended, AppendError>],
-        positions: &[u64],
-    ) {
+    /// Gives the queued batches their slices of the frozen buffer, and the tail cache the same. Each piece comes with the position
+    /// of the log before it.
+    pub fn attach<'a>(&mut self, first_queued: usize, buffer: Bytes, pieces: impl Iterator<Item = (Piece<'a>, u64)> + Clone) {
         let State { queue, tail, .. } = self;
         let mut payloads = queue[first_queued..].iter_mut().filter_map(|queued| match queued {
             Queued::Batch { payload, .. } => Some(payload),
             _ => None,
         });
-        let batch_bytes: usize = batches.iter().map(|batch| batch.range.len()).sum();
+        let batch_bytes: usize = pieces.clone().map(|(piece, _)| piece.range.len()).sum();
         // What lies in the buffer beside the batches is kept with them: the first one is charged for it.
         let mut beside = buffer.len().saturating_sub(batch_bytes);
-        for ((batch, result), position) in batches.iter().zip(results).zip(positions) {
-            if !matches!(result, Ok(Appended { duplicate: false, .. })) {
-                continue;
-            }
+        for (piece, position) in pieces.filter(|(piece, _)| piece.queued) {
             let payload = payloads.next().expect("every accepted batch is queued");
-            *payload = buffer.slice(batch.range.clone());
-            tail.push(*position, payload.clone(), batch.range.len() + std::mem::take(&mut beside));
+            *payload = buffer.slice(piece.range.clone());
+            tail.push(position, payload.clone(), piece.range.len() + std::mem::take(&mut beside));
         }
     }
 }
@@ -320,7 +329,10 @@ fn begin_segment(
         }
         partition.roll(position);
     }
-    open_segment(partition, number, header.base_offset.0, queue, now);
+    // A segment begins where the one before ends, also if a leader's batch lies behind a gap, as far as its indexes reach so far.
+    let end = partition.segments_end();
+    let base = if i32::try_from(header.last_offset().0 - end).is_ok() { end } else { header.base_offset.0 };
+    open_segment(partition, number, base, queue, now);
     full
 }
 

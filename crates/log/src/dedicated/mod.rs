@@ -30,6 +30,7 @@ mod partition;
 mod queries;
 mod read;
 mod recover;
+mod replica;
 mod retention;
 mod run;
 mod seal;
@@ -38,6 +39,7 @@ mod statistics;
 mod sync;
 mod threads;
 mod transactions;
+mod truncate;
 mod writer;
 
 pub use format::snapshot::ProducerEntry;

@@ -41,6 +41,8 @@ pub struct Dedicated {
     pub has_directory: bool,
     /// The manifest on disk does not tell all that one written at an orderly stop would.
     pub touched: bool,
+    /// The manifest says that batches of unsealed segments may begin behind gaps.
+    pub gaps: bool,
     /// Offset and checksum of the newest producer snapshot on disk.
     pub snapshot: Option<(i64, u32)>,
 }
@@ -79,6 +81,7 @@ impl Dedicated {
             durable_start: 0,
             has_directory: false,
             touched: true,
+            gaps: false,
             snapshot: None,
         }
     }
@@ -100,6 +103,15 @@ impl Dedicated {
     pub fn unsealed_mut(&mut self, base: i64) -> Option<&mut Active> {
         let all = self.rolled.iter_mut().map(|rolled| &mut rolled.segment).chain(&mut self.active);
         all.into_iter().find(|segment| segment.growing.base == base)
+    }
+
+    /// Where the next segment begins, once the active one is ended.
+    pub fn segments_end(&self) -> i64 {
+        match self.rolled.back() {
+            Some(last) => last.segment.growing.end,
+            None if self.has_directory => self.sealed_end,
+            None => self.log.next_offset(),
+        }
     }
 
     /// Ends the active segment, if there is one: what is behind it in the log goes to the next.
@@ -127,6 +139,7 @@ impl Dedicated {
             segments: self.sealed.clone(),
             active: self.active.as_ref().filter(|_| with_active).map(|active| active.growing.record()),
             snapshot: self.snapshot,
+            gaps: self.gaps,
             swapped: None,
         }
     }

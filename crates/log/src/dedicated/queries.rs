@@ -202,7 +202,7 @@ impl DedicatedLog {
         }
     }
 
-    /// Kafka's answer to OffsetForLeaderEpoch; `None` if the epoch is newer than any known.
+    /// Where an epoch ends; see [`crate::Log::epoch_end`].
     pub fn epoch_end(&self, partition: PartitionNumber, epoch: LeaderEpoch) -> Result<Option<EpochEnd>, ReadError> {
         let state = self.state.lock();
         let known = state.partitions.get(&partition).ok_or(ReadError::UnknownPartition(partition))?;

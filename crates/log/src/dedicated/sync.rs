@@ -46,6 +46,13 @@ impl Dirty {
         self.starts.insert(partition, (name, start));
     }
 
+    /// Whether something of a partition is not synced.
+    pub fn concerns(&self, partition: PartitionNumber) -> bool {
+        self.files.keys().any(|(number, _)| *number == partition)
+            || self.directories.contains_key(&partition)
+            || self.starts.contains_key(&partition)
+    }
+
     /// Forgets a partition that is gone.
     pub fn forget(&mut self, partition: PartitionNumber) {
         self.files.retain(|(number, _), _| *number != partition);

@@ -35,6 +35,13 @@ pub(super) struct Writer {
     reached: Vec<oneshot::Sender<()>>,
 }
 
+impl Writer {
+    /// The files of a partition are others from now on.
+    pub fn forget(&mut self, partition: PartitionNumber) {
+        self.files.remove(&partition);
+    }
+}
+
 #[derive(Clone)]
 struct OpenSegment {
     base: i64,

@@ -33,7 +33,8 @@ const MAGIC: [u8; 4] = *b"DLf1";
 pub enum FrameKind {
     /// A record batch of a partition; the payload is the batch.
     Batch = 1,
-    // 2 is kept for the truncation of a partition, which replication will write.
+    /// Cuts a partition's end to `offset`; the payload is its state after that, as in a state section.
+    Truncation = 2,
     /// Raises the log start of a partition to `offset`.
     LogStart = 3,
     /// Forgets a partition.
@@ -46,6 +47,7 @@ impl FrameKind {
     fn from_number(number: u8) -> Option<FrameKind> {
         match number {
             1 => Some(FrameKind::Batch),
+            2 => Some(FrameKind::Truncation),
             3 => Some(FrameKind::LogStart),
             4 => Some(FrameKind::Drop),
             5 => Some(FrameKind::GenerationStart),

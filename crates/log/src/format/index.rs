@@ -343,6 +343,16 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
+    /// Only the entries that do not reach to an offset.
+    pub fn below(self, end: i64) -> Run<'a> {
+        let count = self.entries.partition_point(|entry| QueueEntry::decode(entry).last_offset() < end);
+        Run { entries: &self.entries[..count] }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = QueueEntry> + use<'a> {
+        self.entries.iter().map(QueueEntry::decode)
+    }
+
     /// Entries from the first that holds or follows `offset`.
     pub fn starting_at(&self, offset: i64) -> impl Iterator<Item = QueueEntry> + use<'a> {
         let at = self.entries.partition_point(|entry| QueueEntry::decode(entry).last_offset() < offset);

@@ -3,7 +3,7 @@
 //! ```text
 //! for every partition, in ascending order of the number:
 //!   4  partition number
-//!   4  flags (bit 0: quarantined)
+//!   4  flags (bit 0: quarantined, bit 1: there are truncations)
 //!   8  next offset
 //!   8  log start
 //!   4  leader epoch
@@ -12,18 +12,23 @@
 //!   4  count of producers, then for each in ascending order of the id:
 //!        8 producer id, 8 time of the last append, 2 epoch, 2 zero, 4 count of batches (0 to 5), then for each, oldest first:
 //!          8 base offset, 4 first sequence, 4 last offset delta
+//!   with bit 1: 4 count of truncations, then for each, oldest first: 8 position, 8 end
 //! ```
 //! No alignment, no gaps; the index's header has the length and the checksum.
 
+use crate::cuts::{Cut, Cuts};
 use crate::partition::{EpochStart, Partition};
 use crate::producer::{ProducerState, SequencedBatch, WINDOW_BATCHES};
 use duolog_base::{ProducerEpoch, ProducerId, TimestampMs};
 
 const QUARANTINED: u32 = 1;
+const TRUNCATED: u32 = 2;
 
 /// Appends the state of one partition.
 pub fn encode_partition(out: &mut Vec<u8>, number: u32, partition: &Partition) {
-    let flags = if partition.quarantine().is_some() { QUARANTINED } else { 0 };
+    let cuts = partition.cuts().as_slice();
+    let quarantined = if partition.quarantine().is_some() { QUARANTINED } else { 0 };
+    let flags = quarantined | if cuts.is_empty() { 0 } else { TRUNCATED };
     out.extend_from_slice(&number.to_le_bytes());
     out.extend_from_slice(&flags.to_le_bytes());
     out.extend_from_slice(&partition.next_offset().to_le_bytes());
@@ -39,6 +44,13 @@ pub fn encode_partition(out: &mut Vec<u8>, number: u32, partition: &Partition) {
     out.extend_from_slice(&(producers.len() as u32).to_le_bytes());
     for (id, producer) in producers {
         encode_producer(out, id, producer);
+    }
+    if !cuts.is_empty() {
+        out.extend_from_slice(&(cuts.len() as u32).to_le_bytes());
+    }
+    for cut in cuts {
+        out.extend_from_slice(&cut.position.to_le_bytes());
+        out.extend_from_slice(&cut.end.to_le_bytes());
     }
 }
 
@@ -71,7 +83,7 @@ pub fn ends(bytes: &[u8]) -> Option<Vec<(u32, i64)>> {
     let mut ends = Vec::new();
     while !reader.bytes.is_empty() {
         let number = u32::from_le_bytes(reader.take()?);
-        let _flags: [u8; 4] = reader.take()?;
+        let flags = u32::from_le_bytes(reader.take()?);
         ends.push((number, i64::from_le_bytes(reader.take()?)));
         let _start_and_epoch: [u8; 12] = reader.take()?;
         for _ in 0..u32::from_le_bytes(reader.take()?) {
@@ -85,6 +97,10 @@ pub fn ends(bytes: &[u8]) -> Option<Vec<(u32, i64)>> {
             for _ in 0..u32::from_le_bytes(reader.take()?) {
                 let _batch: [u8; 16] = reader.take()?;
             }
+        }
+        let cuts = if flags & TRUNCATED != 0 { u32::from_le_bytes(reader.take()?) } else { 0 };
+        for _ in 0..cuts {
+            let _cut: [u8; 16] = reader.take()?;
         }
     }
     Some(ends)
@@ -107,6 +123,19 @@ fn decode_partition(reader: &mut Reader<'_>) -> Option<(u32, Partition)> {
     for _ in 0..u32::from_le_bytes(reader.take()?) {
         let (id, producer) = decode_producer(reader)?;
         partition.producers_mut().insert(id, producer);
+    }
+    if flags & TRUNCATED != 0 {
+        let mut cuts = Cuts::default();
+        let count = u32::from_le_bytes(reader.take()?) as usize;
+        for _ in 0..count {
+            let position = u64::from_le_bytes(reader.take()?);
+            cuts.push(Cut { position, end: i64::from_le_bytes(reader.take()?) });
+        }
+        let ascend = cuts.as_slice().is_sorted_by_key(|cut| cut.position);
+        if count == 0 || cuts.as_slice().len() != count || !ascend {
+            return None;
+        }
+        partition.restore_cuts(cuts);
     }
     if flags & QUARANTINED != 0 {
         partition.set_quarantine();

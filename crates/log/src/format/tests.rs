@@ -95,6 +95,21 @@ fn golden_bytes_are_unchanged() {
 }
 
 #[test]
+fn truncations_are_part_of_the_state() {
+    let mut partition = a_partition();
+    partition.cut(500, partition.after_cut(3, partition.producers().clone()));
+    partition.cut(900, partition.after_cut(2, partition.producers().clone()));
+    let mut section = Vec::new();
+    state::encode_partition(&mut section, 5, &partition);
+    state::encode_partition(&mut section, 8, &Partition::default());
+    let states = state::decode(&section).unwrap();
+    assert_eq!(states[0].1.cuts(), partition.cuts());
+    assert_eq!(states[0].1.cuts().as_slice().len(), 1, "the second one says all that the first one says");
+    assert_eq!(state::ends(&section), Some(vec![(5, 2), (8, 0)]));
+    assert!((1..section.len()).all(|length| state::decode(&section[..length]).is_none_or(|states| states.len() == 1)));
+}
+
+#[test]
 fn an_index_gives_back_what_was_put_in() {
     let bytes = an_index();
     let view = IndexView::check(&bytes, IndexKind::Sealed).unwrap();
@@ -150,16 +165,21 @@ fn every_flipped_bit_of_the_end_of_a_tidied_file_is_noticed() {
 #[test]
 fn an_unknown_kind_is_told_from_damage() {
     let mut bytes = a_frame().encode();
-    bytes[4] = 2;
+    bytes[4] = 6;
     assert_eq!(FrameHeader::decode(&bytes), Err(FrameHeaderError::NotAFrame));
     let crc = super::checksum(&bytes[..60]);
     bytes[60..].copy_from_slice(&crc.to_le_bytes());
-    assert_eq!(FrameHeader::decode(&bytes), Err(FrameHeaderError::Unknown { kind: 2, encoding: 0 }));
+    assert_eq!(FrameHeader::decode(&bytes), Err(FrameHeaderError::Unknown { kind: 6, encoding: 0 }));
 }
 
 fn any_frame() -> impl Strategy<Value = FrameHeader> {
-    let kinds =
-        prop_oneof![Just(FrameKind::Batch), Just(FrameKind::LogStart), Just(FrameKind::Drop), Just(FrameKind::GenerationStart)];
+    let kinds = prop_oneof![
+        Just(FrameKind::Batch),
+        Just(FrameKind::Truncation),
+        Just(FrameKind::LogStart),
+        Just(FrameKind::Drop),
+        Just(FrameKind::GenerationStart)
+    ];
     let numbers = (0..u64::MAX / 16, 0..u32::MAX, any::<u64>(), any::<i64>(), any::<u32>(), any::<u32>());
     (kinds, numbers, any::<(u32, i32, i32, u32)>()).prop_map(
         |(kind, (at, lag, tag_filter, offset, generation, partition), rest)| {

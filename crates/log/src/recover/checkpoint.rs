@@ -86,7 +86,8 @@ fn restore_entries(partitions: &mut HashMap<PartitionNumber, Partition>, link: &
     for record in link.records().filter(|record| record.entries > 0) {
         // A partition that is not in the last link was dropped.
         if let Some(partition) = partitions.get_mut(&PartitionNumber(record.partition)) {
-            link.run(&record).starting_at(i64::MIN).for_each(|entry| partition.restore_entry(entry));
+            let end = partition.cuts().end_for(link.header.end);
+            link.run(&record).below(end).iter().for_each(|entry| partition.restore_entry(entry));
         }
     }
 }

@@ -38,7 +38,7 @@ struct Hole {
 impl Damage {
     /// A frame with an intact header has lost its body.
     pub fn lost_frame(&mut self, header: &FrameHeader) {
-        if header.kind == FrameKind::Batch {
+        if matches!(header.kind, FrameKind::Batch | FrameKind::Truncation) {
             self.quarantined.insert(PartitionNumber(header.partition));
         }
     }
@@ -52,6 +52,14 @@ impl Damage {
         self.quarantined.remove(&number);
         for hole in &mut self.holes {
             hole.suspects.remove(&number);
+        }
+    }
+
+    /// A truncation was found behind the holes. What was lost of the partition is cut off as well, if the log was known that far.
+    pub fn truncated(&mut self, number: PartitionNumber, expected: i64, after: &Partition) {
+        match after.log_start() == after.next_offset() {
+            true => self.dropped(number),
+            false => self.seen(number, expected, expected.max(after.next_offset())),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::files::log_path;
 use crate::format::frame::{FrameHeader, FrameKind};
 use crate::format::index::QueueEntry;
 use crate::partition::Partition;
+use crate::truncate::decode_truncation;
 use duolog_base::{LeaderEpoch, PartitionNumber, Position};
 use duolog_wire::record::BatchHeader;
 
@@ -16,6 +17,7 @@ impl Recovery<'_> {
         let number = PartitionNumber(frame.partition);
         match frame.kind {
             FrameKind::Batch => return self.replay_batch(number, frame, payload),
+            FrameKind::Truncation => return self.replay_truncation(number, frame, payload),
             FrameKind::LogStart => {
                 self.partitions.entry(number).or_default().raise_log_start(frame.offset);
             }
@@ -34,13 +36,7 @@ impl Recovery<'_> {
             .filter(|header| header.total_bytes() == payload.len() && header.base_offset.0 == frame.offset)
             .filter(|header| header.last_offset_delta == frame.last_offset_delta);
         let Some(header) = sound else {
-            // Its checksums are right: this was written so.
-            let path = log_path(self.dir, self.bases.iter().rev().copied().find(|base| *base <= frame.position).unwrap_or(0));
-            return Err(OpenError::Corrupt {
-                path,
-                position: Position(frame.position),
-                problem: "a frame does not hold a record batch",
-            });
+            return Err(self.wrong_payload(frame, "a frame does not hold a record batch"));
         };
         let entry = QueueEntry::of_frame(frame, header.max_timestamp.0);
         let trusted = self.trusted;
@@ -56,5 +52,21 @@ impl Recovery<'_> {
         }
         take_batch(partition, entry, LeaderEpoch(frame.leader_epoch), &header, self.now);
         Ok(())
+    }
+
+    fn replay_truncation(&mut self, number: PartitionNumber, frame: &FrameHeader, payload: &[u8]) -> Result<(), OpenError> {
+        let Some(after) = decode_truncation(frame, payload) else {
+            return Err(self.wrong_payload(frame, "a frame does not hold the state of its partition"));
+        };
+        let partition = self.partitions.entry(number).or_default();
+        self.damage.truncated(number, partition.next_offset(), &after);
+        partition.cut(frame.position, after);
+        Ok(())
+    }
+
+    /// The checksums are right: this was written so.
+    fn wrong_payload(&self, frame: &FrameHeader, problem: &'static str) -> OpenError {
+        let path = log_path(self.dir, self.bases.iter().rev().copied().find(|base| *base <= frame.position).unwrap_or(0));
+        OpenError::Corrupt { path, position: Position(frame.position), problem }
     }
 }

@@ -3,9 +3,9 @@
 use crate::dedicated::DedicatedLog;
 use crate::{
     AppendBatch, AppendError, AppendOrigin, AppendReceipt, BatchLocation, EpochEnd, Log, LogEnds, LogFailure, PartitionError,
-    ProducerSnapshot, ReadError, ReadLimits, ReadPlan, RetentionPolicy,
+    ProducerSnapshot, ReadError, ReadLimits, ReadPlan, ReplicaBatch, ReplicaReceipt, RetentionPolicy, TruncateError,
 };
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, Position, TimestampMs};
 use std::io;
 use std::sync::Arc;
@@ -22,6 +22,34 @@ impl Engine<'_> {
         match self {
             Engine::Shared(log) => log.append(buffer, batches, origin, now),
             Engine::Dedicated(log) => log.append(buffer, batches, origin, now),
+        }
+    }
+
+    pub fn append_replica(self, buffer: Bytes, batches: &[ReplicaBatch], now: TimestampMs) -> ReplicaReceipt {
+        match self {
+            Engine::Shared(log) => log.append_replica(buffer, batches, now),
+            Engine::Dedicated(log) => log.append_replica(buffer, batches, now),
+        }
+    }
+
+    pub fn truncate(self, partition: PartitionNumber, to: Offset) -> Result<Position, TruncateError> {
+        match self {
+            Engine::Shared(log) => log.truncate(partition, to),
+            Engine::Dedicated(log) => log.truncate(partition, to),
+        }
+    }
+
+    pub fn restart_at(self, partition: PartitionNumber, at: Offset) -> Result<Position, TruncateError> {
+        match self {
+            Engine::Shared(log) => log.restart_at(partition, at),
+            Engine::Dedicated(log) => log.restart_at(partition, at),
+        }
+    }
+
+    pub fn set_stable_end(self, partition: PartitionNumber, end: Offset) {
+        match self {
+            Engine::Shared(log) => log.set_stable_end(partition, end),
+            Engine::Dedicated(log) => log.set_stable_end(partition, end),
         }
     }
 

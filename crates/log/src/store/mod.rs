@@ -14,9 +14,11 @@ mod engine;
 mod identity;
 mod places;
 mod queries;
+mod replica;
 
 pub use identity::{DirectoryIdentity, IdentityError};
 pub use places::{Layout, MAX_DIRECTORIES, Place};
+pub use replica::StoreReplicaReceipt;
 
 use crate::clean::CleaningPolicy;
 use crate::dedicated::{DedicatedLog, PartitionHome};

@@ -34,7 +34,7 @@ impl Store {
         self.readable(partition)?.find_max_timestamp(partition, upto)
     }
 
-    /// Kafka's answer to OffsetForLeaderEpoch; `None` if the epoch is newer than any known.
+    /// Where an epoch ends; see [`crate::Log::epoch_end`].
     pub fn epoch_end(&self, partition: PartitionNumber, epoch: LeaderEpoch) -> Result<Option<EpochEnd>, ReadError> {
         self.readable(partition)?.epoch_end(partition, epoch)
     }

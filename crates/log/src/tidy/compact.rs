@@ -1,7 +1,7 @@
 //! Beginning, going on with and ending sweeps; see `sweep`.
 
 use super::job::{Budget, Job};
-use super::sweep::{Passes, Sweep, assess};
+use super::sweep::{LiveRange, Passes, Sweep, assess};
 use super::{Tidier, begin_failed};
 use crate::LogFailure;
 use crate::clean::{CleanerCheckpoint, CleaningPolicy};
@@ -71,12 +71,13 @@ impl Log {
         let due: Vec<_> = policies
             .into_iter()
             .filter_map(|(number, policy)| {
-                let log_start = {
+                let live = {
                     let state = self.state.lock();
                     let known = state.partitions.get(&number).filter(|known| known.quarantine().is_none())?;
-                    Offset(known.log_start())
+                    let (log_start, stable_end) = (Offset(known.log_start()), Offset(known.stable_end()));
+                    LiveRange { log_start, stable_end, cuts: known.cuts().clone() }
                 };
-                assess(number.0, policy, files, log_start, cleaned.first_dirty.get(&number).copied(), now)
+                assess(number.0, policy, files, live, cleaned.first_dirty.get(&number).copied(), now)
             })
             .collect();
         let until = files.last()?.end;

@@ -8,6 +8,7 @@ use super::output::Output;
 use super::source::{SourceProblem, SourceReader};
 use super::sweep::Passes;
 use crate::clean::Cleaned;
+use crate::cuts::Cuts;
 use crate::format::checksum;
 use crate::format::frame::FrameHeader;
 use crate::format::index::{IndexBuilder, IndexKind, QueueEntry};
@@ -57,6 +58,8 @@ pub(crate) struct Job {
     done: usize,
     /// Offset to go on with in the one after; `None` before it is begun.
     cursor: Option<i64>,
+    /// The truncations of that one when it was begun.
+    cuts: Cuts,
     reader: SourceReader,
     output: Output,
     builder: IndexBuilder,
@@ -76,6 +79,7 @@ impl Job {
             partitions,
             done: 0,
             cursor: None,
+            cuts: Cuts::default(),
             reader: SourceReader::default(),
             output,
             builder: IndexBuilder::default(),
@@ -109,11 +113,13 @@ impl Job {
         Ok(true)
     }
 
-    /// The log start of a partition; `None` if it is dropped.
+    /// The log start of a partition, whose truncations are noted; `None` if it is dropped.
     fn first_live(&mut self, log: &Log, partition: u32) -> Option<i64> {
         let state = log.state.lock();
         self.killed_before = state.next;
-        state.partitions.get(&PartitionNumber(partition)).map(|known| known.log_start())
+        let known = state.partitions.get(&PartitionNumber(partition))?;
+        self.cuts = known.cuts().clone();
+        Some(known.log_start())
     }
 
     /// Copies batches from `cursor` on; false if the budget was spent before the last.
@@ -124,11 +130,11 @@ impl Job {
         passes: &Passes,
         budget: &mut Budget,
     ) -> Result<bool, JobProblem> {
-        let mut cleaner = passes.cleaner(partition);
+        let cuts = self.cuts.clone();
+        let mut cleaner = passes.cleaner(partition, &cuts);
         for source in self.sources.clone() {
-            let Some(record) = source.index().find(partition).filter(|record| record.entries > 0) else { continue };
-            let index = source.intact_index().map_err(|_| JobProblem::Damaged(source.base))?;
-            for entry in index.run(&record).starting_at(cursor) {
+            let Some(record) = source.live_run(partition, &cuts) else { continue };
+            for entry in source.run_entries(&record, cursor).map_err(|_| JobProblem::Damaged(source.base))? {
                 if budget.is_spent() {
                     self.cursor = Some(cursor);
                     return Ok(false);

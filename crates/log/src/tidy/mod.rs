@@ -17,6 +17,7 @@ mod sweep;
 
 use crate::LogFailure;
 use crate::clean::CleanerCheckpoint;
+use crate::cuts::Cuts;
 use crate::files::{remove_if_there, tidied_path, unfinished_tidied_path};
 use crate::format::file_header::FILE_HEADER_BYTES;
 use crate::format::frame::FRAME_HEADER_BYTES;
@@ -220,19 +221,22 @@ impl Log {
     }
 
     fn shares(&self, tidier: &Tidier, files: &[Arc<Sealed>]) -> Vec<Share> {
-        let starts = self.log_starts();
-        files.iter().map(|file| share(file, &starts, &tidier.refused)).collect()
+        let live = self.live_ranges();
+        files.iter().map(|file| share(file, &live, &tidier.refused)).collect()
     }
 
-    fn log_starts(&self) -> HashMap<u32, i64> {
+    fn live_ranges(&self) -> HashMap<u32, (i64, Cuts)> {
         let numbers = self.partitions();
-        let mut starts = HashMap::with_capacity(numbers.len());
+        let mut live = HashMap::with_capacity(numbers.len());
         for chunk in numbers.chunks(CHUNK_PARTITIONS) {
             let state = self.state.lock();
-            let known = |number: &PartitionNumber| Some((number.0, state.partitions.get(number)?.log_start()));
-            starts.extend(chunk.iter().filter_map(known));
+            let known = |number: &PartitionNumber| {
+                let known = state.partitions.get(number)?;
+                Some((number.0, (known.log_start(), known.cuts().clone())))
+            };
+            live.extend(chunk.iter().filter_map(known));
         }
-        starts
+        live
     }
 
     /// Puts the new file in the place of its sources, if they are still there and the disk has room.
@@ -289,17 +293,18 @@ fn begin_failed(log: &Log, base: u64, error: io::Error) -> Result<(), LogFailure
     }
 }
 
-/// How much of a file can still be read. Batches below a log start in the middle of a run are counted only if the index is sound.
-fn share(file: &Sealed, starts: &HashMap<u32, i64>, refused: &[u64]) -> Share {
+/// How much of a file can still be read, given log starts and truncations. A run of which a part is dead is counted by its entries only if
+/// the index is sound.
+fn share(file: &Sealed, live: &HashMap<u32, (i64, Cuts)>, refused: &[u64]) -> Share {
     let (mut live_bytes, mut partitions, mut newest) = (0, 0, -1);
     for record in file.index().records().filter(|record| record.entries > 0) {
         partitions += 1;
         newest = newest.max(record.max_timestamp);
-        let Some(start) = starts.get(&record.partition).copied().filter(|start| *start < record.end_offset) else { continue };
+        let Some((start, cuts)) = live.get(&record.partition) else { continue };
+        let Some(run) = file.live_run(record.partition, cuts).filter(|run| *start < run.end_offset) else { continue };
         let whole = (u64::from(record.entries), record.bytes);
-        let (entries, bytes) = match file.intact_index() {
-            Ok(index) if start > record.base_offset => {
-                let live = index.run(&record).starting_at(start);
+        let (entries, bytes) = match file.run_entries(&run, *start) {
+            Ok(live) if *start > run.base_offset || run.end_offset < record.end_offset => {
                 live.fold((0, 0), |(count, bytes), entry| (count + 1, bytes + u64::from(entry.batch_bytes)))
             }
             _ => whole,

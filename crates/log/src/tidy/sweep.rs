@@ -11,6 +11,7 @@ use crate::clean::{
     Backlog, Cleaned, Cleaner, CleaningPolicy, DirtyPiece, HashKey, KeyScan, OffsetMap, PassBounds, ProducerEnds, ScanState,
     first_dirty_offset, first_uncleanable_offset, is_cleanable,
 };
+use crate::cuts::Cuts;
 use crate::format::index::DirectoryRecord;
 use crate::sealed::{Sealed, runs_from};
 use duolog_base::{Offset, TimestampMs};
@@ -24,16 +25,19 @@ use std::sync::Arc;
 const LEAST_MAP_BYTES: usize = 64 << 10;
 
 /// A partition that is due.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Due {
     pub partition: u32,
     pub policy: CleaningPolicy,
     pub bounds: PassBounds,
+    /// Its truncations so far: keys of batches that are cut later must not remove anything.
+    pub cuts: Cuts,
 }
 
 /// What is decided about the batches of one partition.
 struct Pass {
     map: OffsetMap,
+    cuts: Cuts,
     bounds: PassBounds,
     policy: CleaningPolicy,
 }
@@ -63,9 +67,9 @@ pub(crate) struct Passes {
 }
 
 impl Passes {
-    /// Decides about the batches of a partition, if it is being compacted.
-    pub fn cleaner(&self, partition: u32) -> Option<BatchCleaner<'_>> {
-        let pass = self.passes.get(&partition)?;
+    /// Decides about the batches of a partition, if it is being compacted and was not truncated since.
+    pub fn cleaner(&self, partition: u32, cuts: &Cuts) -> Option<BatchCleaner<'_>> {
+        let pass = self.passes.get(&partition).filter(|pass| pass.cuts == *cuts)?;
         let limits = DecompressLimits::default();
         Some(BatchCleaner { cleaner: Cleaner::new(&pass.map, pass.bounds, &pass.policy, &self.no_producers, [], limits) })
     }
@@ -83,9 +87,12 @@ impl Passes {
     pub fn concern(&self, file: &Sealed, budget: &mut Budget) -> bool {
         let mut reader = SourceReader::default();
         let concerned = self.passes.iter().any(|(partition, pass)| {
-            let Some(record) = file.index().find(*partition).filter(|record| record.entries > 0) else { return false };
-            let (Ok(index), Some(mut cleaner)) = (file.intact_index(), self.cleaner(*partition)) else { return true };
-            let covered = index.run(&record).starting_at(i64::MIN).take_while(|entry| entry.base_offset < pass.map.end().0);
+            let Some(record) = file.live_run(*partition, &pass.cuts) else { return false };
+            let (Ok(entries), Some(mut cleaner)) = (file.run_entries(&record, i64::MIN), self.cleaner(*partition, &pass.cuts))
+            else {
+                return true;
+            };
+            let covered = entries.take_while(|entry| entry.base_offset < pass.map.end().0);
             let mut changes = covered.map(|entry| match reader.frame(file, *partition, &entry) {
                 Ok((_, batch)) => cleaner.decide(batch) != Cleaned::Keep,
                 Err(_) => true,
@@ -110,28 +117,38 @@ impl BatchCleaner<'_> {
     }
 }
 
-/// Whether a partition is due. `files` are those that may be tidied, `log_start` and `cleaned_to` its own.
+/// What of a partition is there to be compacted.
+pub(crate) struct LiveRange {
+    pub log_start: Offset,
+    /// What lies behind may still be cut off.
+    pub stable_end: Offset,
+    pub cuts: Cuts,
+}
+
+/// Whether a partition is due. `files` are those that may be tidied, `live` and `cleaned_to` its own.
 pub(crate) fn assess(
     partition: u32,
     policy: CleaningPolicy,
     files: &[Arc<Sealed>],
-    log_start: Offset,
+    live: LiveRange,
     cleaned_to: Option<Offset>,
     now: TimestampMs,
 ) -> Option<Due> {
-    let end = Offset(files.last()?.index().find(partition)?.end_offset);
+    let LiveRange { log_start, stable_end, cuts } = live;
+    let newest = files.last()?;
+    let end = Offset(newest.index().find(partition)?.end_offset.min(cuts.end_for(newest.end)));
     let first_dirty = first_dirty_offset(cleaned_to, log_start, end);
     let runs: Vec<DirectoryRecord> = files
         .iter()
-        .filter_map(|file| file.index().find(partition))
-        .filter(|record| record.entries > 0 && record.end_offset > log_start.0)
+        .filter_map(|file| file.live_run(partition, &cuts))
+        .filter(|record| record.end_offset > log_start.0)
         .collect();
     let is_dirty = |record: &&DirectoryRecord| record.end_offset > first_dirty.0;
     let pieces = runs.iter().filter(is_dirty).map(|record| DirtyPiece {
         base_offset: Offset(record.base_offset).max(first_dirty),
         largest_timestamp: TimestampMs(record.max_timestamp),
     });
-    let bound = first_uncleanable_offset(first_dirty, end, end, pieces, &policy, now);
+    let bound = first_uncleanable_offset(first_dirty, stable_end, end, pieces, &policy, now);
     let cleanable = |record: &&DirectoryRecord| is_dirty(record) && record.base_offset < bound.0;
     let backlog = Backlog {
         clean_bytes: runs.iter().filter(|record| !is_dirty(record)).map(|record| record.bytes).sum(),
@@ -140,7 +157,7 @@ pub(crate) fn assess(
         oldest_dirty: runs.iter().filter(cleanable).map(|record| TimestampMs(record.max_timestamp)).min(),
     };
     let bounds = PassBounds { first_dirty, first_uncleanable: bound, now };
-    (first_dirty < bound && is_cleanable(&backlog, &policy, now)).then_some(Due { partition, policy, bounds })
+    (first_dirty < bound && is_cleanable(&backlog, &policy, now)).then_some(Due { partition, policy, bounds, cuts })
 }
 
 impl Sweep {
@@ -171,7 +188,10 @@ impl Sweep {
                     self.free_memory_bytes = self.free_memory_bytes.saturating_sub(map.memory_bytes());
                     match map.end() > due.bounds.first_dirty {
                         true => {
-                            _ = self.gathered.passes.insert(due.partition, Pass { map, bounds: due.bounds, policy: due.policy })
+                            _ = self
+                                .gathered
+                                .passes
+                                .insert(due.partition, Pass { map, bounds: due.bounds, policy: due.policy, cuts: due.cuts })
                         }
                         false => self.stuck.push(due.partition),
                     }
@@ -203,9 +223,9 @@ impl Sweep {
         files: &Vec<Arc<Sealed>>,
         budget: &mut Budget,
     ) -> Option<Offset> {
-        for (file, record) in runs_from(files, due.partition, cursor.0) {
-            let Ok(index) = file.intact_index() else { return closed(scan) };
-            for entry in index.run(&record).starting_at(cursor.0) {
+        for (file, record) in runs_from(files, due.partition, cursor.0, &due.cuts) {
+            let Ok(entries) = file.run_entries(&record, cursor.0) else { return closed(scan) };
+            for entry in entries {
                 if budget.is_spent() {
                     return Some(cursor);
                 }

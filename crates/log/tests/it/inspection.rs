@@ -23,6 +23,8 @@ fn eventful(disk: &SimDisk) -> Arc<dyn Disk> {
         }
         log.house_step(NOW).unwrap();
         log.set_log_start(PartitionNumber(first), Offset(7)).unwrap();
+        log.truncate(PartitionNumber(first + 1), Offset(9)).unwrap();
+        append(&log, first + 1, batch(7, 1, 30)).unwrap();
         log.drop_partition(PartitionNumber(first + 2)).unwrap();
         log.close().unwrap();
     }

@@ -1,5 +1,6 @@
 //! Scenarios of the storage engine, over the operating system's disk and the simulated one.
 
+mod contents;
 mod model;
 mod scenario;
 
@@ -14,11 +15,13 @@ mod dedicated_cleaning;
 mod dedicated_crash;
 mod dedicated_damage;
 mod dedicated_model;
+mod dedicated_replica;
 mod faults;
 mod files;
 mod idempotence;
 mod inspection;
 mod keys;
+mod replica;
 mod retention;
 mod tags;
 mod tidying;

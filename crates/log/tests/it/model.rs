@@ -1,43 +1,30 @@
 //! What a log must hold, kept beside it by a random workload, and the comparison after a restart.
 //!
-//! The model knows every batch that was ever appended and which position makes it durable. After a crash each partition must hold
-//! a prefix of its batches, with the same bytes at the same offsets, that reaches at least to the last durable one.
+//! The model knows everything that was ever done to each partition and which position makes it durable. After a crash each must be as
+//! after a part of it, in order, that reaches at least to the last durable step, with the same bytes at the same offsets.
 
+use crate::contents::{Event, History, ModelBatch};
 use crate::scenario::*;
-use bytes::Bytes;
-use duolog_base::{Disk, Offset, PartitionNumber, Position};
-use duolog_log::{AppendError, Log, LogOptions, RecoveryReport};
+use bytes::BytesMut;
+use duolog_base::{Disk, LeaderEpoch, Offset, PartitionNumber, Position};
+use duolog_log::{AppendBatch, AppendError, AppendOrigin, Log, LogOptions, RecoveryReport, ReplicaAppendError, TruncateError};
 use duolog_sim::{Random, SimDisk};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub const PARTITIONS: u32 = 4;
-
-#[derive(Clone, Debug)]
-struct ModelBatch {
-    base_offset: i64,
-    last_offset: i64,
-    bytes: Bytes,
-    /// Durable up to here means: this batch is.
-    end: Position,
-    /// Producer id and last sequence, if idempotent.
-    producer: Option<(i64, i32)>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct ModelPartition {
-    batches: Vec<ModelBatch>,
-    /// Log starts in the order they were asked for, with the position that makes each durable.
-    starts: Vec<(i64, Position)>,
-}
+/// Truncations are mostly near the end.
+const NEAR_OFFSETS: i64 = 8;
 
 #[derive(Clone, Debug, Default)]
 pub struct Model {
-    partitions: BTreeMap<u32, ModelPartition>,
+    partitions: BTreeMap<u32, History>,
     /// Everything before it was reported durable.
     acknowledged: Position,
     sequences: BTreeMap<(u32, i64), i32>,
+    /// The newest leader of each partition.
+    epochs: BTreeMap<u32, i32>,
 }
 
 pub fn dir() -> PathBuf {
@@ -56,12 +43,15 @@ impl Model {
     /// Takes `steps` random steps, or fewer if the disk fails; false in that case.
     pub fn work(&mut self, log: &Log, random: &mut Random, steps: usize) -> bool {
         for _ in 0..steps {
-            let alive = match random.below(16) {
+            let alive = match random.below(20) {
                 0..=7 => self.append(log, random),
                 8..=10 => log.write_step().is_ok(),
                 11..=13 => log.sync_step().is_ok(),
                 14 => log.house_step(NOW).is_ok(),
-                _ => self.raise_start(log, random),
+                15 => self.raise_start(log, random),
+                16..=17 => self.replicate(log, random),
+                18 if random.chance(1, 4) => self.restart(log, random),
+                _ => self.truncate(log, random),
             };
             if !alive {
                 return false;
@@ -84,44 +74,137 @@ impl Model {
         self.acknowledged = self.acknowledged.max(log.durable_position());
     }
 
+    /// Whether something of a partition was thrown away since the last comparison.
+    pub fn was_cut(&self, number: u32) -> bool {
+        self.partitions.get(&number).is_some_and(|history| history.was_cut)
+    }
+
+    fn producer(&mut self, number: u32, records: usize, random: &mut Random) -> Option<Producer> {
+        let id = random.below(3) as i64;
+        (id > 0).then(|| {
+            let next = self.sequences.entry((number, id)).or_default();
+            let producer = Producer { id, epoch: 0, sequence: *next };
+            *next += records as i32;
+            producer
+        })
+    }
+
     fn append(&mut self, log: &Log, random: &mut Random) -> bool {
-        let count = 1 + random.below(3);
-        let mut request = Vec::new();
-        let mut producers = Vec::new();
-        for _ in 0..count {
+        let mut buffer = BytesMut::from(&b"what comes before the batches"[..]);
+        let mut list = Vec::new();
+        let mut batches = Vec::new();
+        for _ in 0..1 + random.below(3) {
             let number = random.below(PARTITIONS.into()) as u32;
             let records = 1 + random.below(4) as usize;
             let most_bytes = if random.chance(1, 8) { 1500 } else { 150 };
             let bytes = random.below(most_bytes) as usize;
-            let id = random.below(3) as i64;
-            let producer = (id > 0).then(|| {
-                let next = self.sequences.entry((number, id)).or_default();
-                let producer = Producer { id, epoch: 0, sequence: *next };
-                *next += records as i32;
-                producer
+            let producer = self.producer(number, records, random);
+            let batch = batch_at(random.next_u64(), records, bytes, producer.unwrap_or(NOBODY), NOW.0);
+            let start = buffer.len();
+            buffer.extend_from_slice(&batch);
+            let leader_epoch = LeaderEpoch(self.epochs.get(&number).copied().unwrap_or(0));
+            list.push(AppendBatch {
+                partition: PartitionNumber(number),
+                range: start..buffer.len(),
+                leader_epoch,
+                tag_filter: 0,
             });
-            request.push((number, batch_at(random.next_u64(), records, bytes, producer.unwrap_or(NOBODY), NOW.0)));
-            producers.push(producer.map(|producer| (producer.id, producer.sequence + records as i32 - 1)));
+            batches.push((number, batch, producer.map(|producer| (producer.id, producer.sequence + records as i32 - 1))));
         }
-        let receipt = append_all(log, &request);
-        for ((result, (number, batch)), producer) in receipt.results.into_iter().zip(&request).zip(producers) {
+        let receipt = log.append(buffer, &list, AppendOrigin::Client, NOW);
+        for ((result, batch), (number, bytes, producer)) in receipt.results.into_iter().zip(&list).zip(batches) {
             let appended = match result {
                 Ok(appended) => appended,
                 Err(AppendError::Stopped) => return false,
                 Err(error) => panic!("the workload is legal: {error}"),
             };
-            let partition = self.partitions.entry(*number).or_default();
-            let expected = partition.batches.last().map_or(0, |last| last.last_offset + 1);
-            assert_eq!(appended.base_offset.0, expected, "offsets are given without gaps");
-            partition.batches.push(ModelBatch {
-                base_offset: expected,
-                last_offset: appended.last_offset.0,
-                bytes: stored(batch, expected, 0),
-                end: receipt.end,
-                producer,
-            });
+            let history = self.partitions.entry(number).or_default();
+            assert_eq!(appended.base_offset.0, history.current().end, "offsets are given without gaps");
+            let (base_offset, epoch) = (appended.base_offset.0, batch.leader_epoch.0);
+            let bytes = stored(&bytes, base_offset, epoch);
+            let last_offset = appended.last_offset.0;
+            history.push(Event::Append(ModelBatch { base_offset, last_offset, epoch, bytes, producer }), receipt.end);
         }
         true
+    }
+
+    /// What a leader has appended, perhaps of a newer epoch, and behind a gap.
+    fn replicate(&mut self, log: &Log, random: &mut Random) -> bool {
+        let number = random.below(PARTITIONS.into()) as u32;
+        let epoch = self.epochs.entry(number).or_default();
+        *epoch += i32::from(random.chance(1, 4));
+        let epoch = *epoch;
+        let mut end = self.partitions.entry(number).or_default().current().end;
+        let mut request = Vec::new();
+        let mut batches = Vec::new();
+        for _ in 0..1 + random.below(3) {
+            let records = 1 + random.below(4) as usize;
+            let producer = self.producer(number, records, random);
+            let batch = batch_at(random.next_u64(), records, random.below(150) as usize, producer.unwrap_or(NOBODY), NOW.0);
+            let base_offset = end + if random.chance(1, 4) { random.below(5) as i64 } else { 0 };
+            let last_offset = base_offset + records as i64 - 1;
+            let bytes = stored(&batch, base_offset, epoch);
+            end = last_offset + 1;
+            request.push((number, bytes.clone()));
+            let producer = producer.map(|producer| (producer.id, producer.sequence + records as i32 - 1));
+            batches.push(ModelBatch { base_offset, last_offset, epoch, bytes, producer });
+        }
+        let receipt = replicate(log, &request);
+        for (result, batch) in receipt.results.into_iter().zip(batches) {
+            match result {
+                Ok(appended) => assert_eq!(appended.base_offset.0, batch.base_offset),
+                Err(ReplicaAppendError::Stopped) => return false,
+                Err(error) => panic!("the workload is legal: {error}"),
+            }
+            self.partitions.entry(number).or_default().push(Event::Append(batch), receipt.end);
+        }
+        true
+    }
+
+    fn truncate(&mut self, log: &Log, random: &mut Random) -> bool {
+        let number = random.below(PARTITIONS.into()) as u32;
+        let history = self.partitions.entry(number).or_default();
+        let contents = history.current();
+        let reach = contents.end - contents.start;
+        let reach = if random.chance(1, 4) { reach } else { reach.min(NEAR_OFFSETS) };
+        let to = contents.end - random.below(reach as u64 + 1) as i64;
+        match log.truncate(PartitionNumber(number), Offset(to)) {
+            Ok(position) if to < contents.end => history.push(Event::Cut(to), position),
+            Ok(_) => {}
+            Err(TruncateError::Stopped | TruncateError::Read(_)) => return false,
+            Err(error) => panic!("the workload is legal: {error}"),
+        }
+        self.compare(log, number);
+        true
+    }
+
+    fn restart(&mut self, log: &Log, random: &mut Random) -> bool {
+        let number = random.below(PARTITIONS.into()) as u32;
+        let history = self.partitions.entry(number).or_default();
+        let at = random.below(2 * history.current().end as u64 + 10) as i64;
+        let Ok(position) = log.restart_at(PartitionNumber(number), Offset(at)) else { return false };
+        history.push(Event::Restart(at), position);
+        self.compare(log, number);
+        true
+    }
+
+    /// Compares what can be compared at once.
+    fn compare(&mut self, log: &Log, number: u32) {
+        let contents = self.partitions[&number].current();
+        contents.check_ends(log.ends(PartitionNumber(number)).unwrap(), "at once");
+        self.take_over_producers(log, number);
+        contents.check_producers(&self.sequences_of(number), "at once");
+    }
+
+    fn take_over_producers(&mut self, log: &Log, number: u32) {
+        self.sequences.retain(|(of, _), _| *of != number);
+        for producer in log.producers(PartitionNumber(number)) {
+            self.sequences.insert((number, producer.id.0), producer.last_sequence + 1);
+        }
+    }
+
+    fn sequences_of(&self, number: u32) -> BTreeMap<i64, i32> {
+        self.sequences.iter().filter(|((of, _), _)| *of == number).map(|((_, id), next)| (*id, *next)).collect()
     }
 
     fn raise_start(&mut self, log: &Log, random: &mut Random) -> bool {
@@ -130,63 +213,24 @@ impl Model {
         let durable = log.ends(PartitionNumber(number)).unwrap().durable.0;
         let start = random.below(durable as u64 + 1) as i64;
         let Ok(position) = log.set_log_start(PartitionNumber(number), Offset(start)) else { return false };
-        self.partitions.entry(number).or_default().starts.push((start, position));
+        self.partitions.entry(number).or_default().push(Event::Start(start), position);
         true
     }
 
     /// Compares the reopened log, then takes over what survived as the truth.
     pub fn check(&mut self, log: &Log, what: &str) {
-        for (number, partition) in &mut self.partitions {
-            check_partition(log, *number, partition, self.acknowledged, what);
-        }
-        self.sequences.clear();
-        for number in 0..PARTITIONS {
-            for producer in log.producers(PartitionNumber(number)) {
-                self.sequences.insert((number, producer.id.0), producer.last_sequence + 1);
-            }
-        }
-        self.check_producers(what);
-    }
-
-    /// The sequence each producer goes on with follows from its last batch that survived.
-    fn check_producers(&self, what: &str) {
-        for (number, partition) in &self.partitions {
-            let mut expected: BTreeMap<i64, i32> = BTreeMap::new();
-            for (id, last_sequence) in partition.batches.iter().filter_map(|batch| batch.producer) {
-                expected.insert(id, last_sequence + 1);
-            }
-            let found = self.sequences.iter().filter(|((of, _), _)| of == number).map(|((_, id), next)| (*id, *next));
-            assert_eq!(found.collect::<BTreeMap<_, _>>(), expected, "{what}: producers of partition {number}");
+        let numbers: Vec<u32> = self.partitions.keys().copied().collect();
+        for number in numbers {
+            let what = format!("{what}, partition {number}");
+            let ends = log.ends(PartitionNumber(number)).unwrap();
+            assert_eq!((ends.durable, ends.written), (ends.end, ends.end), "{what}: all that was recovered is durable");
+            let visible = read_all(log, number);
+            let history = self.partitions.get_mut(&number).unwrap();
+            let contents = history.found(ends, &visible, self.acknowledged, &what).clone();
+            self.take_over_producers(log, number);
+            contents.check_producers(&self.sequences_of(number), &what);
+            let epoch = contents.batches.last().map_or(0, |last| last.epoch).max(ends.epoch.0);
+            self.epochs.insert(number, epoch);
         }
     }
-}
-
-fn check_partition(log: &Log, number: u32, partition: &mut ModelPartition, acknowledged: Position, what: &str) {
-    let what = format!("{what}, partition {number}");
-    let ends = log.ends(PartitionNumber(number)).unwrap();
-    assert_eq!((ends.durable, ends.written), (ends.end, ends.end), "{what}: all that was recovered is durable");
-    let promised = partition.batches.iter().filter(|batch| batch.end <= acknowledged).map(|batch| batch.last_offset + 1);
-    let promised = promised.max().unwrap_or(0);
-    assert!(ends.end.0 >= promised, "{what}: ends at {} though {promised} was durable", ends.end);
-    let least = partition.starts.iter().filter(|(_, position)| *position <= acknowledged).map(|(start, _)| *start).max();
-    let most = partition.starts.iter().map(|(start, _)| *start).max();
-    let possible = least.unwrap_or(0)..=most.unwrap_or(0);
-    assert!(possible.contains(&ends.start.0), "{what}: log start {} is not in {possible:?}", ends.start);
-
-    partition.batches.retain(|batch| batch.last_offset < ends.end.0);
-    assert_eq!(partition.batches.last().map_or(0, |last| last.last_offset + 1), ends.end.0, "{what}: ends between batches");
-    let expected: Vec<(i64, Bytes)> = partition
-        .batches
-        .iter()
-        .filter(|batch| batch.last_offset >= ends.start.0)
-        .map(|batch| (batch.base_offset, batch.bytes.clone()))
-        .collect();
-    let found = read_all(log, number);
-    assert_eq!(found.len(), expected.len(), "{what}: batches from the log start on");
-    for (found, expected) in found.iter().zip(&expected) {
-        assert!(found == expected, "{what}: other bytes at offset {}", expected.0);
-    }
-    partition.starts = vec![(ends.start.0, Position(0))];
-    // What survived is durable from now on.
-    partition.batches.iter_mut().for_each(|batch| batch.end = Position(0));
 }

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use duolog_base::{Disk, LeaderEpoch, Offset, PartitionNumber, ProducerEpoch, ProducerId, TimestampMs};
 use duolog_log::{
     Advance, AppendBatch, AppendError, AppendOrigin, AppendReceipt, Appended, Log, LogFailure, LogObserver, LogOptions,
-    OpenError, ReadError, ReadLimits, ReadPlan, RecoveryReport, SyncOutcome, TidyOptions,
+    OpenError, ReadError, ReadLimits, ReadPlan, RecoveryReport, ReplicaBatch, ReplicaReceipt, SyncOutcome, TidyOptions,
 };
 use duolog_wire::record::{BatchBuilder, BatchHeader, Compression, NewRecord, batches, verify_crc};
 use std::path::Path;
@@ -107,6 +107,24 @@ pub fn append_as(log: &Log, origin: AppendOrigin, request: &[(u32, Vec<u8>)]) ->
 
 pub fn append(log: &Log, partition: u32, batch: Vec<u8>) -> Result<Appended, AppendError> {
     append_all(log, &[(partition, batch)]).results.remove(0)
+}
+
+/// Puts a leader's batches behind each other, as a request brings them.
+pub fn replica_request(request: &[(u32, Bytes)]) -> (Bytes, Vec<ReplicaBatch>) {
+    let mut buffer = BytesMut::from(&b"what comes before the batches"[..]);
+    let mut list = Vec::new();
+    for (partition, batch) in request {
+        let start = buffer.len();
+        buffer.extend_from_slice(batch);
+        list.push(ReplicaBatch { partition: PartitionNumber(*partition), range: start..buffer.len() });
+    }
+    (buffer.freeze(), list)
+}
+
+/// Appends a leader's batches as they are.
+pub fn replicate(log: &Log, request: &[(u32, Bytes)]) -> ReplicaReceipt {
+    let (buffer, list) = replica_request(request);
+    log.append_replica(buffer, &list, NOW)
 }
 
 /// Writes and syncs until nothing is left.

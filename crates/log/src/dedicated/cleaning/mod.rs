@@ -192,6 +192,14 @@ impl DedicatedLog {
         }
     }
 
+    /// Ends what is under way for a partition whose end is cut off: a key that goes must not have removed anything.
+    pub(super) fn abandon_pass(&self, house: &mut House, number: PartitionNumber) -> Result<(), LogFailure> {
+        match house.cleaning.pass.take_if(|pass| pass.number == number) {
+            Some(pass) => self.discard(*pass),
+            None => Ok(()),
+        }
+    }
+
     /// Ends what is under way, because the log is closed.
     pub(super) fn stop_cleaning(&self, house: &mut House) -> Result<(), LogFailure> {
         match house.cleaning.pass.take() {

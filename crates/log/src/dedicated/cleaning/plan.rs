@@ -23,7 +23,7 @@ pub fn assess(
         base_offset: Offset(segment.base).max(first_dirty),
         largest_timestamp: TimestampMs(segment.max_timestamp),
     });
-    let last_stable = Offset(known.transactions.first_open().unwrap_or(i64::MAX));
+    let last_stable = Offset(known.transactions.first_open().unwrap_or(i64::MAX).min(known.log.stable_end()));
     let first_uncleanable = first_uncleanable_offset(first_dirty, last_stable, end, pieces, policy, now);
     let cleanable = |segment: &&SegmentRecord| is_dirty(segment) && segment.base < first_uncleanable.0;
     let backlog = Backlog {

@@ -16,6 +16,7 @@
 //!                                               checksums of the three indexes (-: no such file); one line each
 //! active: ...                                   the same for the segment written to, only if the log was closed
 //! snapshot: 1000 8d3e11f0                       offset and checksum of the newest producer snapshot
+//! gaps: yes                                     batches of segments that are not listed may begin behind gaps
 //! swapped: 0                                    base of a segment that was compacted and may still have its unfinished names
 //! checksum: 5ad70c1b                            CRC32C of all bytes before this line
 //! ```
@@ -60,6 +61,8 @@ pub struct Manifest {
     pub active: Option<SegmentRecord>,
     /// Offset and checksum.
     pub snapshot: Option<(i64, u32)>,
+    /// Batches of segments that are not sealed may begin behind gaps: a leader's compaction has left them.
+    pub gaps: bool,
     /// A segment that was compacted and may still have its unfinished names.
     pub swapped: Option<i64>,
 }
@@ -99,6 +102,9 @@ impl Manifest {
         self.segments.iter().try_for_each(|segment| write_segment(out, "segment", segment))?;
         self.active.iter().try_for_each(|segment| write_segment(out, "active", segment))?;
         self.snapshot.iter().try_for_each(|(offset, crc)| writeln!(out, "snapshot: {offset} {crc:08x}"))?;
+        if self.gaps {
+            writeln!(out, "gaps: yes")?;
+        }
         self.swapped.iter().try_for_each(|base| writeln!(out, "swapped: {base}"))
     }
 
@@ -134,6 +140,7 @@ fn intact_body(bytes: &[u8]) -> Option<&str> {
 fn parse(text: &str) -> Option<Manifest> {
     let (mut number, mut topic_id, mut quarantined, mut sealed_end, mut leader_epoch) = (None, None, None, 0, 0);
     let (mut epochs, mut segments, mut active, mut snapshot, mut swapped) = (Vec::new(), Vec::new(), None, None, None);
+    let mut gaps = false;
     for line in text.lines() {
         let (key, value) = line.split_once(": ")?;
         match key {
@@ -152,12 +159,13 @@ fn parse(text: &str) -> Option<Manifest> {
                 let (offset, crc) = value.split_once(' ')?;
                 snapshot = Some((offset.parse().ok()?, u32::from_str_radix(crc, 16).ok()?));
             }
+            "gaps" if value == "yes" => gaps = true,
             "swapped" => swapped = Some(value.parse().ok()?),
             _ => return None,
         }
     }
     let (number, topic_id) = (number?, topic_id?);
-    Some(Manifest { number, topic_id, quarantined, sealed_end, leader_epoch, epochs, segments, active, snapshot, swapped })
+    Some(Manifest { number, topic_id, quarantined, sealed_end, leader_epoch, epochs, segments, active, snapshot, gaps, swapped })
 }
 
 fn parse_segment(text: &str) -> Option<SegmentRecord> {
@@ -209,6 +217,7 @@ mod tests {
             segments: vec![segment],
             active: Some(SegmentRecord { base: 1000, end: 1003, transaction_crc: Some(16), ..segment }),
             snapshot: Some((1003, 9)),
+            gaps: false,
             swapped: Some(0),
         }
     }
@@ -235,6 +244,8 @@ swapped: 0
         let bare = Manifest { quarantined: Some("it is".into()), active: None, snapshot: None, swapped: None, ..manifest() };
         assert_eq!(Manifest::decode(&bare.encode()), Ok(bare.clone()));
         assert_eq!((bare.end(), manifest().end()), (1000, 1003));
+        let with_gaps = Manifest { gaps: true, ..manifest() };
+        assert_eq!(Manifest::decode(&with_gaps.encode()), Ok(with_gaps));
     }
 
     #[test]

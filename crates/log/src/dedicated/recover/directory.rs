@@ -49,7 +49,8 @@ impl Recovery<'_> {
         if logs.is_empty() && manifest.sealed_end == 0 && manifest.segments.is_empty() && self.durable_end(name) == 0 {
             // Made for a first batch that did not come to be.
             let home = PartitionHome { name: name.clone(), topic_id: manifest.topic_id, policy: SegmentPolicy::default() };
-            return Ok(Some((Some(number), Dedicated { has_directory: true, ..Dedicated::new(home) })));
+            let found = Dedicated { has_directory: true, gaps: manifest.gaps, ..Dedicated::new(home) };
+            return Ok(Some((Some(number), found)));
         }
         // What else lies about in a directory where something is missing may be what is missed, or the manifest another's.
         let settled = manifest.quarantined.is_none() && !self.lacks_segments(name, &manifest, &logs);
@@ -110,7 +111,8 @@ impl Recovery<'_> {
         let topic_id = metadata.and_then(|bytes| decode_partition_metadata(&bytes)).unwrap_or(TopicId::NONE);
         let first = logs.first().copied().unwrap_or(0);
         let known = self.snapshot(dir, first, None)?.unwrap_or_default();
-        let start = Start { anchor: None, durable_end: self.durable_end(name), epochs: Vec::new(), leader_epoch: 0, known };
+        let durable_end = self.durable_end(name);
+        let start = Start { anchor: None, gaps: true, durable_end, epochs: Vec::new(), leader_epoch: 0, known };
         let scanned = self.scan(dir, logs, start)?;
         let home = PartitionHome { name: name.clone(), topic_id, policy: SegmentPolicy::default() };
         let mut found = Dedicated { sealed_end: first, ..Dedicated::new(home) };
@@ -132,6 +134,7 @@ impl Recovery<'_> {
             sealed: present,
             sealed_end: manifest.sealed_end,
             snapshot: manifest.snapshot,
+            gaps: manifest.gaps,
             quarantine,
             ..Dedicated::new(home)
         };
@@ -152,7 +155,8 @@ impl Recovery<'_> {
         };
         let durable_end = self.durable_end(name).max(manifest.end());
         let epochs = manifest.epochs.iter().copied().filter(|epoch| epoch.start < sealed_end).collect();
-        let start = Start { anchor: Some(sealed_end), durable_end, epochs, leader_epoch: manifest.leader_epoch, known };
+        let leader_epoch = manifest.leader_epoch;
+        let start = Start { anchor: Some(sealed_end), gaps: manifest.gaps, durable_end, epochs, leader_epoch, known };
         let scanned = self.scan(dir, &unsealed, start)?;
         self.put_together(name, &mut found, first, scanned);
         if found.quarantine.is_some() && found.quarantine != manifest.quarantined {

@@ -19,6 +19,8 @@ use std::sync::Arc;
 pub(super) struct Start {
     /// Where the first segment begins and from which on none is missing; `None` if they may have gaps between them.
     pub anchor: Option<i64>,
+    /// Batches within a segment may begin behind gaps.
+    pub gaps: bool,
     /// Everything before this offset was durable once.
     pub durable_end: i64,
     pub epochs: Vec<EpochStart>,
@@ -49,7 +51,7 @@ enum SegmentEnd {
 impl Recovery<'_> {
     /// Reads the segments with these base offsets. A torn end is cut, with all behind it; damage is left as it is.
     pub fn scan(&mut self, dir: &Path, bases: &BTreeSet<i64>, start: Start) -> io::Result<Scanned> {
-        let Start { anchor, durable_end, epochs, leader_epoch, known } = start;
+        let Start { anchor, gaps, durable_end, epochs, leader_epoch, known } = start;
         let mut epoch_log = Partition::restored(0, 0, leader_epoch);
         epochs.into_iter().for_each(|epoch| epoch_log.restore_epoch(epoch));
         let end = anchor.unwrap_or_else(|| bases.first().copied().unwrap_or(0));
@@ -65,7 +67,7 @@ impl Recovery<'_> {
                 break;
             }
             let file = self.disk.open(&SegmentFile::Log.path(dir, base), OpenMode::Write)?;
-            let ended = self.scan_segment(base, file.clone(), anchor.is_some(), &mut scanned, &mut epoch_log)?;
+            let ended = self.scan_segment(base, file.clone(), !gaps, &mut scanned, &mut epoch_log)?;
             self.unsynced = true;
             let SegmentEnd::Torn(position) = ended else { continue };
             scanned.damaged = scanned.end < durable_end;

@@ -131,6 +131,7 @@ impl History {
         let raised = history.written[&1][history.written[&1].len() / 2].offset;
         log.set_log_start(PartitionNumber(1), Offset(raised)).unwrap();
         history.starts.insert(1, raised);
+        history.cut(&log, 3);
         settle(&log);
         drop(log);
         disk.reboot(seed + 1);
@@ -168,6 +169,16 @@ impl History {
         log.close().unwrap();
         drop(log);
         disk.reboot(3);
+    }
+
+    /// Cuts off the newer half of what a partition has had since its log start.
+    fn cut(&mut self, log: &Log, number: u32) {
+        let start = self.starts.get(&number).copied().unwrap_or(0);
+        let written = self.written.get_mut(&number).unwrap();
+        let first = written.partition_point(|batch| batch.offset < start);
+        let to = written[first + (written.len() - first) / 2].offset;
+        log.truncate(PartitionNumber(number), Offset(to)).unwrap();
+        written.retain(|batch| batch.offset < to);
     }
 
     fn append(&mut self, log: &Log, random: &mut Random, batches: u64, keep_house: bool) {

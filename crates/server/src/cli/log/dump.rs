@@ -125,6 +125,7 @@ pub(super) fn partition(frame: &Frame) -> Option<PartitionNumber> {
 pub(super) fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Batch => "batch",
+        Kind::Truncation => "truncation",
         Kind::LogStart => "log-start",
         Kind::Drop => "drop",
         Kind::GenerationStart => "generation",

@@ -28,6 +28,7 @@ pub(super) fn print(out: &mut Output, item: &Item, depth: Depth, names: &Names) 
     match frame.kind {
         Kind::GenerationStart => out.line(&format!("{head}{damaged}")),
         Kind::Drop => out.line(&format!("{head} {place}{damaged}")),
+        Kind::Truncation => out.line(&format!("{head} {place} end {}{damaged}", frame.offset)),
         Kind::LogStart => out.line(&format!("{head} {place} start {}{damaged}", frame.offset)),
         Kind::Batch => {
             let offsets = format!("offsets {}..={} epoch {}", frame.offset, frame.last_offset, frame.leader_epoch);
