@@ -61,6 +61,7 @@ fn unavailable(error: &Unavailable) -> ErrorCode {
     match error {
         Unavailable::Stopped | Unavailable::DiskFull { .. } => ErrorCode::KafkaStorageError,
         Unavailable::NotController => ErrorCode::NotController,
+        Unavailable::TimedOut => ErrorCode::RequestTimedOut,
     }
 }
 

@@ -86,12 +86,14 @@ impl Place {
     }
 }
 
+type Links = HashMap<(NodeId, Purpose), Arc<Link>>;
+
 /// The other nodes, as this one reaches them.
 pub struct Peers {
     identity: Arc<Identity>,
     book: Mutex<BTreeMap<NodeId, Place>>,
     /// `None` once closed.
-    links: Mutex<Option<HashMap<(NodeId, Purpose), Arc<Link>>>>,
+    links: Mutex<Option<Links>>,
 }
 
 impl Peers {

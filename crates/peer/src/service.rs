@@ -33,10 +33,13 @@ pub trait PeerService: Send + Sync + 'static {
     fn call(&self, from: NodeId, kind: CallKind, body: Bytes) -> Answer;
 }
 
+/// The kinds of calls a service answers.
+type Connected = (RangeInclusive<u16>, Arc<dyn PeerService>);
+
 /// Finds the service for a call. Services come and go while the listener runs.
 #[derive(Default)]
 pub struct Switchboard {
-    services: RwLock<Vec<(RangeInclusive<u16>, Arc<dyn PeerService>)>>,
+    services: RwLock<Vec<Connected>>,
 }
 
 impl Switchboard {

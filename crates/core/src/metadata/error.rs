@@ -15,8 +15,12 @@ pub enum Unavailable {
     Stopped,
     #[error("{free_bytes} bytes of disk are free, and a change of the metadata needs {needed_bytes}")]
     DiskFull { free_bytes: u64, needed_bytes: u64 },
-    #[error("this node is not the controller")]
+    /// Nothing was done.
+    #[error("no controller could be reached")]
     NotController,
+    /// It may have been done.
+    #[error("the controllers did not answer in time")]
+    TimedOut,
 }
 
 /// Replicas that cannot be placed as asked.
@@ -160,6 +164,23 @@ pub enum MetadataOpenError {
     MissingDirectory { id: DirectoryId, path: PathBuf, partitions: usize },
     #[error("Raft: {0}")]
     Raft(String),
+    #[error("this node is one of the voters {voters:?}: it cannot run without the others")]
+    NotAlone { voters: Vec<NodeId> },
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+}
+
+/// The voters of the metadata's quorum are not changed as asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeVotersError {
+    #[error("node {node} does not follow the metadata")]
+    UnknownNode { node: NodeId },
+    #[error("node {node} is the only voter")]
+    LastVoter { node: NodeId },
+    #[error("this node runs alone")]
+    Alone,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
 }
 
 /// A node's registration or heartbeat is refused.
@@ -171,6 +192,8 @@ pub enum MembershipError {
     Unregistered { node: NodeId },
     #[error("node {node} has started again since: its epoch is {current}, not {got}")]
     StaleEpoch { node: NodeId, current: BrokerEpoch, got: BrokerEpoch },
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
 }
 
 /// A leader's change of an in-sync set is refused. (KIP-497, KIP-903)
@@ -192,6 +215,10 @@ pub enum AlterPartitionError {
     NotReplicas,
     #[error("node {node} may not be in sync: it is fenced, about to stop, or has started again")]
     Ineligible { node: NodeId },
+    #[error("the partition is named more than once in the request")]
+    Repeated,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
 }
 
 /// A leader is not elected as asked. (KIP-183, KIP-460)

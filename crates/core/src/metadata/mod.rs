@@ -10,6 +10,7 @@
 //! * `storage`: the journal and the snapshots on disk.
 //! * `raft`: the only place that knows the Raft library.
 
+mod cluster;
 mod decide;
 mod error;
 mod fold;
@@ -27,6 +28,7 @@ mod sessions;
 mod storage;
 mod topic_id;
 
+pub use cluster::{ClusterOptions, DEFAULT_REQUEST_LIMIT, DEFAULT_SESSION, DEFAULT_VOTERS, HEARTBEAT_INTERVAL};
 pub use decide::{
     AlterPartition, ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, Decided, Decision, Election, FreeSpace,
     Heartbeat, HeartbeatAnswer, MAX_NEW_PARTITIONS, NewPartitions, NewTopic, Reassignment, Registration, TopicReference,
@@ -34,8 +36,9 @@ pub use decide::{
     decide_registration, partitions_to_elect,
 };
 pub use error::{
-    AdoptTopicsError, AllocateProducerIdsError, AlterConfigError, AlterPartitionError, AssignmentProblem, CreatePartitionsError,
-    CreateTopicError, DeleteTopicError, ElectLeaderError, MembershipError, MetadataOpenError, ReassignError, Unavailable,
+    AdoptTopicsError, AllocateProducerIdsError, AlterConfigError, AlterPartitionError, AssignmentProblem, ChangeVotersError,
+    CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectLeaderError, MembershipError, MetadataOpenError,
+    ReassignError, Unavailable,
 };
 pub use fold::{FoldError, fold};
 pub use image::{Membership, MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};
@@ -43,12 +46,14 @@ pub use name::{
     MAX_TOPIC_NAME, NameProblem, NameRules, OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC, check_topic_name,
     is_internal_topic,
 };
-pub use node::{ImageListener, Metadata, MetadataOptions, QuorumState};
+pub use node::{ImageListener, Metadata, MetadataOptions, QuorumMember, QuorumState};
 pub use offline::{MetadataReport, read_image, verify};
 pub use record::{Change, ConfigOwner, DirectoryRecord, FEATURE_LEVEL, LayoutRecord, MetadataRecord, PartitionRecord};
 pub use sessions::Sessions;
 pub use topic_id::{IdSource, RandomIds, parse_topic_id};
 
+#[cfg(test)]
+mod cluster_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]

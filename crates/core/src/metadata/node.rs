@@ -1,10 +1,13 @@
 //! [`Metadata`]: this node's view of the cluster, and the requests that change it.
 //!
 //! One request is decided at a time, on the newest image, and the next one only after its records are in the image;
-//! so decisions never see half of another. All waiting is here; `decide` does the thinking.
+//! so decisions never see half of another. All waiting is here and, where there are other nodes, in `cluster`; `decide` does the thinking.
 
+mod member;
+
+use super::cluster::{Cluster, Fate};
 use super::decide::{
-    ConfigChange, Decision, Election, FreeSpace, NewPartitions, NewTopic, Reassignment, TopicReference, decide_configs,
+    ConfigChange, Decided, Decision, Election, FreeSpace, NewPartitions, NewTopic, Reassignment, TopicReference, decide_configs,
     decide_create_partitions, decide_create_topics, decide_delete_topics, decide_elections, decide_reassignments,
 };
 use super::error::{
@@ -18,14 +21,15 @@ use super::raft::{LogLimits, RaftLog};
 use super::record::{Change, MetadataRecord};
 use super::topic_id::{GivenIds, IdSource, RandomIds};
 use crate::config::BrokerConfig;
-use duolog_base::{Clock, DirectoryId, Disk, LeaderEpoch, NodeId, PartitionIndex, TopicId};
+use duolog_base::{BrokerEpoch, Clock, DirectoryId, Disk, LeaderEpoch, NodeId, PartitionIndex, TimestampMs, TopicId};
 use duolog_log::dedicated::import::ImportError;
 use duolog_replica::PartitionState;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::time::Instant;
 
 /// Partitions that one record of the log changes at most, as far as a client says which.
 const MAX_CHANGED_PARTITIONS: usize = 1_000;
@@ -61,6 +65,23 @@ pub struct QuorumState {
     /// Index after the last entry of this node's log.
     pub log_end: u64,
     pub voters: Vec<NodeId>,
+    /// Voters and observers.
+    pub members: Vec<QuorumMember>,
+}
+
+/// A voter or observer of the quorum. What it has is known to the leader only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumMember {
+    pub node: NodeId,
+    /// Of its listener for other nodes; empty of a node alone.
+    pub address: String,
+    /// Observers follow the log without a vote.
+    pub is_voter: bool,
+    /// Index after the last entry that it is known to have.
+    pub log_end: Option<u64>,
+    /// When it last answered, and when it last had all there was; `None` of the leader itself.
+    pub last_fetch: Option<TimestampMs>,
+    pub last_caught_up: Option<TimestampMs>,
 }
 
 /// The cluster's state and the door to change it.
@@ -71,8 +92,13 @@ pub struct Metadata {
     /// Held from the look at the image until the records that follow from it are in the image.
     deciding: Arc<Mutex<()>>,
     disk: Arc<dyn Disk>,
+    node: NodeId,
     /// This node's.
     directories: Vec<NodeDirectory>,
+    /// `None` of a node alone.
+    cluster: Option<Arc<Cluster>>,
+    /// Of this life of the node, if it has registered as a member.
+    epoch: OnceLock<BrokerEpoch>,
 }
 
 impl Metadata {
@@ -96,7 +122,8 @@ impl Metadata {
         let empty = MetadataImage::empty(static_config.clone());
         let published = Arc::new(Published::new(empty.clone(), listener));
         let log = Arc::new(RaftLog::open(disk.clone(), dir, node, published.clone(), limits).await?);
-        let metadata = Metadata { published, log, ids, deciding: Arc::default(), disk, directories };
+        let (deciding, epoch) = (Arc::default(), OnceLock::new());
+        let metadata = Metadata { published, log, ids, deciding, disk, node, directories, cluster: None, epoch };
         if let Err(error) = metadata.register(node, &static_config).await {
             metadata.close().await;
             return Err(error);
@@ -136,6 +163,7 @@ impl Metadata {
         self.published.changes()
     }
 
+    /// The quorum as this node sees it.
     pub fn quorum(&self) -> QuorumState {
         self.log.quorum(self.image().applied)
     }
@@ -146,9 +174,8 @@ impl Metadata {
         topics: Vec<NewTopic>,
         validate_only: bool,
     ) -> Vec<Result<Arc<TopicImage>, CreateTopicError>> {
-        let turn = self.turn().await;
-        let decision = decide_create_topics(&self.image(), topics, &*self.ids, &self.free_space());
-        self.conclude(turn, decision, validate_only).await
+        let decide = |image: &MetadataImage| decide_create_topics(image, topics.clone(), &*self.ids, &self.free_space());
+        self.settle(validate_only, decide).await
     }
 
     /// Creates topics, each with its id, once `bring` has put the files of all of them in place. It is told the topics as they will be,
@@ -175,7 +202,7 @@ impl Metadata {
         for (topic, epochs) in adopted.iter().zip(epochs) {
             raise_epochs(&mut records, topic.id, &epochs);
         }
-        self.commit(turn, records).await.map_err(CreateTopicError::from)?;
+        self.commit_once(turn, image.applied, records).await.map_err(CreateTopicError::from)?;
         Ok(adopted)
     }
 
@@ -185,23 +212,18 @@ impl Metadata {
         requests: Vec<NewPartitions>,
         validate_only: bool,
     ) -> Vec<Result<(), CreatePartitionsError>> {
-        let turn = self.turn().await;
-        let decision = decide_create_partitions(&self.image(), requests, &self.free_space());
-        self.conclude(turn, decision, validate_only).await
+        let decide = |image: &MetadataImage| decide_create_partitions(image, requests.clone(), &self.free_space());
+        self.settle(validate_only, decide).await
     }
 
     /// Deletes topics; an answer for each, in order: the topic that is gone.
     pub async fn delete_topics(&self, topics: Vec<TopicReference>) -> Vec<Result<Arc<TopicImage>, DeleteTopicError>> {
-        let turn = self.turn().await;
-        let decision = decide_delete_topics(&self.image(), topics);
-        self.conclude(turn, decision, false).await
+        self.settle(false, |image| decide_delete_topics(image, topics.clone())).await
     }
 
     /// Alters configurations; an answer for each, in order.
     pub async fn alter_configs(&self, changes: Vec<ConfigChange>, validate_only: bool) -> Vec<Result<(), AlterConfigError>> {
-        let turn = self.turn().await;
-        let decision = decide_configs(&self.image(), changes);
-        self.conclude(turn, decision, validate_only).await
+        self.settle(validate_only, |image| decide_configs(image, changes.clone())).await
     }
 
     /// The topic of this name, created with the defaults (an internal topic: with its own) if it does not exist.
@@ -239,9 +261,7 @@ impl Metadata {
     ) -> Vec<Result<NodeId, ElectLeaderError>> {
         let mut results = Vec::with_capacity(partitions.len());
         for some in partitions.chunks(MAX_CHANGED_PARTITIONS) {
-            let turn = self.turn().await;
-            let decision = decide_elections(&self.image(), some, election);
-            results.extend(self.conclude(turn, decision, false).await);
+            results.extend(self.settle(false, |image| decide_elections(image, some, election)).await);
         }
         results
     }
@@ -250,24 +270,28 @@ impl Metadata {
     pub async fn reassign(&self, requests: &[Reassignment]) -> Vec<Result<PartitionState, ReassignError>> {
         let mut results = Vec::with_capacity(requests.len());
         for some in requests.chunks(MAX_CHANGED_PARTITIONS) {
-            let turn = self.turn().await;
-            let decision = decide_reassignments(&self.image(), some, &self.free_space());
-            results.extend(self.conclude(turn, decision, false).await);
+            results.extend(self.settle(false, |image| decide_reassignments(image, some, &self.free_space())).await);
         }
         results
     }
 
     /// Ids that were never given before; durable before this returns.
     pub async fn allocate_producer_ids(&self, count: i64) -> Result<Range<i64>, AllocateProducerIdsError> {
-        let turn = self.turn().await;
-        let first = self.image().next_producer_id;
-        let next = first.checked_add(count.max(0)).ok_or(AllocateProducerIdsError::Exhausted)?;
-        self.commit(turn, vec![MetadataRecord::ProducerIds { next }]).await?;
-        Ok(first..next)
+        let decide = |image: &MetadataImage| -> Result<Decided<Range<i64>>, AllocateProducerIdsError> {
+            let first = image.next_producer_id;
+            let next = first.checked_add(count.max(0)).ok_or(AllocateProducerIdsError::Exhausted)?;
+            Ok(Decided { answer: first..next, records: vec![MetadataRecord::ProducerIds { next }] })
+        };
+        self.settle_one(decide).await
     }
 
     /// Takes no more changes and lets go of the files. The image stays readable.
     pub async fn close(&self) {
+        if let Some(cluster) = &self.cluster {
+            // Who holds the turn may be waiting for a leader; with the log it ends.
+            cluster.stop();
+            return self.log.close().await;
+        }
         let _turn = self.turn().await;
         self.log.close().await;
     }
@@ -282,40 +306,84 @@ impl Metadata {
         self.directories.iter().map(free).collect()
     }
 
-    /// Commits what was decided; if that fails, the answers that depended on it become failures.
-    async fn conclude<T, E: From<Unavailable>>(
+    /// Decides on the newest image and commits what follows, again as long as another node's change comes in between. If that fails, the
+    /// answers that depended on it become failures.
+    async fn settle<T, E: From<Unavailable>>(
         &self,
-        turn: Turn,
-        decision: Decision<T, E>,
         validate_only: bool,
+        decide: impl Fn(&MetadataImage) -> Decision<T, E>,
     ) -> Vec<Result<T, E>> {
-        let Decision { results, records } = decision;
-        if validate_only {
-            return results;
-        }
-        match self.commit(turn, records).await {
-            Ok(()) => results,
-            Err(unavailable) => {
-                let fail = |result: Result<T, E>| result.and_then(|_| Err(E::from(unavailable.clone())));
-                results.into_iter().map(fail).collect()
+        let deadline = self.cluster.as_ref().map(|cluster| cluster.deadline());
+        loop {
+            let turn = self.turn().await;
+            let image = self.image();
+            let Decision { results, records } = decide(&image);
+            if validate_only {
+                return results;
+            }
+            match self.commit_on(turn, image.applied, records, deadline).await {
+                Ok(Fate::Taken) => return results,
+                Ok(Fate::Stale) => {}
+                Err(unavailable) => {
+                    let fail = |result: Result<T, E>| result.and_then(|_| Err(E::from(unavailable.clone())));
+                    return results.into_iter().map(fail).collect();
+                }
             }
         }
+    }
+
+    /// As [`Metadata::settle`], for one answer.
+    async fn settle_one<T, E: From<Unavailable>>(
+        &self,
+        decide: impl Fn(&MetadataImage) -> Result<Decided<T>, E>,
+    ) -> Result<T, E> {
+        let decide = |image: &MetadataImage| match decide(image) {
+            Ok(Decided { answer, records }) => Decision { results: vec![Ok(answer)], records },
+            Err(error) => Decision { results: vec![Err(error)], records: Vec::new() },
+        };
+        self.settle(false, decide).await.pop().unwrap_or(Err(Unavailable::Stopped.into()))
     }
 
     async fn turn(&self) -> Turn {
         self.deciding.clone().lock_owned().await
     }
 
-    /// Commits records in a task of its own: a caller that goes away must not let the next decision look at an image
-    /// that lacks them.
+    /// Commits records that were decided on the present image, under the same turn.
     async fn commit(&self, turn: Turn, records: Vec<MetadataRecord>) -> Result<(), Unavailable> {
-        if records.is_empty() {
-            return Ok(());
+        self.commit_once(turn, self.image().applied, records).await
+    }
+
+    /// As [`Metadata::commit_on`], where what was decided cannot be decided again.
+    async fn commit_once(&self, turn: Turn, applied: u64, records: Vec<MetadataRecord>) -> Result<(), Unavailable> {
+        let deadline = self.cluster.as_ref().map(|cluster| cluster.deadline());
+        match self.commit_on(turn, applied, records, deadline).await? {
+            Fate::Taken => Ok(()),
+            Fate::Stale => Err(Unavailable::NotController),
         }
-        let log = self.log.clone();
+    }
+
+    /// Commits records that were decided on the image with this `applied`. In a task of its own: a caller that goes away must not let the
+    /// next decision look at an image that lacks them.
+    async fn commit_on(
+        &self,
+        turn: Turn,
+        applied: u64,
+        records: Vec<MetadataRecord>,
+        deadline: Option<Instant>,
+    ) -> Result<Fate, Unavailable> {
+        if records.is_empty() && self.cluster.is_none() {
+            return Ok(Fate::Taken);
+        }
+        let change = Change::new(records).decided_on(applied);
+        let (log, cluster) = (self.log.clone(), self.cluster.clone());
         let committed = tokio::spawn(async move {
             let _turn = turn;
-            log.propose(Change::new(records)).await
+            match cluster.zip(deadline) {
+                // Others had the turn for too long.
+                Some((_, deadline)) if deadline <= Instant::now() => Err(Unavailable::NotController),
+                Some((cluster, deadline)) => cluster.propose(change, deadline).await,
+                None => log.propose(change).await.map(|proposed| if proposed.taken { Fate::Taken } else { Fate::Stale }),
+            }
         });
         committed.await.unwrap_or(Err(Unavailable::Stopped))
     }

@@ -5,8 +5,8 @@ use super::image::MetadataImage;
 use super::node::ImageListener;
 use super::record::{Change, FEATURE_LEVEL};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 /// The image and those who follow it. Written by the Raft state machine only, so in log order.
@@ -15,7 +15,8 @@ pub(super) struct Published {
     changes: watch::Sender<u64>,
     listener: Arc<dyn ImageListener>,
     /// While the log is replayed at start the listener is not told; it then gets the result as one change.
-    live: AtomicBool,
+    /// Held while an image takes the place of another one, until the listener knows.
+    live: Mutex<bool>,
 }
 
 /// An entry that cannot be taken.
@@ -30,7 +31,7 @@ pub(super) enum ApplyError {
 impl Published {
     pub(super) fn new(image: MetadataImage, listener: Arc<dyn ImageListener>) -> Published {
         let changes = watch::Sender::new(image.applied);
-        Published { image: ArcSwap::from_pointee(image), changes, listener, live: AtomicBool::new(false) }
+        Published { image: ArcSwap::from_pointee(image), changes, listener, live: Mutex::new(false) }
     }
 
     pub(super) fn image(&self) -> Arc<MetadataImage> {
@@ -41,34 +42,42 @@ impl Published {
         self.changes.subscribe()
     }
 
-    /// Folds one entry and tells the followers.
-    pub(super) fn apply(&self, index: u64, change: &Change) -> Result<(), ApplyError> {
+    /// Folds one entry and tells the followers. `false` if it was decided on another image than the present one, and has no effect.
+    pub(super) fn apply(&self, index: u64, change: &Change) -> Result<bool, ApplyError> {
         if change.level > FEATURE_LEVEL {
             return Err(ApplyError::NewerLevel { found: change.level, supported: FEATURE_LEVEL });
         }
-        let next = match self.live.load(Ordering::Acquire) {
+        let live = self.live.lock();
+        if change.base.is_some_and(|base| base != self.image.load().applied) {
+            return Ok(false);
+        }
+        let next = match *live {
             true => fold(&self.image.load(), &change.records, index)?,
             // Nobody looks yet, so the image can be changed in place: a replay costs no copies.
             false => fold_into(Arc::unwrap_or_clone(self.image.swap(Arc::default())), &change.records, index)?,
         };
-        self.publish(next);
-        Ok(())
+        self.put(*live, next);
+        Ok(true)
     }
 
     /// Puts another image in place of the current one.
     pub(super) fn publish(&self, next: MetadataImage) {
+        self.put(*self.live.lock(), next);
+    }
+
+    fn put(&self, live: bool, next: MetadataImage) {
         let next = Arc::new(next);
         let old = self.image.swap(next.clone());
-        if self.live.load(Ordering::Acquire) {
+        if live {
             self.listener.image_changed(&old, &next);
         }
         self.changes.send_replace(next.applied);
     }
 
-    /// Ends the replay: the listener sees everything found as one change, and from then on each change.
-    /// Called once, when no entry is on its way.
+    /// Ends the replay: the listener sees everything found as one change, and from then on each change. Called once.
     pub(super) fn go_live(&self, before: &MetadataImage) {
+        let mut live = self.live.lock();
         self.listener.image_changed(before, &self.image.load());
-        self.live.store(true, Ordering::Release);
+        *live = true;
     }
 }

@@ -154,11 +154,20 @@ pub struct Change {
     /// Feature level the records were written at.
     pub level: u32,
     pub records: Vec<MetadataRecord>,
+    /// [`MetadataImage::applied`](super::MetadataImage::applied) of the image they were decided on. If another change came in between, they
+    /// have no effect, on any node. Versions that do not know this run on one node only, where nothing comes in between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<u64>,
 }
 
 impl Change {
     pub fn new(records: Vec<MetadataRecord>) -> Change {
-        Change { level: FEATURE_LEVEL, records }
+        Change { level: FEATURE_LEVEL, records, base: None }
+    }
+
+    /// The change, if nothing has changed since the image with this `applied`.
+    pub fn decided_on(self, applied: u64) -> Change {
+        Change { base: Some(applied), ..self }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Raft's log and vote, kept in the journal. Disk work runs on the blocking pool.
 
+use super::covered::Covered;
+use super::network::Contacts;
 use super::types::{StorageError, StorageFault, Types, log_id, raft_entry, raft_vote, stored_entry, stored_id, stored_vote};
 use crate::metadata::storage::Journal;
 use openraft::storage::{LogFlushed, RaftLogStorage};
@@ -14,6 +16,9 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(super) struct LogStore {
     pub(super) journal: Arc<Mutex<Journal>>,
+    /// Told how far the log reaches.
+    pub(super) contacts: Arc<Contacts>,
+    pub(super) covered: Arc<Covered>,
 }
 
 impl LogStore {
@@ -72,7 +77,10 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = openraft::Entry<Types>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries = entries.into_iter().map(stored_entry).collect();
+        let entries: Vec<_> = entries.into_iter().map(stored_entry).collect();
+        if let Some(last) = entries.last() {
+            self.contacts.log_ends(last.id.index + 1);
+        }
         let appended = self.run(move |journal| journal.append(entries)).await;
         if let Err(error) = &appended {
             tracing::error!(%error, "the metadata log cannot be written");
@@ -86,13 +94,17 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn truncate(&mut self, from: LogId<u64>) -> Result<(), StorageError> {
+        self.contacts.log_ends(from.index);
         let truncated = self.run(move |journal| journal.truncate(from.index)).await;
         Ok(truncated.map_err(|error| StorageFault::write_logs(AnyError::new(&error)))?)
     }
 
     async fn purge(&mut self, upto: LogId<u64>) -> Result<(), StorageError> {
         let id = stored_id(upto);
-        let purged = self.run(move |journal| journal.purge(id)).await;
+        let purged = match self.covered.wait_for(id.index + 1).await {
+            Ok(()) => self.run(move |journal| journal.purge(id)).await,
+            Err(error) => Err(error),
+        };
         Ok(purged.map_err(|error| StorageFault::write_logs(AnyError::new(&error)))?)
     }
 }

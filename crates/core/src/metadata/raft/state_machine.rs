@@ -1,29 +1,39 @@
 //! Applies committed entries to the published image, and writes the image out as snapshots.
 
+use super::covered::Covered;
 use super::types::{RaftMembership, StorageError, StorageFault, Types, log_id, membership, stored_id, stored_members};
 use crate::metadata::fold::fold;
 use crate::metadata::image::MetadataImage;
 use crate::metadata::published::Published;
 use crate::metadata::record::FEATURE_LEVEL;
-use crate::metadata::storage::{Snapshot, SnapshotMeta, Snapshots};
+use crate::metadata::storage::{EntryId, Journal, Snapshot, SnapshotMeta, Snapshots};
 use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, BasicNode, EntryPayload, LogId, OptionalSend, RaftSnapshotBuilder, StoredMembership};
+use parking_lot::Mutex;
 use std::io::{self, Cursor};
 use std::sync::Arc;
 
 /// The image as a Raft state machine. Memory only: it is rebuilt from the snapshot and the log.
 pub(super) struct StateMachine {
     published: Arc<Published>,
-    snapshots: Arc<Snapshots>,
+    places: Places,
     /// The image before any record, for snapshots that replace everything.
     empty: MetadataImage,
     applied: Option<LogId<u64>>,
     members: RaftMembership,
 }
 
+/// Where snapshots are kept, and who must know of them.
+#[derive(Clone)]
+pub(super) struct Places {
+    pub(super) snapshots: Arc<Snapshots>,
+    pub(super) journal: Arc<Mutex<Journal>>,
+    pub(super) covered: Arc<Covered>,
+}
+
 /// Writes one snapshot.
 pub(super) struct SnapshotWriter {
-    snapshots: Arc<Snapshots>,
+    places: Places,
     image: Arc<MetadataImage>,
     applied: Option<LogId<u64>>,
     members: RaftMembership,
@@ -35,13 +45,32 @@ impl StateMachine {
     /// Begins with the snapshot that was found, if any.
     pub(super) fn new(
         published: Arc<Published>,
-        snapshots: Arc<Snapshots>,
+        places: Places,
         empty: MetadataImage,
         found: Option<&SnapshotMeta>,
     ) -> StateMachine {
         let applied = found.and_then(|meta| meta.last).map(log_id);
         let members = found.map(stored_membership).unwrap_or_default();
-        StateMachine { published, snapshots, empty, applied, members }
+        StateMachine { published, places, empty, applied, members }
+    }
+
+    /// Puts a snapshot of another node in place. Gives the image that is in it.
+    async fn install(&self, bytes: Vec<u8>, last: Option<EntryId>) -> io::Result<MetadataImage> {
+        let snapshot = Snapshot::decode(&bytes)?;
+        if snapshot.meta.level > FEATURE_LEVEL || snapshot.meta.last != last {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the snapshot is of a newer version, or of another entry"));
+        }
+        let image = fold(&self.empty, &snapshot.records, snapshot.meta.applied).map_err(io::Error::other)?;
+        let places = self.places.clone();
+        let saved = blocking(move || {
+            // Until the library has told the journal to forget what the snapshot replaces, it does not reach as far.
+            if let Some(last) = last {
+                places.journal.lock().begin_installing(last)?;
+            }
+            places.snapshots.save(last.map_or(0, |last| last.index), &bytes)
+        });
+        saved.await?;
+        Ok(image)
     }
 }
 
@@ -52,33 +81,36 @@ impl RaftStateMachine<Types> for StateMachine {
         Ok((self.applied, self.members.clone()))
     }
 
-    async fn apply<I>(&mut self, entries: I) -> Result<Vec<()>, StorageError>
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<bool>, StorageError>
     where
         I: IntoIterator<Item = openraft::Entry<Types>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
         let mut answers = Vec::new();
         for entry in entries {
-            match entry.payload {
-                EntryPayload::Blank => {}
+            let taken = match entry.payload {
+                EntryPayload::Blank => true,
                 EntryPayload::Normal(change) => {
                     let applied = self.published.apply(entry.log_id.index, &change);
                     applied.map_err(|error| {
                         tracing::error!(index = entry.log_id.index, %error, "a metadata record cannot be taken");
                         StorageFault::apply(entry.log_id, AnyError::new(&error))
-                    })?;
+                    })?
                 }
-                EntryPayload::Membership(members) => self.members = StoredMembership::new(Some(entry.log_id), members),
-            }
+                EntryPayload::Membership(members) => {
+                    self.members = StoredMembership::new(Some(entry.log_id), members);
+                    true
+                }
+            };
             self.applied = Some(entry.log_id);
-            answers.push(());
+            answers.push(taken);
         }
         Ok(answers)
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotWriter {
         SnapshotWriter {
-            snapshots: self.snapshots.clone(),
+            places: self.places.clone(),
             image: self.published.image(),
             applied: self.applied,
             members: self.members.clone(),
@@ -90,13 +122,11 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &RaftSnapshotMeta, data: Box<Cursor<Vec<u8>>>) -> Result<(), StorageError> {
-        let bytes = data.into_inner();
+        let installed = self.install(data.into_inner(), meta.last_log_id.map(stored_id)).await;
+        self.places.covered.written(end_of(meta.last_log_id), &installed);
         let fault = |error: io::Error| StorageFault::write_snapshot(Some(meta.signature()), AnyError::new(&error));
-        let snapshot = Snapshot::decode(&bytes).map_err(fault)?;
-        let image =
-            fold(&self.empty, &snapshot.records, snapshot.meta.applied).map_err(|error| fault(io::Error::other(error)))?;
-        let (snapshots, index) = (self.snapshots.clone(), meta.last_log_id.map_or(0, |id| id.index));
-        blocking(move || snapshots.save(index, &bytes)).await.map_err(fault)?;
+        let image = installed.map_err(fault)?;
+        tracing::info!(applied = image.applied, "took over a metadata snapshot of the leader");
         self.applied = meta.last_log_id;
         self.members = meta.last_membership.clone();
         self.published.publish(image);
@@ -104,7 +134,7 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<openraft::Snapshot<Types>>, StorageError> {
-        let snapshots = self.snapshots.clone();
+        let snapshots = self.places.snapshots.clone();
         let fault = |error: io::Error| StorageFault::read_snapshot(None, AnyError::new(&error));
         let Some(bytes) = blocking(move || snapshots.newest_bytes()).await.map_err(fault)? else { return Ok(None) };
         let meta = Snapshot::decode(&bytes).map_err(fault)?.meta;
@@ -121,7 +151,7 @@ impl RaftSnapshotBuilder<Types> for SnapshotWriter {
             applied: self.image.applied,
             level: FEATURE_LEVEL,
         };
-        let (snapshots, image) = (self.snapshots.clone(), self.image.clone());
+        let (snapshots, image) = (self.places.snapshots.clone(), self.image.clone());
         let written = blocking(move || {
             let snapshot = Snapshot { meta, records: image.to_records() };
             let bytes = snapshot.encode()?;
@@ -129,8 +159,14 @@ impl RaftSnapshotBuilder<Types> for SnapshotWriter {
             tracing::debug!(bytes = bytes.len(), applied = snapshot.meta.applied, "wrote a metadata snapshot");
             Ok(raft_snapshot(&snapshot.meta, bytes))
         });
-        Ok(written.await.map_err(|error| StorageFault::write_snapshot(None, AnyError::new(&error)))?)
+        let written = written.await;
+        self.places.covered.written(end_of(self.applied), &written);
+        Ok(written.map_err(|error| StorageFault::write_snapshot(None, AnyError::new(&error)))?)
     }
+}
+
+fn end_of(last: Option<LogId<u64>>) -> u64 {
+    last.map_or(0, |id| id.index + 1)
 }
 
 fn raft_snapshot(meta: &SnapshotMeta, bytes: Vec<u8>) -> openraft::Snapshot<Types> {

@@ -10,10 +10,10 @@ use std::fmt;
 use std::io::Cursor;
 
 openraft::declare_raft_types!(
-    /// The library's type parameters.
+    /// The library's type parameters. Applying a change answers whether it had an effect.
     pub(super) Types:
         D = Change,
-        R = (),
+        R = bool,
         NodeId = u64,
         Node = BasicNode,
         Entry = openraft::Entry<Types>,

@@ -75,6 +75,8 @@ pub(super) enum Frame {
     },
     /// Entries up to this one are in a snapshot and no longer needed.
     Purge(EntryId),
+    /// A snapshot that another node sent, up to this entry, is about to take the place of the entries.
+    Installing(EntryId),
 }
 
 /// What is wrong with bytes that should be a header.
@@ -180,7 +182,8 @@ mod tests {
 
     #[test]
     fn the_stored_form_of_an_entry_stays_as_it_is() {
-        let change = Change { level: 1, records: vec![crate::metadata::MetadataRecord::ProducerIds { next: 1000 }] };
+        let records = vec![crate::metadata::MetadataRecord::ProducerIds { next: 1000 }];
+        let change = Change { level: 1, records, base: None };
         let entry = Entry { id: EntryId { term: 1, node: 2, index: 3 }, body: Body::Change(change) };
         let text = r#"{"Entries":[{"id":{"term":1,"node":2,"index":3},"body":{"Change":{"level":1,"records":[{"ProducerIds":{"next":1000}}]}}}]}"#;
         assert_eq!(serde_json::to_string(&Frame::Entries(vec![entry])).unwrap(), text);

@@ -24,6 +24,8 @@ pub(in crate::metadata) struct Journal {
     vote: Option<Vote>,
     purged: Option<EntryId>,
     last: Option<EntryId>,
+    /// The last snapshot of another node.
+    installing: Option<EntryId>,
     /// All bytes of segments found and frames written since.
     written_bytes: u64,
     /// A segment is followed by a new one when it is longer than this, in bytes.
@@ -87,6 +89,7 @@ impl Journal {
             vote: None,
             purged: None,
             last: None,
+            installing: None,
             written_bytes: 0,
             segment_bytes,
             failed: false,
@@ -136,6 +139,7 @@ impl Journal {
             Frame::Entries(entries) => self.note(sequence, &entries, place)?,
             Frame::Truncate { from, kept } => self.cut(from, kept),
             Frame::Purge(id) => self.forget_until(id),
+            Frame::Installing(id) => self.installing = Some(id),
         }
         Ok(())
     }
@@ -173,6 +177,18 @@ impl Journal {
     /// The last entry, or the last purged one if there is none after it.
     pub(in crate::metadata) fn last(&self) -> Option<EntryId> {
         self.last.or(self.purged)
+    }
+
+    /// The last entry of the newest snapshot that came from another node: it may reach further than the entries.
+    pub(in crate::metadata) fn installing(&self) -> Option<EntryId> {
+        self.installing
+    }
+
+    /// To be called before such a snapshot is put in place.
+    pub(in crate::metadata) fn begin_installing(&mut self, id: EntryId) -> io::Result<()> {
+        self.write(&Frame::Installing(id))?;
+        self.installing = Some(id);
+        Ok(())
     }
 
     /// Bytes found at opening and written since; never falls.
