@@ -233,10 +233,7 @@ fn paced(cases: &mut Vec<Case>, scale: &Scale) {
             ),
             settings: DEFAULTS,
             peer: true,
-            plan: Plan::Load {
-                before,
-                load: format!("produce {target} --rate {PACE} --seconds {seconds} --warm-up {warm_up}"),
-            },
+            plan: Plan::Load { before, load: format!("produce {target} --rate {PACE} --seconds {seconds} --warm-up {warm_up}") },
             metrics: LATENCY,
             goals,
         });
