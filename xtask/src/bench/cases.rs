@@ -208,7 +208,7 @@ const PRODUCER_PARTITIONS: u32 = 500;
 /// 20,000 messages a second asked of librdkafka, round robin; from several producers if there are many partitions.
 fn paced(cases: &mut Vec<Case>, scale: &Scale) {
     let Scale { seconds, warm_up, .. } = scale;
-    for partitions in [1, 64, 1000, 4000] {
+    for partitions in [1_u32, 64, 1000, 4000] {
         let goals = if partitions == 4000 {
             vec![
                 goal(Metric::Rate, Bound::AtLeast(PACE_REACHED)),
