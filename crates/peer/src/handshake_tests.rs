@@ -1,3 +1,5 @@
+//! Scenarios of nodes that meet: equals, strangers, liars and the silent.
+
 use super::*;
 use proptest::prelude::*;
 use tokio::io::DuplexStream;

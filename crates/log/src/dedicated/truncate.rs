@@ -79,29 +79,35 @@ struct Kept {
 
 impl DedicatedLog {
     /// Cuts everything at or behind `to`; a batch that holds `to` goes as a whole, and the log ends with the batch before. Durable when
-    /// it returns; the position is one to wait for all the same. Nothing is done if the log ends at `to` or before. Waits for the disk. Nobody may append to the
-    /// partition meanwhile.
+    /// it returns; the position is one to wait for all the same. Nothing is done if the log ends at `to` or before. Waits for the disk.
+    /// Nobody may append to the partition meanwhile.
     pub fn truncate(&self, partition: PartitionNumber, to: Offset) -> Result<Position, TruncateError> {
-        loop {
-            self.settle_once()?;
-            let mut house = self.house.lock();
-            let mut writer = self.writer.lock();
-            let _syncer = self.syncer.lock();
-            if !self.is_settled(partition)? {
-                continue;
-            }
-            let Some(before) = self.before_cut(partition, to)? else { return Ok(self.durable_position()) };
+        self.cut(partition, || {
+            let Some(before) = self.before_cut(partition, to)? else { return Ok(None) };
             let after = self.after_cut(partition, to.0, &before)?;
-            if self.carry_out(&mut house, &mut writer, partition, &before, after)? {
-                return Ok(self.durable_position());
-            }
-        }
+            Ok(Some((before, after)))
+        })
     }
 
     /// Throws everything away that the partition holds and begins anew, empty, at `at`. What was wrong with it does not matter any
     /// more. Durable when it returns; otherwise as [`DedicatedLog::truncate`].
     pub fn restart_at(&self, partition: PartitionNumber, at: Offset) -> Result<Position, TruncateError> {
         assert!(at >= Offset(0), "offsets begin at zero");
+        self.cut(partition, || {
+            let state = self.state.lock();
+            let known = state.partitions.get(&partition).ok_or(TruncateError::UnknownPartition(partition))?;
+            let after = After::empty(known.log.after_restart(at.0), Transactions::default());
+            Ok(Some((self.before(known, i64::MIN), after)))
+        })
+    }
+
+    /// Carries out what `plan` says of the partition once all of it is on disk, if there is something to do: what was there, and what is
+    /// left.
+    fn cut(
+        &self,
+        partition: PartitionNumber,
+        plan: impl Fn() -> Result<Option<(Before, After)>, TruncateError>,
+    ) -> Result<Position, TruncateError> {
         loop {
             self.settle_once()?;
             let mut house = self.house.lock();
@@ -110,12 +116,7 @@ impl DedicatedLog {
             if !self.is_settled(partition)? {
                 continue;
             }
-            let (before, log) = {
-                let state = self.state.lock();
-                let known = state.partitions.get(&partition).ok_or(TruncateError::UnknownPartition(partition))?;
-                (self.before(known, i64::MIN), known.log.after_restart(at.0))
-            };
-            let after = After::empty(log, Transactions::default());
+            let Some((before, after)) = plan()? else { return Ok(self.durable_position()) };
             if self.carry_out(&mut house, &mut writer, partition, &before, after)? {
                 return Ok(self.durable_position());
             }

@@ -33,6 +33,7 @@ use places::Places;
 use smallvec::{SmallVec, smallvec};
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +57,14 @@ struct Directory {
     path: PathBuf,
     shared: Arc<Log>,
     dedicated: Arc<DedicatedLog>,
+}
+
+/// What one log is given of an append to several.
+struct Share {
+    place: Place,
+    buffer: BytesMut,
+    /// Which batch of the append, and where it lies in this buffer.
+    batches: Vec<(usize, Range<usize>)>,
 }
 
 /// What recovery found in each log.
@@ -152,29 +161,38 @@ impl Store {
         self.append_split(&buffer, batches, origin, now)
     }
 
-    /// An append to several logs. Each is given a copy of its batches in a buffer of its own: a log appends all it gets at
-    /// once, and keeps the buffer.
-    fn append_split(&self, buffer: &BytesMut, batches: &[AppendBatch], origin: AppendOrigin, now: TimestampMs) -> StoreReceipt {
+    fn append_split(&self, buffer: &[u8], batches: &[AppendBatch], origin: AppendOrigin, now: TimestampMs) -> StoreReceipt {
         let mut receipt = unknown(batches);
-        let places: Vec<Option<Place>> = batches.iter().map(|batch| self.place_of(batch.partition)).collect();
-        let mut distinct: SmallVec<[Place; 4]> = places.iter().flatten().copied().collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        for place in distinct {
-            let mine = || batches.iter().enumerate().filter(|(index, _)| places[*index] == Some(place));
-            let mut own = BytesMut::with_capacity(mine().map(|(_, batch)| batch.range.len()).sum());
-            let part: Vec<AppendBatch> = mine()
-                .map(|(_, batch)| {
-                    let start = own.len();
-                    own.extend_from_slice(&buffer[batch.range.clone()]);
-                    AppendBatch { range: start..own.len(), ..batch.clone() }
-                })
-                .collect();
-            let answer = self.engine(place).append(own, &part, origin, now);
-            mine().zip(answer.results).for_each(|((index, _), result)| receipt.results[index] = result);
-            receipt.ends.push(LogPosition { place, position: answer.end });
+        for share in self.shares(buffer, batches.iter().map(|batch| (batch.partition, &batch.range))) {
+            let own = |(index, range): &(usize, Range<usize>)| AppendBatch { range: range.clone(), ..batches[*index].clone() };
+            let part: Vec<AppendBatch> = share.batches.iter().map(own).collect();
+            let answer = self.engine(share.place).append(share.buffer, &part, origin, now);
+            share.batches.iter().zip(answer.results).for_each(|((index, _), result)| receipt.results[*index] = result);
+            receipt.ends.push(LogPosition { place: share.place, position: answer.end });
         }
         receipt
+    }
+
+    /// Deals the batches of an append out to the logs that hold their partitions. Each is given a copy of its batches in a buffer of its
+    /// own: a log appends all it gets at once, and keeps the buffer. Batches of unknown partitions are in no share.
+    fn shares<'a>(&self, buffer: &[u8], batches: impl Iterator<Item = (PartitionNumber, &'a Range<usize>)>) -> Vec<Share> {
+        let mut dealt: BTreeMap<Place, Vec<(usize, &Range<usize>)>> = BTreeMap::new();
+        for (index, (partition, range)) in batches.enumerate() {
+            if let Some(place) = self.place_of(partition) {
+                dealt.entry(place).or_default().push((index, range));
+            }
+        }
+        let share = |(place, part): (Place, Vec<(usize, &Range<usize>)>)| {
+            let mut own = BytesMut::with_capacity(part.iter().map(|(_, range)| range.len()).sum());
+            let copied = part.into_iter().map(|(index, range)| {
+                let start = own.len();
+                own.extend_from_slice(&buffer[range.clone()]);
+                (index, start..own.len())
+            });
+            let batches = copied.collect();
+            Share { place, buffer: own, batches }
+        };
+        dealt.into_iter().map(share).collect()
     }
 
     /// Resolves when everything before `end` is written to the page cache; the receiver errs if the log stops.

@@ -2,9 +2,10 @@
 
 use super::{LogPosition, Place, Store};
 use crate::{Appended, ReplicaAppendError, ReplicaBatch, TruncateError};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use duolog_base::{Offset, PartitionNumber, Position, TimestampMs};
 use smallvec::{SmallVec, smallvec};
+use std::ops::Range;
 
 /// What an append of a leader's batches hands back: an answer a batch, and what to wait for.
 #[derive(Debug)]
@@ -18,32 +19,21 @@ pub struct StoreReplicaReceipt {
 impl Store {
     /// Queues a leader's batches for their logs, as they are; see [`crate::Log::append_replica`].
     pub fn append_replica(&self, buffer: Bytes, batches: &[ReplicaBatch], now: TimestampMs) -> StoreReplicaReceipt {
-        let places: Vec<Option<Place>> = batches.iter().map(|batch| self.place_of(batch.partition)).collect();
-        if let [Some(place), rest @ ..] = places.as_slice()
-            && rest.iter().all(|other| *other == Some(*place))
+        let place = batches.first().and_then(|batch| self.place_of(batch.partition));
+        if let Some(place) = place
+            && batches.iter().all(|batch| self.place_of(batch.partition) == Some(place))
         {
-            let receipt = self.engine(*place).append_replica(buffer, batches, now);
-            return StoreReplicaReceipt { results: receipt.results, ends: ends_of(*place, receipt.end) };
+            let receipt = self.engine(place).append_replica(buffer, batches, now);
+            return StoreReplicaReceipt { results: receipt.results, ends: ends_of(place, receipt.end) };
         }
         let unknown = |batch: &ReplicaBatch| Err(ReplicaAppendError::UnknownPartition(batch.partition));
         let mut receipt = StoreReplicaReceipt { results: batches.iter().map(unknown).collect(), ends: SmallVec::new() };
-        let mut distinct: SmallVec<[Place; 4]> = places.iter().flatten().copied().collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        for place in distinct {
-            // Each log is given a copy of its batches: it keeps the buffer.
-            let mine = || batches.iter().enumerate().filter(|(index, _)| places[*index] == Some(place));
-            let mut own = BytesMut::with_capacity(mine().map(|(_, batch)| batch.range.len()).sum());
-            let part: Vec<ReplicaBatch> = mine()
-                .map(|(_, batch)| {
-                    let start = own.len();
-                    own.extend_from_slice(&buffer[batch.range.clone()]);
-                    ReplicaBatch { range: start..own.len(), ..batch.clone() }
-                })
-                .collect();
-            let answer = self.engine(place).append_replica(own.freeze(), &part, now);
-            mine().zip(answer.results).for_each(|((index, _), result)| receipt.results[index] = result);
-            receipt.ends.extend(ends_of(place, answer.end));
+        for share in self.shares(&buffer, batches.iter().map(|batch| (batch.partition, &batch.range))) {
+            let own = |(index, range): &(usize, Range<usize>)| ReplicaBatch { range: range.clone(), ..batches[*index].clone() };
+            let part: Vec<ReplicaBatch> = share.batches.iter().map(own).collect();
+            let answer = self.engine(share.place).append_replica(share.buffer.freeze(), &part, now);
+            share.batches.iter().zip(answer.results).for_each(|((index, _), result)| receipt.results[*index] = result);
+            receipt.ends.extend(ends_of(share.place, answer.end));
         }
         receipt
     }

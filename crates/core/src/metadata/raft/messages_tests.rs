@@ -1,3 +1,5 @@
+//! What goes between members reads back as it was, and any bytes are refused or read without a panic.
+
 use super::*;
 use crate::metadata::record::{Change, MetadataRecord};
 use crate::metadata::storage::Body;
