@@ -61,6 +61,7 @@ fn main() {
             config: BrokerConfig::from_values(vec![reserve]).expect("sound values"),
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock::default()),
+            cluster: None,
         };
         let broker = Broker::open(options).await.expect("an empty directory");
         let topic =

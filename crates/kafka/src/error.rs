@@ -22,8 +22,9 @@ pub(crate) fn produce(error: &ProduceError) -> ErrorCode {
         ProduceError::Compression => ErrorCode::UnknownServerError,
         ProduceError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         ProduceError::FencedProducer { .. } => ErrorCode::InvalidProducerEpoch,
-        ProduceError::FencedLeader { .. } => ErrorCode::NotLeaderOrFollower,
+        ProduceError::FencedLeader { .. } | ProduceError::NotLeader => ErrorCode::NotLeaderOrFollower,
         ProduceError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+        ProduceError::NotEnoughReplicasAfterAppend => ErrorCode::NotEnoughReplicasAfterAppend,
         // Kafka's producers retry this one, and so go on once there is space or the queue has drained.
         ProduceError::DiskFull { .. }
         | ProduceError::Overloaded { .. }
@@ -35,6 +36,7 @@ pub(crate) fn produce(error: &ProduceError) -> ErrorCode {
 pub(crate) fn fetch(error: &FetchError) -> ErrorCode {
     match error {
         FetchError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        FetchError::NotLeader => ErrorCode::NotLeaderOrFollower,
         FetchError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         FetchError::Quarantined(_) | FetchError::Io(_) => ErrorCode::KafkaStorageError,
     }
@@ -43,6 +45,7 @@ pub(crate) fn fetch(error: &FetchError) -> ErrorCode {
 pub(crate) fn lookup(error: &LookupError) -> ErrorCode {
     match error {
         LookupError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        LookupError::NotLeader => ErrorCode::NotLeaderOrFollower,
         LookupError::Undecodable { .. } => ErrorCode::CorruptMessage,
         LookupError::Quarantined(_) | LookupError::Io(_) => ErrorCode::KafkaStorageError,
     }
@@ -51,6 +54,7 @@ pub(crate) fn lookup(error: &LookupError) -> ErrorCode {
 pub(crate) fn delete_records(error: &DeleteRecordsError) -> ErrorCode {
     match error {
         DeleteRecordsError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        DeleteRecordsError::NotLeader => ErrorCode::NotLeaderOrFollower,
         DeleteRecordsError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         DeleteRecordsError::PolicyForbids => ErrorCode::PolicyViolation,
         DeleteRecordsError::Stopped => ErrorCode::KafkaStorageError,

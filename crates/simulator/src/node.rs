@@ -133,7 +133,7 @@ impl Node {
     pub fn registration(&self) -> Option<Registration> {
         let incarnation = self.process.as_ref()?.incarnation.clone();
         let directories = vec![NodeDirectory { id: self.directory, path: "/data".into() }];
-        Some(Registration { node: self.id, incarnation, rack: None, directories })
+        Some(Registration { node: self.id, incarnation, rack: None, directories, endpoints: Vec::new() })
     }
 
     /// What is due by time.

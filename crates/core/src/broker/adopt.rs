@@ -53,9 +53,10 @@ pub enum AdoptError {
     Topics(#[from] AdoptTopicsError),
 }
 
-/// Takes over all of the topics or none. Takes the data directories as a server does, and gives them back.
+/// Takes over all of the topics or none. Takes the data directories as a server does, and gives them back. Of a node alone only: the
+/// other nodes of a cluster would have to be there.
 pub async fn adopt(options: BrokerOptions, topics: Vec<AdoptedTopic>) -> Result<Vec<Adopted>, AdoptError> {
-    let BrokerOptions { data_dirs, config, disk, clock } = options;
+    let BrokerOptions { data_dirs, config, disk, clock, .. } = options;
     let DataDirectories { known: directories, locks } = DataDirectories::take(disk.as_ref(), &data_dirs, &RandomIds)?;
     let node = NodeId(config.node_id);
     let metadata = Metadata::open(MetadataOptions {

@@ -98,6 +98,12 @@ pub enum ProduceError {
     FencedLeader { current: LeaderEpoch, got: LeaderEpoch },
     #[error("{in_sync} replicas are in sync, the topic wants {least}")]
     NotEnoughReplicas { in_sync: usize, least: i32 },
+    /// Nothing was appended, or nobody knows what will become of what was.
+    #[error("this node does not lead the partition")]
+    NotLeader,
+    /// It is in the log, but not committed for now.
+    #[error("replicas were lost before enough of them had it")]
+    NotEnoughReplicasAfterAppend,
     #[error("the disk is full: free space is at the reserve of {reserve_bytes} bytes")]
     DiskFull { reserve_bytes: u64 },
     #[error("{queued_bytes} bytes wait for the disk already")]

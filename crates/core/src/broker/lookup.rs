@@ -37,6 +37,8 @@ pub struct FoundOffset {
 pub enum LookupError {
     #[error("unknown partition")]
     UnknownPartition,
+    #[error("this node does not lead the partition")]
+    NotLeader,
     #[error("partition is quarantined: {0}")]
     Quarantined(String),
     #[error("reading failed: {0}")]
@@ -49,6 +51,8 @@ pub enum LookupError {
 pub enum DeleteRecordsError {
     #[error("unknown partition")]
     UnknownPartition,
+    #[error("this node does not lead the partition")]
+    NotLeader,
     #[error("offset {asked} is outside {start}..={high_watermark}")]
     OutOfRange { asked: Offset, start: Offset, high_watermark: Offset },
     #[error("the topic's clean-up policy does not delete")]

@@ -32,10 +32,21 @@ pub use watch::Watch;
 
 use crate::config::{BrokerConfig, FlushMode};
 use crate::metadata::{Metadata, MetadataImage, NodeDirectory, PartitionImage, TopicImage};
-use duolog_base::{Clock, NodeId, Offset, PartitionIndex};
+use duolog_base::{Clock, LeaderEpoch, NodeId, Offset, PartitionIndex};
 use duolog_log::{LogEnds, LogFailure, Store};
+use duolog_peer::{Peers, Switchboard};
 use std::sync::Arc;
 use tokio::sync::watch as signal;
+
+/// The way to the other nodes, and back.
+#[derive(Clone)]
+pub struct Road {
+    /// To call others.
+    pub peers: Arc<Peers>,
+    /// Where their calls arrive. Kinds 1 to 31 are the metadata's, 32 to 47 replication's, 48 to 63 of the Kafka front end, 64 to 95 of
+    /// the RocketMQ front end, 96 to 111 of the administration of the cluster.
+    pub switchboard: Arc<Switchboard>,
+}
 
 /// The partitions of this node.
 pub struct Broker {
@@ -46,6 +57,8 @@ pub struct Broker {
     /// In the order of the store, the one that holds the metadata first.
     directories: Vec<NodeDirectory>,
     metadata: Arc<Metadata>,
+    /// `None` of a node alone.
+    road: Option<Road>,
     producer_ids: producer_ids::ProducerIds,
     observer: Arc<watch::Observer>,
     metrics: BrokerMetrics,
@@ -103,6 +116,16 @@ impl Broker {
     /// Ends every wait for data. Appends and reads still work until [`Broker::close`].
     pub fn stop_waiting(&self) {
         self.stopping.send_replace(true);
+    }
+
+    /// The way to the other nodes; `None` of a node alone.
+    pub fn road(&self) -> Option<&Road> {
+        self.road.as_ref()
+    }
+
+    /// The epoch in which this node leads the partition, if it does.
+    pub fn leads(&self, partition: &PartitionImage) -> Option<LeaderEpoch> {
+        (partition.leader == self.node).then_some(partition.leader_epoch)
     }
 
     /// Where the partition's records begin and end, as a client may see them.

@@ -3,9 +3,9 @@
 use super::directories::{DataDirectories, DirectoryError};
 use super::partitions::{METADATA_DIR, MetadataBehind, Misplaced, PartitionOpener, ReconcileError};
 use super::watch::Observer;
-use super::{Broker, BrokerMetrics};
+use super::{Broker, BrokerMetrics, Road};
 use crate::config::BrokerConfig;
-use crate::metadata::{Metadata, MetadataOpenError, MetadataOptions, NodeDirectory, RandomIds};
+use crate::metadata::{ClusterOptions, Metadata, MetadataOpenError, MetadataOptions, NodeDirectory, RandomIds};
 use crate::query::extract_keys;
 use duolog_base::{Clock, Disk, NodeId};
 use duolog_log::{KeyOptions, LogOptions, OpenError, RetentionPolicy, Store, TidyOptions};
@@ -41,6 +41,8 @@ pub struct BrokerOptions {
     pub config: BrokerConfig,
     pub disk: Arc<dyn Disk>,
     pub clock: Arc<dyn Clock>,
+    /// How the node takes part in a cluster; `None` if it is alone.
+    pub cluster: Option<ClusterOptions>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +75,7 @@ impl From<ReconcileError> for BrokerOpenError {
 impl Broker {
     /// Takes the data directories, recovers their logs, opens the metadata and brings the two in line.
     pub async fn open(options: BrokerOptions) -> Result<Arc<Broker>, BrokerOpenError> {
-        let BrokerOptions { data_dirs, config, disk, clock } = options;
+        let BrokerOptions { data_dirs, config, disk, clock, cluster } = options;
         let DataDirectories { known: directories, locks } = DataDirectories::take(disk.as_ref(), &data_dirs, &RandomIds)?;
         let observer = Observer::new();
         let config = Arc::new(config);
@@ -81,7 +83,8 @@ impl Broker {
         let log = open_logs(disk.clone(), &directories, options, observer.clone(), clock.clone()).await?;
         let node = NodeId(config.node_id);
         let opener = Arc::new(PartitionOpener { node, log: log.clone(), directories: directories.clone() });
-        let metadata = Metadata::open(MetadataOptions {
+        let road = cluster.as_ref().map(|cluster| (cluster.peers.clone(), cluster.switchboard.clone()));
+        let metadata_options = MetadataOptions {
             dir: directories[0].path.join(METADATA_DIR),
             directories: directories.clone(),
             node,
@@ -89,8 +92,11 @@ impl Broker {
             static_config: config.clone(),
             listener: opener.clone(),
             clock: clock.clone(),
-        })
-        .await?;
+        };
+        let metadata = match cluster {
+            Some(cluster) => Metadata::open_in_cluster(metadata_options, cluster).await?,
+            None => Metadata::open(metadata_options).await?,
+        };
         let dropped = match opener.reconcile(&metadata.image()) {
             Ok(dropped) => dropped,
             Err(error) => {
@@ -109,6 +115,7 @@ impl Broker {
             log,
             directories,
             metadata,
+            road: road.map(|(peers, switchboard)| Road { peers, switchboard }),
             producer_ids: Default::default(),
             observer,
             metrics: BrokerMetrics::default(),

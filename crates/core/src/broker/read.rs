@@ -36,6 +36,8 @@ pub enum FetchError {
     UnknownPartition,
     #[error("offset {asked} is outside the log, which starts at {}", ends.log_start)]
     OutOfRange { asked: Offset, ends: PartitionEnds },
+    #[error("this node neither leads nor follows the partition")]
+    NotLeader,
     #[error("partition is quarantined: {0}")]
     Quarantined(String),
     #[error("reading failed: {0}")]

@@ -43,6 +43,7 @@ impl Place {
             config: BrokerConfig::from_values(vec![small]).unwrap(),
             disk: Arc::new(disk.clone()),
             clock: Arc::new(SystemClock::default()),
+            cluster: None,
         })
         .await
     }

@@ -46,6 +46,7 @@ async fn batches_that_cannot_match_are_left_out_where_their_tags_are_known() {
         config: BrokerConfig::from_values(Vec::new()).unwrap(),
         disk: Arc::new(SimDisk::new(1)),
         clock: Arc::new(SystemClock::default()),
+        cluster: None,
     })
     .await
     .unwrap();

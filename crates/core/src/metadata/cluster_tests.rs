@@ -60,6 +60,7 @@ impl Site {
             peers: peers.clone(),
             switchboard,
             address: self.address.clone(),
+            endpoints: Vec::new(),
             join: self.join.clone(),
             incarnation: format!("life {}", INCARNATIONS.fetch_add(1, Ordering::Relaxed)),
             voters: DEFAULT_VOTERS,
@@ -410,6 +411,7 @@ async fn members_are_let_in_by_their_heartbeats_and_fenced_when_they_are_silent(
         incarnation: "another".to_owned(),
         rack: None,
         directories: nodes[silent].site.options().directories,
+        endpoints: Vec::new(),
     };
     let next = nodes[2].metadata.register_member(&registration).await.unwrap();
     let over = nodes[silent].metadata.heartbeat(false).await;

@@ -3,8 +3,8 @@
 //! Records of one entry are folded together, so that the maps are copied once an entry and not once a record;
 //! topics that do not change are shared with the old image.
 
-use super::image::{Membership, MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};
-use super::record::{ConfigOwner, DirectoryRecord, MetadataRecord, PartitionRecord};
+use super::image::{Endpoint, Membership, MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};
+use super::record::{ConfigOwner, DirectoryRecord, EndpointRecord, MetadataRecord, PartitionRecord};
 use super::topic_id::parse_topic_id;
 use crate::config::{ConfigError, TopicConfig};
 use duolog_base::{BrokerEpoch, DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, PartitionNumber, TopicId};
@@ -48,11 +48,12 @@ impl MetadataImage {
     fn take(&mut self, record: &MetadataRecord) -> Result<(), FoldError> {
         match record {
             MetadataRecord::Cluster { id } => self.cluster_id = id.clone(),
-            MetadataRecord::Node { id, rack, directories } => {
+            MetadataRecord::Node { id, rack, directories, endpoints } => {
                 let id = NodeId(*id);
                 let directories = directories.iter().map(node_directory).collect::<Result<_, _>>()?;
+                let endpoints = endpoints.iter().map(endpoint).collect();
                 let membership = self.nodes.get(&id).and_then(|known| known.membership.clone());
-                self.nodes.insert(id, NodeImage { id, rack: rack.clone(), directories, membership });
+                self.nodes.insert(id, NodeImage { id, rack: rack.clone(), directories, endpoints, membership });
             }
             MetadataRecord::NodeStarted { id } => self.raise_leader_epochs(NodeId(*id)),
             MetadataRecord::Membership { id, epoch, incarnation, fenced, stopping } => {
@@ -272,13 +273,24 @@ impl NodeImage {
             path: directory.path.to_string_lossy().into_owned(),
         };
         let directories = self.directories.iter().map(record).collect();
-        MetadataRecord::Node { id: self.id.0, rack: self.rack.clone(), directories }
+        let endpoints = self.endpoints.iter().map(endpoint_record).collect();
+        MetadataRecord::Node { id: self.id.0, rack: self.rack.clone(), directories, endpoints }
     }
 
     pub(super) fn membership_record(&self) -> Option<MetadataRecord> {
         let Membership { epoch, incarnation, fenced, stopping } = self.membership.clone()?;
         Some(MetadataRecord::Membership { id: self.id.0, epoch: epoch.0, incarnation, fenced, stopping })
     }
+}
+
+fn endpoint(record: &EndpointRecord) -> Endpoint {
+    let EndpointRecord { name, scheme, host, port } = record.clone();
+    Endpoint { name, scheme, host, port }
+}
+
+fn endpoint_record(endpoint: &Endpoint) -> EndpointRecord {
+    let Endpoint { name, scheme, host, port } = endpoint.clone();
+    EndpointRecord { name, scheme, host, port }
 }
 
 fn directory_id(text: &str) -> Result<DirectoryId, FoldError> {
@@ -360,7 +372,7 @@ mod tests {
 
     fn start() -> MetadataImage {
         let directories = vec![DirectoryRecord { id: DirectoryId(5).to_string(), path: "/data".to_owned() }];
-        let node = MetadataRecord::Node { id: 1, rack: None, directories };
+        let node = MetadataRecord::Node { id: 1, rack: None, directories, endpoints: Vec::new() };
         let records = [MetadataRecord::Cluster { id: "c".to_owned() }, node];
         fold(&MetadataImage::empty(Arc::new(BrokerConfig::default())), &records, 1).unwrap()
     }

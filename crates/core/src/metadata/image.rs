@@ -69,6 +69,8 @@ pub struct NodeImage {
     pub rack: Option<String>,
     /// In the order in which the node names them; the first one also holds its metadata.
     pub directories: Vec<NodeDirectory>,
+    /// Where it is reached; empty of a node alone, which clients find at the address they dialled.
+    pub endpoints: Vec<Endpoint>,
     /// `None` for one that has not registered as a member of a cluster yet: it is taken for live.
     pub membership: Option<Membership>,
 }
@@ -83,6 +85,25 @@ pub struct Membership {
     pub fenced: bool,
     /// It is about to stop, and leads nothing that another one can lead.
     pub stopping: bool,
+}
+
+/// A listener of a node, as clients or other nodes reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The listener's name: clients of a listener are sent to listeners of the same name on other nodes.
+    pub name: String,
+    /// What is spoken there, as listeners are configured: `kafka`, `rocketmq`, `namesrv`, `grpc` or `peer`.
+    pub scheme: String,
+    pub host: String,
+    pub port: u16,
+}
+
+impl NodeImage {
+    /// The endpoint for clients that came to a listener of this name; if the node has none of that name, its first of the scheme.
+    pub fn endpoint(&self, scheme: &str, name: &str) -> Option<&Endpoint> {
+        let of_scheme = || self.endpoints.iter().filter(|endpoint| endpoint.scheme == scheme);
+        of_scheme().find(|endpoint| endpoint.name == name).or_else(|| of_scheme().next())
+    }
 }
 
 /// A data directory of a node.

@@ -41,14 +41,16 @@ pub use error::{
     ReassignError, Unavailable,
 };
 pub use fold::{FoldError, fold};
-pub use image::{Membership, MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};
+pub use image::{Endpoint, Membership, MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};
 pub use name::{
     MAX_TOPIC_NAME, NameProblem, NameRules, OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC, check_topic_name,
     is_internal_topic,
 };
 pub use node::{ImageListener, Metadata, MetadataOptions, QuorumMember, QuorumState};
 pub use offline::{MetadataReport, read_image, verify};
-pub use record::{Change, ConfigOwner, DirectoryRecord, FEATURE_LEVEL, LayoutRecord, MetadataRecord, PartitionRecord};
+pub use record::{
+    Change, ConfigOwner, DirectoryRecord, EndpointRecord, FEATURE_LEVEL, LayoutRecord, MetadataRecord, PartitionRecord,
+};
 pub use sessions::Sessions;
 pub use topic_id::{IdSource, RandomIds, parse_topic_id};
 

@@ -27,7 +27,7 @@ async fn open(dir: &Path) -> Arc<Metadata> {
 /// Two nodes; as many partitions on the first.
 async fn found(dir: &Path, partitions: i32) -> Arc<Metadata> {
     let metadata = open(dir).await;
-    let second = MetadataRecord::Node { id: 2, rack: None, directories: Vec::new() };
+    let second = MetadataRecord::Node { id: 2, rack: None, directories: Vec::new(), endpoints: Vec::new() };
     metadata.commit(metadata.turn().await, vec![second]).await.unwrap();
     let assignment = (0..partitions).map(|index| (PartitionIndex(index), vec![NodeId(1)])).collect();
     let topic = NewTopic { assignment, ..NewTopic::with_defaults("t") };

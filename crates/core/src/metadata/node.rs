@@ -143,7 +143,13 @@ impl Metadata {
         }
         let known = image.nodes.get(&node);
         let membership = known.and_then(|known| known.membership.clone());
-        let present = NodeImage { id: node, rack: config.rack.clone(), directories: self.directories.clone(), membership };
+        let present = NodeImage {
+            id: node,
+            rack: config.rack.clone(),
+            directories: self.directories.clone(),
+            endpoints: Vec::new(),
+            membership,
+        };
         if known != Some(&present) {
             records.push(present.to_record());
         }

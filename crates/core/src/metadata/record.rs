@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 ///
 /// 1: the first. 2: data directories of nodes and partitions, layouts. 3: the name server's configuration, topic names with `%`.
 /// 4: membership of nodes, changes of partitions.
-pub const FEATURE_LEVEL: u32 = 4;
+pub const FEATURE_LEVEL: u32 = 5;
 
 /// One change of the cluster's state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub enum MetadataRecord {
         /// Since level 2.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         directories: Vec<DirectoryRecord>,
+        /// Since level 5.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        endpoints: Vec<EndpointRecord>,
     },
     /// A node has started: every partition it leads gets a new leader epoch, for its log may have lost an end that was
     /// not durable. One record, however many partitions.
@@ -101,6 +104,15 @@ pub struct DirectoryRecord {
     pub id: String,
     /// Where it was when the node registered: for people.
     pub path: String,
+}
+
+/// A listener of a node, as clients or other nodes reach it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointRecord {
+    pub name: String,
+    pub scheme: String,
+    pub host: String,
+    pub port: u16,
 }
 
 /// How a partition is laid out on disk.
@@ -193,7 +205,7 @@ mod tests {
     fn the_stored_form_of_directories_stays_as_it_is() {
         let node = r#"{"Node":{"id":1,"rack":null,"directories":[{"id":"AAAAAAAAAAAAAAAAAAAAAg","path":"/a"}]}}"#;
         let directories = vec![DirectoryRecord { id: "AAAAAAAAAAAAAAAAAAAAAg".to_owned(), path: "/a".to_owned() }];
-        let record = MetadataRecord::Node { id: 1, rack: None, directories };
+        let record = MetadataRecord::Node { id: 1, rack: None, directories, endpoints: Vec::new() };
         assert_eq!((read(node), serde_json::to_string(&record).unwrap()), (record, node.to_owned()));
         let partition = PartitionRecord {
             replicas: vec![1],
@@ -204,6 +216,15 @@ mod tests {
         let text = r#"{"number":0,"leader":0,"leader_epoch":0,"replicas":[1],"in_sync":[],"directories":["AAAAAAAAAAAAAAAAAAAAAg"],"layout":"Dedicated"}"#;
         assert_eq!(serde_json::to_string(&partition).unwrap(), text);
         assert_eq!(serde_json::from_str::<PartitionRecord>(text).unwrap(), partition);
+    }
+
+    #[test]
+    fn the_stored_form_of_endpoints_stays_as_it_is() {
+        let text = r#"{"Node":{"id":1,"rack":null,"endpoints":[{"name":"outside","scheme":"kafka","host":"h","port":9092}]}}"#;
+        let endpoint =
+            EndpointRecord { name: "outside".to_owned(), scheme: "kafka".to_owned(), host: "h".to_owned(), port: 9092 };
+        let record = MetadataRecord::Node { id: 1, rack: None, directories: Vec::new(), endpoints: vec![endpoint] };
+        assert_eq!((read(text), serde_json::to_string(&record).unwrap()), (record, text.to_owned()));
     }
 
     #[test]

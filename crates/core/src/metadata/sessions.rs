@@ -45,7 +45,13 @@ mod tests {
         let mut image = MetadataImage::default();
         for (id, fenced) in [(1, false), (2, false), (3, true)] {
             let membership = Membership { epoch: BrokerEpoch(7), incarnation: String::new(), fenced, stopping: false };
-            let node = NodeImage { id: NodeId(id), rack: None, directories: Vec::new(), membership: Some(membership) };
+            let node = NodeImage {
+                id: NodeId(id),
+                rack: None,
+                directories: Vec::new(),
+                endpoints: Vec::new(),
+                membership: Some(membership),
+            };
             image.nodes.insert(node.id, node);
         }
         let mut sessions = Sessions::default();

@@ -27,6 +27,7 @@ async fn open(disk: &SimDisk, dir: &Path) -> (Arc<Broker>, Arc<TopicImage>) {
         config: BrokerConfig::from_values(vec![small]).unwrap(),
         disk: Arc::new(disk.clone()),
         clock: Arc::new(SystemClock::default()),
+        cluster: None,
     };
     let broker = Broker::open(options).await.unwrap();
     if broker.image().topic("t").is_none() {

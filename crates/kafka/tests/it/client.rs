@@ -51,6 +51,7 @@ impl Server {
             config: BrokerConfig::from_values(values.to_vec()).unwrap(),
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock::default()),
+            cluster: None,
         };
         let broker = Broker::open(options).await.unwrap();
         let groups = GroupCoordinator::start(&broker);

@@ -144,9 +144,11 @@ impl From<ProduceError> for Refusal {
             ProduceError::UnknownPartition => response::TOPIC_NOT_EXIST,
             ProduceError::InternalTopic { .. } => response::NO_PERMISSION,
             ProduceError::Overloaded { .. } => response::SYSTEM_BUSY,
-            ProduceError::DiskFull { .. } | ProduceError::NotEnoughReplicas { .. } | ProduceError::Stopped => {
-                response::SERVICE_NOT_AVAILABLE
-            }
+            ProduceError::DiskFull { .. }
+            | ProduceError::NotEnoughReplicas { .. }
+            | ProduceError::NotEnoughReplicasAfterAppend
+            | ProduceError::NotLeader
+            | ProduceError::Stopped => response::SERVICE_NOT_AVAILABLE,
             ProduceError::TooLarge { .. }
             | ProduceError::Invalid { .. }
             | ProduceError::Timestamp { .. }

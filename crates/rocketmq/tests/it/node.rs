@@ -25,6 +25,7 @@ pub async fn open(dir: &TempDir, values: &[(&str, &str)]) -> Arc<Node> {
         config: BrokerConfig::from_values(values.collect()).unwrap(),
         disk: Arc::new(RealDisk),
         clock: Arc::new(SystemClock::default()),
+        cluster: None,
     };
     let broker = Broker::open(options).await.unwrap();
     let groups = GroupCoordinator::start(&broker);

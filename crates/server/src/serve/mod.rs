@@ -199,6 +199,7 @@ async fn open_broker(config: &BrokerConfig, disk: Arc<dyn Disk>) -> Result<Arc<B
         config: config.clone(),
         disk,
         clock: Arc::new(SystemClock::default()),
+        cluster: None,
     };
     Ok(Broker::open(options).await?)
 }

@@ -25,6 +25,7 @@ async fn open(disk: &SimDisk, directory: &Path) -> Arc<Broker> {
         config: BrokerConfig::from_values(values).expect("known keys"),
         disk: Arc::new(disk.clone()),
         clock: Arc::new(SystemClock::default()),
+        cluster: None,
     });
     opened.await.expect("a new broker")
 }

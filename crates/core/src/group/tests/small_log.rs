@@ -29,6 +29,7 @@ async fn open(disk: &SimDisk, directory: &Path) -> Arc<Broker> {
         config: BrokerConfig::from_values(vec![set("log.file.bytes", FILE_BYTES)]).expect("known keys"),
         disk: Arc::new(disk.clone()),
         clock: Arc::new(SystemClock::default()),
+        cluster: None,
     });
     opened.await.expect("a new broker")
 }

@@ -20,7 +20,7 @@ use self::messages::{
 };
 use self::steward::Controller;
 use super::error::{ChangeVotersError, MembershipError, Unavailable};
-use super::image::MetadataImage;
+use super::image::{Endpoint, MetadataImage};
 use super::node::QuorumState;
 use super::published::Published;
 use super::raft::{Leadership, RaftLog, Road, decode, encode};
@@ -59,6 +59,8 @@ pub struct ClusterOptions {
     pub switchboard: Arc<Switchboard>,
     /// Where others reach this node's listener: `host:port`.
     pub address: String,
+    /// What this node registers with: its listeners, as clients reach them.
+    pub endpoints: Vec<Endpoint>,
     /// Addresses of nodes, one of which is in the cluster that this node joins if it is new; without any it founds one.
     pub join: Vec<String>,
     /// Different at each start of the process.

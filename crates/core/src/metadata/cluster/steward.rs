@@ -163,7 +163,8 @@ mod tests {
     #[test]
     fn who_leads_anew_or_has_not_looked_for_long_gives_everybody_time() {
         let membership = Membership { epoch: BrokerEpoch(7), incarnation: String::new(), fenced: false, stopping: false };
-        let node = NodeImage { id: NodeId(1), rack: None, directories: Vec::new(), membership: Some(membership) };
+        let node =
+            NodeImage { id: NodeId(1), rack: None, directories: Vec::new(), endpoints: Vec::new(), membership: Some(membership) };
         let mut image = MetadataImage::default();
         image.nodes.insert(node.id, node);
         let mut controller = Controller::default();

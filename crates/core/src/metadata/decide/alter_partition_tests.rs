@@ -17,7 +17,13 @@ fn cluster() -> MetadataImage {
     for id in 1..=4 {
         let membership =
             Membership { epoch: BrokerEpoch(id as u64 * 10), incarnation: String::new(), fenced: false, stopping: false };
-        let node = NodeImage { id: NodeId(id), rack: None, directories: Vec::new(), membership: Some(membership) };
+        let node = NodeImage {
+            id: NodeId(id),
+            rack: None,
+            directories: Vec::new(),
+            endpoints: Vec::new(),
+            membership: Some(membership),
+        };
         image.nodes.insert(node.id, node);
     }
     let overrides = BTreeMap::from([("min.insync.replicas".to_owned(), "2".to_owned())]);

@@ -278,7 +278,9 @@ mod tests {
 
     fn image() -> MetadataImage {
         let image = MetadataImage::empty(Arc::new(BrokerConfig::default()));
-        let image = fold(&image, &[MetadataRecord::Node { id: 1, rack: None, directories: Vec::new() }], 1).unwrap();
+        let image =
+            fold(&image, &[MetadataRecord::Node { id: 1, rack: None, directories: Vec::new(), endpoints: Vec::new() }], 1)
+                .unwrap();
         let decision = decide_create_topics(&image, vec![NewTopic::with_defaults("t")], &RandomIds, &Default::default());
         fold(&image, &decision.records, 2).unwrap()
     }

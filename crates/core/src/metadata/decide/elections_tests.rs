@@ -14,7 +14,13 @@ fn cluster(change: impl Fn(&mut PartitionImage), fenced: &[i32]) -> MetadataImag
     let mut image = MetadataImage::empty(Arc::new(BrokerConfig::default()));
     for id in 1..=2 {
         let membership = Membership { epoch: BrokerEpoch(10), incarnation: String::new(), fenced: false, stopping: false };
-        let node = NodeImage { id: NodeId(id), rack: None, directories: Vec::new(), membership: Some(membership) };
+        let node = NodeImage {
+            id: NodeId(id),
+            rack: None,
+            directories: Vec::new(),
+            endpoints: Vec::new(),
+            membership: Some(membership),
+        };
         image.nodes.insert(node.id, node);
     }
     let topic = NewTopic { partitions: 1, replication_factor: 2, ..NewTopic::with_defaults("t") };

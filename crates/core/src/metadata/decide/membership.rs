@@ -13,7 +13,7 @@ use super::placement::{FreeSpace, Placement};
 use super::settle::{Rules, set_leader, settle, versioned};
 use crate::metadata::error::MembershipError;
 use crate::metadata::fold::partition_changed;
-use crate::metadata::image::{Membership, MetadataImage, NodeDirectory, NodeImage, PartitionImage};
+use crate::metadata::image::{Endpoint, Membership, MetadataImage, NodeDirectory, NodeImage, PartitionImage};
 use crate::metadata::record::MetadataRecord;
 use duolog_base::{BrokerEpoch, DirectoryId, NodeId, PartitionIndex};
 
@@ -25,6 +25,8 @@ pub struct Registration {
     pub incarnation: String,
     pub rack: Option<String>,
     pub directories: Vec<NodeDirectory>,
+    /// Where it is reached.
+    pub endpoints: Vec<Endpoint>,
 }
 
 /// A member says that it lives, and what it wants.
@@ -71,6 +73,7 @@ pub fn decide_registration(image: &MetadataImage, registration: &Registration) -
         id: registration.node,
         rack: registration.rack.clone(),
         directories: registration.directories.clone(),
+        endpoints: registration.endpoints.clone(),
         membership: Some(Membership { epoch, incarnation, fenced: true, stopping: false }),
     };
     let mut records = vec![node.to_record()];

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 fn registration(node: i32, incarnation: &str, directory: u128) -> Registration {
     let directories = vec![NodeDirectory { id: DirectoryId(directory), path: "/data".into() }];
-    Registration { node: NodeId(node), incarnation: incarnation.to_owned(), rack: None, directories }
+    Registration { node: NodeId(node), incarnation: incarnation.to_owned(), rack: None, directories, endpoints: Vec::new() }
 }
 
 fn applied(image: &MetadataImage, records: &[MetadataRecord]) -> MetadataImage {

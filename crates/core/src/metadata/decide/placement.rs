@@ -83,8 +83,11 @@ mod tests {
     fn cluster(directories: &[DirectoryId]) -> MetadataImage {
         let mut image = MetadataImage::empty(Arc::new(BrokerConfig::default()));
         let directories = directories.iter().map(|id| NodeDirectory { id: *id, path: "/data".into() }).collect();
-        image.nodes.insert(HERE, NodeImage { id: HERE, rack: None, directories, membership: None });
-        image.nodes.insert(NodeId(2), NodeImage { id: NodeId(2), rack: None, directories: Vec::new(), membership: None });
+        image.nodes.insert(HERE, NodeImage { id: HERE, rack: None, directories, endpoints: Vec::new(), membership: None });
+        image.nodes.insert(
+            NodeId(2),
+            NodeImage { id: NodeId(2), rack: None, directories: Vec::new(), endpoints: Vec::new(), membership: None },
+        );
         image
     }
 

@@ -17,7 +17,7 @@ fn cluster() -> MetadataImage {
     for id in 1..=4 {
         let membership = Membership { epoch: BrokerEpoch(10), incarnation: String::new(), fenced: false, stopping: false };
         let directories = vec![NodeDirectory { id: DirectoryId(id as u128), path: "/data".into() }];
-        let node = NodeImage { id: NodeId(id), rack: None, directories, membership: Some(membership) };
+        let node = NodeImage { id: NodeId(id), rack: None, directories, endpoints: Vec::new(), membership: Some(membership) };
         image.nodes.insert(node.id, node);
     }
     let configs = BTreeMap::from([("min.insync.replicas".to_owned(), "2".to_owned())]);

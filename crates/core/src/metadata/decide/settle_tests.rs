@@ -31,7 +31,7 @@ fn nodes(fenced: &[i32], stopping: &[i32]) -> Nodes {
     let node = |id: i32| {
         let (fenced, stopping) = (fenced.contains(&id), stopping.contains(&id));
         let membership = Membership { epoch: BrokerEpoch(1), incarnation: String::new(), fenced, stopping };
-        NodeImage { id: NodeId(id), rack: None, directories: Vec::new(), membership: Some(membership) }
+        NodeImage { id: NodeId(id), rack: None, directories: Vec::new(), endpoints: Vec::new(), membership: Some(membership) }
     };
     (1..=3).map(|id| (NodeId(id), node(id))).collect()
 }

@@ -10,7 +10,7 @@ fn cluster(racks: &[Option<&str>]) -> MetadataImage {
     let mut image = MetadataImage::default();
     for (id, rack) in (1..).zip(racks) {
         let rack = rack.map(str::to_owned);
-        let node = NodeImage { id: NodeId(id), rack, directories: Vec::new(), membership: None };
+        let node = NodeImage { id: NodeId(id), rack, directories: Vec::new(), endpoints: Vec::new(), membership: None };
         image.nodes.insert(node.id, node);
     }
     image

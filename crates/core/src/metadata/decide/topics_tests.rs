@@ -18,7 +18,12 @@ impl IdSource for Counted {
 
 fn cluster(nodes: &[i32]) -> MetadataImage {
     let mut records = vec![MetadataRecord::Cluster { id: "c".to_owned() }];
-    records.extend(nodes.iter().map(|id| MetadataRecord::Node { id: *id, rack: None, directories: Vec::new() }));
+    records.extend(nodes.iter().map(|id| MetadataRecord::Node {
+        id: *id,
+        rack: None,
+        directories: Vec::new(),
+        endpoints: Vec::new(),
+    }));
     fold(&MetadataImage::empty(Arc::new(BrokerConfig::default())), &records, 1).unwrap()
 }
 

@@ -7,7 +7,7 @@ use crate::metadata::decide::{
     decide_registration,
 };
 use crate::metadata::error::{AlterPartitionError, ChangeVotersError, MembershipError, MetadataOpenError, Unavailable};
-use crate::metadata::image::MetadataImage;
+use crate::metadata::image::{Endpoint, MetadataImage};
 use crate::metadata::published::Published;
 use crate::metadata::raft::{RaftLog, Road};
 use crate::metadata::record::MetadataRecord;
@@ -42,7 +42,7 @@ impl Metadata {
         let entered = match door.enter(&cluster.join).await {
             Ok(()) => {
                 door.go_live(&empty);
-                metadata.register_as_member(cluster.incarnation, static_config.rack.clone()).await
+                metadata.register_as_member(cluster.incarnation, static_config.rack.clone(), cluster.endpoints).await
             }
             Err(error) => Err(error),
         };
@@ -56,8 +56,14 @@ impl Metadata {
     }
 
     /// Begins a life of this node. There is none without, so it waits for the others as long as it takes.
-    async fn register_as_member(&self, incarnation: String, rack: Option<String>) -> Result<(), MetadataOpenError> {
-        let registration = Registration { node: self.node, incarnation, rack, directories: self.directories.clone() };
+    async fn register_as_member(
+        &self,
+        incarnation: String,
+        rack: Option<String>,
+        endpoints: Vec<Endpoint>,
+    ) -> Result<(), MetadataOpenError> {
+        let directories = self.directories.clone();
+        let registration = Registration { node: self.node, incarnation, rack, directories, endpoints };
         let mut patience = Patience::new();
         loop {
             match self.register_member(&registration).await {

@@ -72,6 +72,7 @@ pub(super) fn run(arguments: Import) -> Result<(), Failure> {
         config: arguments.node()?,
         disk: Arc::new(RealDisk),
         clock: Arc::new(SystemClock::default()),
+        cluster: None,
     };
     wait_for(async { arguments.report(&adopt(options, topics).await?, &skipped) })
 }
