@@ -9,6 +9,8 @@
 //! networks in which nobody changes packets. What the calls mean is none of this crate's business.
 
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod identity;
 mod link;

@@ -4,12 +4,15 @@
 
 use crate::memory::{allowed, within};
 use duolog_log::fuzzing::{
-    FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FileHeader, FrameHeader, IndexBuilder, IndexHeader, IndexKind, IndexView, checksum,
-    state,
+    FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FileHeader, FrameHeader, IndexBuilder, IndexHeader, IndexKind, IndexView,
+    TIDIED_END_BYTES, TidiedEnd, checksum, keys, state,
 };
 
 /// Where a header of 64 bytes has its checksum, and what it is of.
 const HEADER_CRC_AT: usize = 60;
+const TIDIED_CRC_AT: usize = TIDIED_END_BYTES - 4;
+/// Not every key of a part is looked for: that would be quadratic.
+const KEYS_ASKED_FOR_EVERY: usize = 16;
 
 pub(super) fn frame(input: &[u8]) {
     let Some(bytes) = input.first_chunk::<FRAME_HEADER_BYTES>() else { return };
@@ -36,6 +39,56 @@ pub(super) fn frame_seeds() -> Vec<Vec<u8>> {
         include_bytes!("../../../crates/log/tests/golden/file_header.bin"),
     ];
     golden.map(<[u8]>::to_vec).to_vec()
+}
+
+pub(super) fn tidied_end(input: &[u8]) {
+    let Some(bytes) = input.first_chunk::<TIDIED_END_BYTES>() else { return };
+    let mut mended = *bytes;
+    let crc = checksum(&mended[..TIDIED_CRC_AT]);
+    mended[TIDIED_CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+    for bytes in [*bytes, mended] {
+        if let Some(end) = TidiedEnd::decode(&bytes) {
+            assert_eq!(TidiedEnd::decode(&end.encode()), Some(end));
+        }
+    }
+}
+
+pub(super) fn tidied_end_seeds() -> Vec<Vec<u8>> {
+    [0, 4096, u64::MAX].map(|index_at| TidiedEnd::new(index_at).encode().to_vec()).to_vec()
+}
+
+/// A part of the key index, as it comes and with the checksum of every block put right.
+pub(super) fn key_index(input: &[u8]) {
+    let mut mended = input.to_vec();
+    for block in mended.chunks_exact_mut(keys::BLOCK_BYTES) {
+        let (content, crc) = block.split_at_mut(keys::BLOCK_BYTES - 4);
+        crc.copy_from_slice(&checksum(content).to_le_bytes());
+    }
+    for bytes in [input, &mended] {
+        let Ok(view) = keys::KeysView::check(bytes) else { continue };
+        let all = within(allowed(bytes), || view.all());
+        let asked = all.iter().flatten().map(|entry| entry.hash).chain([0, u64::MAX]);
+        for hash in asked.step_by(KEYS_ASKED_FOR_EVERY) {
+            let mut found = Vec::new();
+            let searched = view.find(hash, &mut |entry| found.push(entry));
+            if let Ok(all) = &all {
+                let there: Vec<_> = all.iter().copied().filter(|entry| entry.hash == hash).collect();
+                assert_eq!((searched, found), (Ok(()), there), "what is found is what is there");
+            }
+        }
+        if let Ok(all) = all {
+            let again = keys::encode(view.header.from, view.header.to, &all);
+            let again = keys::KeysView::check(&again).expect("what was written is a part");
+            assert_eq!((again.header, again.all()), (view.header, Ok(all)));
+        }
+    }
+}
+
+pub(super) fn key_index_seeds() -> Vec<Vec<u8>> {
+    let entry = |hash, partition, offset| keys::KeyEntry { hash, partition, offset };
+    let few = [entry(1, 1, 5), entry(1, 1, 6), entry(1, 2, 0), entry(u64::MAX, 1, i64::MAX)];
+    let many: Vec<_> = (0..500).map(|number| entry(number << 54, 3, number as i64)).collect();
+    vec![keys::encode(0, 9, &[]), keys::encode(64, 4096, &few), keys::encode(7, u64::MAX, &many)]
 }
 
 pub(super) fn index(input: &[u8]) {

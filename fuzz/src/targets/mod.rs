@@ -12,6 +12,7 @@ mod log_directory;
 mod log_files;
 mod messages;
 mod metadata;
+mod peers;
 mod remoting;
 mod rocketmq_messages;
 mod server;
@@ -53,6 +54,8 @@ pub const TARGETS: &[Target] = &[
     target("group_records", groups::run, groups::seeds, 20_000, 16 << 10),
     target("log_frame", log_files::frame, log_files::frame_seeds, 100_000, 1 << 10),
     target("log_index", log_files::index, log_files::index_seeds, 40_000, 16 << 10),
+    target("log_tidied_end", log_files::tidied_end, log_files::tidied_end_seeds, 100_000, 64),
+    target("log_key_index", log_files::key_index, log_files::key_index_seeds, 3_000, 20 << 10),
     target("log_state", log_files::state, log_files::state_seeds, 100_000, 16 << 10),
     target("log_directory", log_directory::run, log_directory::seeds, 800, 64 << 10),
     target("dedicated_files", dedicated_files::run, dedicated_files::seeds, 40_000, 4 << 10),
@@ -62,6 +65,9 @@ pub const TARGETS: &[Target] = &[
     target("directory_identity", small_files::identity, small_files::identity_seeds, 6_000, 1 << 10),
     target("metadata_snapshot", metadata::snapshot, metadata::snapshot_seeds, 20_000, 16 << 10),
     target("metadata_journal", metadata::journal, metadata::journal_seeds, 8_000, 16 << 10),
+    target("metadata_calls", peers::metadata_calls, peers::metadata_calls_seeds, 40_000, 8 << 10),
+    target("peer_handshake", peers::handshake, peers::handshake_seeds, 5_000, 1 << 10),
+    target("peer_frames", peers::frames, peers::frames_seeds, 20_000, 16 << 10),
     target("config", config::run, config::seeds, 300, 8 << 10),
     target("filter_expression", filters::run, filters::seeds, 100_000, 8 << 10),
 ];

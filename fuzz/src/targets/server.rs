@@ -86,6 +86,7 @@ impl Server {
             config: BrokerConfig::from_values(values.to_vec()).expect("good values"),
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock::default()),
+            cluster: None,
         };
         let (stop, stopped) = watch::channel(false);
         let (broker, groups, address, topic_id) = runtime.block_on(async {

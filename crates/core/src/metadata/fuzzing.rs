@@ -3,6 +3,7 @@
 use super::storage::{Journal, Snapshot};
 use super::{FoldError, MetadataImage, MetadataOpenError, fold};
 use crate::config::BrokerConfig;
+use bytes::Bytes;
 use duolog_base::Disk;
 use std::io;
 use std::path::PathBuf;
@@ -21,6 +22,13 @@ pub fn fold_snapshot(bytes: &[u8]) -> Option<Result<[MetadataImage; 2], FoldErro
     let images =
         fold(&empty, &snapshot.records, applied).and_then(|image| Ok([fold(&empty, &image.to_records(), applied)?, image]));
     Some(images)
+}
+
+/// The bytes as each call between nodes, and each answer to one, that they are; written again.
+pub fn recode_calls(bytes: &[u8]) -> Vec<Bytes> {
+    let mut recoded = super::raft::recode_raft(bytes);
+    recoded.extend(super::cluster::recode_calls(bytes));
+    recoded
 }
 
 /// Opens the journal in `dir` and reads all that it has. Gives the number of entries.

@@ -2,8 +2,10 @@
 
 use crate::metadata::error::{ChangeVotersError, MembershipError, Unavailable};
 use crate::metadata::node::{QuorumMember, QuorumState};
+use crate::metadata::raft::recode;
 use crate::metadata::record::Change;
 use crate::metadata::{Heartbeat, HeartbeatAnswer};
+use bytes::Bytes;
 use duolog_base::{BrokerEpoch, NodeId, TimestampMs};
 use duolog_peer::CallKind;
 use serde::{Deserialize, Serialize};
@@ -112,6 +114,20 @@ struct Member {
     log_end: Option<u64>,
     last_fetch: Option<i64>,
     last_caught_up: Option<i64>,
+}
+
+/// The bytes as each message that they are, written again. For the fuzz targets.
+pub(in crate::metadata) fn recode_all(bytes: &[u8]) -> Vec<Bytes> {
+    let questions =
+        [recode::<Propose>(bytes), recode::<HeartbeatCall>(bytes), recode::<Join>(bytes), recode::<ChangeVoters>(bytes)];
+    let answers = [
+        recode::<ProposeAnswer>(bytes),
+        recode::<HeartbeatReply>(bytes),
+        recode::<JoinAnswer>(bytes),
+        recode::<ChangeVotersAnswer>(bytes),
+        recode::<Quorum>(bytes),
+    ];
+    questions.into_iter().chain(answers).flatten().collect()
 }
 
 impl From<Unavailable> for Failure {

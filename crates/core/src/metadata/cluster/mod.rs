@@ -13,6 +13,7 @@ mod messages;
 mod steward;
 
 pub(super) use self::join::Patience;
+pub(super) use self::messages::recode_all as recode_calls;
 
 use self::messages::{
     CHANGE_VOTERS, ChangeVoters, ChangeVotersAnswer, HEARTBEAT, HeartbeatCall, HeartbeatReply, KINDS, PROPOSE, ProposeAnswer,

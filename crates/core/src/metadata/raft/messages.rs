@@ -76,6 +76,23 @@ pub(in crate::metadata) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T
     serde_json::from_slice(bytes).ok()
 }
 
+/// The bytes as each message that they are, written again. For the fuzz targets.
+pub(in crate::metadata) fn recode_all(bytes: &[u8]) -> Vec<Bytes> {
+    let chunk = decode_chunk(Bytes::copy_from_slice(bytes)).map(|(head, data)| {
+        let request = raft_chunk(head, &data);
+        encode_chunk(request)
+    });
+    let append = decode::<Append>(bytes).map(|append| encode(&Append::from(AppendEntriesRequest::from(append))));
+    let vote = decode::<VoteCall>(bytes).map(|vote| encode(&VoteCall::from(VoteRequest::from(vote))));
+    let answers = [recode::<AppendAnswer>(bytes), recode::<VoteAnswer>(bytes), recode::<ChunkAnswer>(bytes)];
+    [chunk, append, vote].into_iter().chain(answers).flatten().collect()
+}
+
+/// The bytes as a message of this type, written again.
+pub(in crate::metadata) fn recode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<Bytes> {
+    decode::<T>(bytes).map(|message| encode(&message))
+}
+
 impl From<AppendEntriesRequest<Types>> for Append {
     fn from(request: AppendEntriesRequest<Types>) -> Append {
         Append {

@@ -14,7 +14,7 @@ mod state_machine;
 mod types;
 
 pub(super) use self::members::Members;
-pub(super) use self::messages::{decode, encode};
+pub(super) use self::messages::{decode, encode, recode, recode_all as recode_raft};
 pub(super) use self::network::Road;
 
 use self::covered::Covered;
