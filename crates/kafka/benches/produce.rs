@@ -14,7 +14,7 @@ use duolog_core::config::{BrokerConfig, Source};
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::NewTopic;
 use duolog_kafka::{KafkaServer, Services};
-use duolog_net::{ConnectionLimits, Door, Listener};
+use duolog_net::{Bound, ConnectionLimits, Door, Listener};
 use duolog_wire::kafka::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use duolog_wire::kafka::messages::request_header::RequestHeader;
 use duolog_wire::kafka::{Encoder, Records, frame};
@@ -69,7 +69,12 @@ fn main() {
         broker.metadata().create_topics(vec![topic], false).await.remove(0).expect("a new topic");
         let services = Arc::new(Services { broker: broker.clone(), groups: GroupCoordinator::start(&broker) });
         let listener = Listener { name: "kafka".to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 0)), advertised: None };
-        let server = KafkaServer::bind(vec![listener], services, Door::new(ConnectionLimits::default())).expect("a free port");
+        let server = KafkaServer::listen(
+            vec![Bound::one(listener).expect("a free port")],
+            services,
+            Door::new(ConnectionLimits::default()),
+        )
+        .expect("a free port");
         let address = server.local_addresses()[0];
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(server.serve(stopped));

@@ -4,24 +4,24 @@ use crate::Services;
 use crate::connection::{Connection, ConnectionError, Shared};
 use crate::ranges::SendError;
 use crate::sessions::FetchSessions;
-use duolog_net::{BindError, Budget, Door, Late, Listener, Peer, Server, Service};
+use duolog_net::{BindError, Bound, Budget, Door, Late, Peer, Server, Service};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-/// Bound sockets and what is needed to serve on them.
+/// Listening sockets and what is needed to serve on them.
 pub struct KafkaServer(Server<Shared>);
 
 impl KafkaServer {
-    /// Binds all listeners; within a tokio runtime. Clients may connect from now on and are answered by
+    /// Begins to listen; within a tokio runtime. Clients may connect from now on and are answered by
     /// [`KafkaServer::serve`].
-    pub fn bind(listeners: Vec<Listener>, services: Arc<Services>, door: Arc<Door>) -> Result<KafkaServer, BindError> {
+    pub fn listen(listeners: Vec<Bound>, services: Arc<Services>, door: Arc<Door>) -> Result<KafkaServer, BindError> {
         let budget = Budget::new(door.limits().total_bytes_in_flight);
         let sessions = Arc::new(FetchSessions::new(services.broker.config().fetch_session_slots));
         let shared = Arc::new(Shared { services, door: door.clone(), sessions, budget });
-        Ok(KafkaServer(Server::bind(listeners, shared, door)?))
+        Ok(KafkaServer(Server::listen(listeners, shared, door)?))
     }
 
     /// Where the listeners are bound, in the order given.

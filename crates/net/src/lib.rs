@@ -6,6 +6,7 @@
 
 mod addresses;
 mod blocks;
+mod bound;
 mod budget;
 mod cached;
 mod door;
@@ -16,6 +17,7 @@ mod listener;
 mod server;
 
 pub use blocks::{BLOCK_BYTES, Blocks, Place};
+pub use bound::{BindError, Bound};
 pub use budget::{Budget, Room};
 pub use cached::{is_cached, read_cached};
 pub use door::Door;
@@ -23,4 +25,4 @@ pub use frames::FrameError;
 pub use intake::{Arrived, Charge, Intake, Late};
 pub use limits::ConnectionLimits;
 pub use listener::{Listener, Peer};
-pub use server::{BindError, Server, Service, stopped_for, told_to_stop};
+pub use server::{Server, Service, stopped_for, told_to_stop};

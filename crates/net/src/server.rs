@@ -1,9 +1,9 @@
 //! Listens, accepts, and runs one task a connection; stops without losing an answer that is on its way.
 
 use crate::addresses::Place;
+use crate::bound::{BindError, Bound};
 use crate::door::Door;
 use crate::listener::{Listener, Peer};
-use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +13,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 
-/// Connections the kernel holds until they are accepted.
-const BACKLOG: i32 = 1024;
 /// How long to wait after accepting failed, for want of file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -34,14 +32,6 @@ pub trait Service: Send + Sync + 'static {
     fn refused(&self);
 }
 
-/// Why a listener is not there.
-#[derive(Debug, thiserror::Error)]
-#[error("listening on {address}: {error}")]
-pub struct BindError {
-    pub address: SocketAddr,
-    pub error: io::Error,
-}
-
 /// Bound sockets and who serves on them.
 pub struct Server<S> {
     listeners: Vec<(Listener, TcpListener)>,
@@ -50,14 +40,10 @@ pub struct Server<S> {
 }
 
 impl<S: Service> Server<S> {
-    /// Binds all listeners; within a tokio runtime. Clients may connect from now on and are answered by [`Server::serve`].
-    pub fn bind(listeners: Vec<Listener>, service: Arc<S>, door: Arc<Door>) -> Result<Server<S>, BindError> {
-        let bound = listeners.into_iter().map(|listener| {
-            let address = listener.address;
-            let socket = bind(address).map_err(|error| BindError { address, error })?;
-            Ok((listener, socket))
-        });
-        Ok(Server { listeners: bound.collect::<Result<_, _>>()?, service, door })
+    /// Begins to listen; within a tokio runtime. Clients may connect from now on and are answered by [`Server::serve`].
+    pub fn listen(bound: Vec<Bound>, service: Arc<S>, door: Arc<Door>) -> Result<Server<S>, BindError> {
+        let listeners = bound.into_iter().map(Bound::listen).collect::<Result<_, _>>()?;
+        Ok(Server { listeners, service, door })
     }
 
     pub fn service(&self) -> &Arc<S> {
@@ -81,15 +67,6 @@ impl<S: Service> Server<S> {
         }
         Ok(())
     }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
 }
 
 /// One listening socket and the connections that came through it.

@@ -3,7 +3,7 @@
 use crate::node::{BrokerAddress, Node};
 use crate::offsets::STORE_PERIOD;
 use crate::remoting::{Connection, ConnectionError, Shared};
-use duolog_net::{BindError, Budget, ConnectionLimits, Door, Late, Listener, Peer, Server, Service, told_to_stop};
+use duolog_net::{BindError, Bound, Budget, ConnectionLimits, Door, Late, Peer, Server, Service, told_to_stop};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const FRAME_BYTES: usize = 16 << 20;
 /// How often clients and locks are looked at for those that have died, and counters for rates.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(5);
 
-/// Bound sockets and what is needed to serve on them.
+/// Listening sockets and what is needed to serve on them.
 pub struct RocketMqServer {
     server: Server<Shared>,
     node: Arc<Node>,
@@ -25,10 +25,10 @@ pub struct RocketMqServer {
 }
 
 impl RocketMqServer {
-    /// Binds all listeners; within a tokio runtime. Routes name the first listener of the broker.
-    pub fn bind(
-        brokers: Vec<Listener>,
-        name_servers: Vec<Listener>,
+    /// Begins to listen; within a tokio runtime. Routes name the first listener of the broker.
+    pub fn listen(
+        brokers: Vec<Bound>,
+        name_servers: Vec<Bound>,
         node: Arc<Node>,
         door: Arc<Door>,
     ) -> Result<RocketMqServer, BindError> {
@@ -37,8 +37,8 @@ impl RocketMqServer {
         let budget = Budget::new(limits.total_bytes_in_flight);
         let shared = Arc::new(Shared { node: node.clone(), limits, budget });
         let count = brokers.len();
-        let advertised = brokers.first().and_then(|listener| listener.advertised.clone());
-        let server = Server::bind([brokers, name_servers].concat(), shared, door)?;
+        let advertised = brokers.first().and_then(|bound| bound.listener().advertised.clone());
+        let server = Server::listen(brokers.into_iter().chain(name_servers).collect(), shared, door)?;
         if let Some(bound) = server.local_addresses().first() {
             node.set_address(BrokerAddress { bound: *bound, advertised });
         }

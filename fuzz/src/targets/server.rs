@@ -10,7 +10,7 @@ use duolog_core::config::{BrokerConfig, Source};
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::NewTopic;
 use duolog_kafka::{KafkaServer, Services};
-use duolog_net::{ConnectionLimits, Door, Listener};
+use duolog_net::{Bound, ConnectionLimits, Door, Listener};
 use duolog_wire::kafka::api::api;
 use duolog_wire::kafka::frame::{decode_request_header, response_header_version};
 use duolog_wire::kafka::messages::produce_request::ProduceRequest;
@@ -103,8 +103,12 @@ impl Server {
             let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone() });
             let address = SocketAddr::from(([127, 0, 0, 1], 0));
             let listener = Listener { name: "kafka".to_owned(), address, advertised: None };
-            let server =
-                KafkaServer::bind(vec![listener], services, Door::new(ConnectionLimits::default())).expect("a free port");
+            let server = KafkaServer::listen(
+                vec![Bound::one(listener).expect("a free port")],
+                services,
+                Door::new(ConnectionLimits::default()),
+            )
+            .expect("a free port");
             let address = server.local_addresses()[0];
             tokio::spawn(server.serve(stopped));
             (broker, groups, address, topic.id)

@@ -31,6 +31,15 @@ pub struct BrokerConfig {
     pub data_dirs: Vec<PathBuf>,
     pub listeners: Vec<String>,
     pub advertised_listeners: Vec<String>,
+    /// Addresses of other nodes.
+    pub cluster_join: Vec<String>,
+    pub cluster_secret: Option<String>,
+    pub cluster_secret_file: Option<PathBuf>,
+    /// Wanted voters of the metadata's quorum.
+    pub cluster_voters: usize,
+    pub broker_session_timeout_ms: u64,
+    pub broker_heartbeat_interval_ms: u64,
+    pub controlled_shutdown_timeout_ms: u64,
     pub http_listen: String,
     /// What RocketMQ's clients know the cluster by.
     pub rocketmq_cluster: String,
@@ -112,10 +121,17 @@ impl BrokerConfig {
         let retention_minutes: i64 = values.number("offsets.retention.minutes")?;
         let config = BrokerConfig {
             node_id: values.number("node.id")?,
-            rack: Some(values.text("broker.rack")).filter(|rack| !rack.is_empty()),
+            rack: filled(&values, "broker.rack"),
             data_dirs: words(&values, "data.dir").into_iter().map(PathBuf::from).collect(),
             listeners: words(&values, "listeners"),
             advertised_listeners: words(&values, "advertised.listeners"),
+            cluster_join: words(&values, "cluster.join"),
+            cluster_secret: filled(&values, "cluster.secret"),
+            cluster_secret_file: filled(&values, "cluster.secret.file").map(PathBuf::from),
+            cluster_voters: values.number("cluster.voters")?,
+            broker_session_timeout_ms: values.number("broker.session.timeout.ms")?,
+            broker_heartbeat_interval_ms: values.number("broker.heartbeat.interval.ms")?,
+            controlled_shutdown_timeout_ms: values.number("controlled.shutdown.timeout.ms")?,
             http_listen: values.text("http.listen"),
             rocketmq_cluster: values.text("rocketmq.cluster.name"),
             rocketmq_broker: values.text("rocketmq.broker.name"),
@@ -154,15 +170,11 @@ impl BrokerConfig {
             let expected = "at least one directory".to_owned();
             return Err(ConfigError::Malformed { key: "data.dir".to_owned(), value: String::new(), expected });
         }
-        let (lower_value, upper_value) = (self.group_min_session_timeout_ms, self.group_max_session_timeout_ms);
-        if lower_value > upper_value {
-            return Err(ConfigError::Contradiction {
-                lower: "group.min.session.timeout.ms",
-                lower_value: i64::from(lower_value),
-                upper: "group.max.session.timeout.ms",
-                upper_value: i64::from(upper_value),
-            });
-        }
+        let milliseconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let (shortest, longest) = (self.group_min_session_timeout_ms, self.group_max_session_timeout_ms);
+        in_order("group.min.session.timeout.ms", shortest.into(), "group.max.session.timeout.ms", longest.into())?;
+        let (heartbeat, session) = (self.broker_heartbeat_interval_ms, self.broker_session_timeout_ms);
+        in_order("broker.heartbeat.interval.ms", milliseconds(heartbeat), "broker.session.timeout.ms", milliseconds(session))?;
         Ok(self)
     }
 
@@ -208,6 +220,18 @@ fn topic_default(set: &BTreeMap<&'static str, Vec<SetValue>>, name: &str) -> Opt
         Some(broker) => effective(set, broker),
         None => key.default.map(str::to_owned),
     }
+}
+
+fn in_order(lower: &'static str, lower_value: i64, upper: &'static str, upper_value: i64) -> Result<(), ConfigError> {
+    match lower_value <= upper_value {
+        true => Ok(()),
+        false => Err(ConfigError::Contradiction { lower, lower_value, upper, upper_value }),
+    }
+}
+
+/// A text that is not empty.
+fn filled(values: &Values<'_>, name: &'static str) -> Option<String> {
+    Some(values.text(name)).filter(|text| !text.is_empty())
 }
 
 fn words(values: &Values<'_>, name: &'static str) -> Vec<String> {

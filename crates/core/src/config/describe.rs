@@ -57,7 +57,11 @@ pub fn describe_group(values: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
 /// All keys of a broker.
 pub fn describe_broker(broker: &BrokerConfig) -> Vec<ConfigEntry> {
     let keys = KEYS.iter().filter(|key| key.scope == Scope::Broker);
-    keys.map(|key| entry(key, broker_values(key, broker), !key.dynamic)).collect()
+    keys.map(|key| match key.kind {
+        Kind::Secret => entry(key, hidden(broker_values(key, broker)), !key.dynamic),
+        _ => entry(key, broker_values(key, broker), !key.dynamic),
+    })
+    .collect()
 }
 
 fn entry(key: &'static Key, synonyms: Vec<ConfigSynonym>, read_only: bool) -> ConfigEntry {
@@ -77,6 +81,11 @@ fn broker_values(key: &'static Key, broker: &BrokerConfig) -> Vec<ConfigSynonym>
     let set = broker.values_of(key.name).iter();
     let set = set.map(|set| ConfigSynonym { name: set.name.clone(), value: Some(set.value.clone()), source: set.source });
     set.chain(default_value(key)).collect()
+}
+
+/// Where the values come from, without the values.
+fn hidden(values: Vec<ConfigSynonym>) -> Vec<ConfigSynonym> {
+    values.into_iter().map(|set| ConfigSynonym { value: None, ..set }).collect()
 }
 
 fn default_value(key: &'static Key) -> Option<ConfigSynonym> {
@@ -120,6 +129,15 @@ mod tests {
             let change = validate_broker_change(entry.name, entry.value.as_deref().unwrap());
             assert_eq!(change, Err(ConfigError::NotDynamic { key: entry.name.to_owned() }));
         }
+    }
+
+    #[test]
+    fn a_secret_is_set_somewhere_but_not_shown() {
+        let set = [("cluster.secret".to_owned(), "do not tell".to_owned(), Source::File)];
+        let entries = describe_broker(&BrokerConfig::from_values(set.to_vec()).unwrap());
+        let entry = entries.iter().find(|entry| entry.name == "cluster.secret").unwrap();
+        assert_eq!((entry.value.as_deref(), entry.source, entry.kind), (None, Source::File, Kind::Secret));
+        assert!(!format!("{entries:?}").contains("do not tell"));
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub enum Kind {
         max: f64,
     },
     Text,
+    /// Text that is never shown.
+    Secret,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A comma-separated list of some of these words; any words if empty.

@@ -102,7 +102,8 @@ pub const KEYS: &[Key] = &[
         false,
         "Addresses to listen on, as `protocol://host:port`, separated by commas; port 0 takes a free one. RocketMQ's name \
          server (`namesrv`) and broker (`rocketmq`) answer the same requests; routes name the first `rocketmq` listener. RocketMQ 5's \
-         `grpc` is served in plain text and within TLS, as the client begins.",
+         `grpc` is served in plain text and within TLS, as the client begins. With a `peer` listener, for other nodes, the node is \
+         part of a cluster.",
     ),
     unset(broker(
         "advertised.listeners",
@@ -125,6 +126,57 @@ pub const KEYS: &[Key] = &[
         "4194304",
         false,
         "Largest body that RocketMQ clients may send, in bytes; the topic's `max.message.bytes` holds, too.",
+    ),
+    // The cluster.
+    unset(broker(
+        "cluster.join",
+        Kind::List(&[]),
+        "",
+        false,
+        "Addresses of `peer` listeners, as `host:port`, separated by commas, one of which belongs to the cluster that a new node \
+         joins. A new node with a `peer` listener and nobody to join but itself founds a cluster.",
+    )),
+    unset(broker(
+        "cluster.secret",
+        Kind::Secret,
+        "",
+        false,
+        "What the nodes of a cluster prove to each other that they know, the same on all of them, at least 8 bytes.",
+    )),
+    unset(broker(
+        "cluster.secret.file",
+        Kind::Text,
+        "",
+        false,
+        "File that holds `cluster.secret`; white space around it does not count.",
+    )),
+    broker(
+        "cluster.voters",
+        Kind::Int { min: 1, max: 9 },
+        "3",
+        false,
+        "Nodes that keep the metadata and elect the controller, if there are as many; others follow it. An odd number.",
+    ),
+    broker(
+        "broker.session.timeout.ms",
+        Kind::Int { min: 100, max: i32::MAX },
+        "2500",
+        false,
+        "How long a node of a cluster may be silent before others take over what it leads, in milliseconds. That of the controller counts.",
+    ),
+    broker(
+        "broker.heartbeat.interval.ms",
+        Kind::Int { min: 10, max: i32::MAX },
+        "400",
+        false,
+        "How often a node of a cluster tells the controller that it lives, in milliseconds.",
+    ),
+    broker(
+        "controlled.shutdown.timeout.ms",
+        NOT_NEGATIVE_INT,
+        "10000",
+        false,
+        "How long a node that is told to stop waits until other nodes lead what it leads, in milliseconds.",
     ),
     broker("http.listen", Kind::Text, "127.0.0.1:9644", false, "Address for metrics and health checks; port 0 takes a free one."),
     // Durability and storage.

@@ -25,7 +25,7 @@ pub(super) fn check(key: &Key, value: &str) -> Result<(), ConfigError> {
         Kind::Int { min, max } => value.parse().is_ok_and(|number| (min..=max).contains(&number)),
         Kind::Long { min, max } => value.parse().is_ok_and(|number| (min..=max).contains(&number)),
         Kind::Double { min, max } => value.parse().is_ok_and(|number| (min..=max).contains(&number)),
-        Kind::Text => true,
+        Kind::Text | Kind::Secret => true,
         Kind::Choice(words) => words.contains(&value),
         Kind::List(words) => list(value).all(|word| !word.is_empty() && (words.is_empty() || words.contains(&word))),
     };
@@ -62,6 +62,7 @@ pub(super) fn expected(kind: Kind) -> String {
         Kind::Long { min, max } => range(min, max, i64::MAX),
         Kind::Double { min, max } => format!("a number from {min} to {max}"),
         Kind::Text => "text".to_owned(),
+        Kind::Secret => "text, which is never shown".to_owned(),
         Kind::Choice(words) => format!("one of {}", words.join(", ")),
         Kind::List([]) => "a list separated by commas".to_owned(),
         Kind::List(words) => format!("a list, separated by commas, of {}", words.join(", ")),

@@ -164,10 +164,18 @@ pub enum MetadataOpenError {
     MissingDirectory { id: DirectoryId, path: PathBuf, partitions: usize },
     #[error("Raft: {0}")]
     Raft(String),
-    #[error("this node is one of the voters {voters:?}: it cannot run without the others")]
+    #[error(
+        "this node is part of a cluster, whose metadata is kept by {}: it is started with a peer:// listener, and cannot run alone",
+        named(voters)
+    )]
     NotAlone { voters: Vec<NodeId> },
     #[error(transparent)]
     Membership(#[from] MembershipError),
+}
+
+fn named(nodes: &[NodeId]) -> String {
+    let names: Vec<String> = nodes.iter().map(|node| format!("node {node}")).collect();
+    names.join(", ")
 }
 
 /// The voters of the metadata's quorum are not changed as asked.

@@ -108,7 +108,7 @@ fn config<'a>(request: &DescribeConfigsRequest<'_>, entry: &'a ConfigEntry) -> D
         value: entry.value.as_deref(),
         read_only: entry.read_only,
         config_source: source_number(entry.source),
-        is_sensitive: false,
+        is_sensitive: entry.kind == Kind::Secret,
         synonyms: synonyms.collect(),
         config_type: kind_number(entry.kind),
         documentation: request.include_documentation.then_some(entry.documentation),
@@ -125,5 +125,6 @@ fn kind_number(kind: Kind) -> i8 {
         Kind::Long { .. } => 5,
         Kind::Double { .. } => 6,
         Kind::List(_) => 7,
+        Kind::Secret => 9,
     }
 }

@@ -7,7 +7,7 @@ use duolog_core::config::{BrokerConfig, Source};
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::TopicImage;
 use duolog_kafka::{KafkaServer, Services};
-use duolog_net::{ConnectionLimits, Door, Listener};
+use duolog_net::{Bound, ConnectionLimits, Door, Listener};
 use duolog_wire::kafka::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use duolog_wire::kafka::messages::fetch_response::FetchResponse;
 use duolog_wire::kafka::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
@@ -57,7 +57,7 @@ impl Server {
         let groups = GroupCoordinator::start(&broker);
         let services = Arc::new(Services { broker: broker.clone(), groups });
         let listener = Listener { name: "kafka".to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 0)), advertised: None };
-        let server = KafkaServer::bind(vec![listener], services, Door::new(limits)).unwrap();
+        let server = KafkaServer::listen(Bound::all(vec![listener]).unwrap(), services, Door::new(limits)).unwrap();
         let address = server.local_addresses()[0];
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(server.serve(stopped));

@@ -11,7 +11,7 @@ use super::limits::{
 use super::service::Connection;
 use super::tls::{HANDSHAKE, TlsError, acceptor};
 use crate::node::Node;
-use duolog_net::{BindError, Budget, ConnectionLimits, Door, Listener, Peer, Server, Service, stopped_for, told_to_stop};
+use duolog_net::{BindError, Bound, Budget, ConnectionLimits, Door, Peer, Server, Service, stopped_for, told_to_stop};
 use duolog_rocketmq_proto::messaging_service_server::MessagingServiceServer;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -35,7 +35,7 @@ const EXPIRY_PERIOD: Duration = Duration::from_secs(1);
 /// The one RPC whose request stays open.
 const TELEMETRY: &str = "/apache.rocketmq.v2.MessagingService/Telemetry";
 
-/// Bound sockets and what is needed to serve on them.
+/// Listening sockets and what is needed to serve on them.
 pub struct GrpcServer {
     server: Server<Gate>,
     front: Arc<Front>,
@@ -59,13 +59,13 @@ struct Gate {
 }
 
 impl GrpcServer {
-    /// Binds all listeners; within a tokio runtime.
-    pub fn bind(listeners: Vec<Listener>, node: Arc<Node>, door: Arc<Door>) -> Result<GrpcServer, GrpcBindError> {
+    /// Begins to listen; within a tokio runtime.
+    pub fn listen(listeners: Vec<Bound>, node: Arc<Node>, door: Arc<Door>) -> Result<GrpcServer, GrpcBindError> {
         let limits = door.limits().clone();
         let budget = Arc::new(Budget::new(limits.total_bytes_in_flight));
         let front = Arc::new(Front { deliveries: Deliveries::new(&node), clients: GrpcClients::default(), node });
         let gate = Arc::new(Gate { front: front.clone(), limits, budget, tls: acceptor()? });
-        Ok(GrpcServer { server: Server::bind(listeners, gate, door)?, front })
+        Ok(GrpcServer { server: Server::listen(listeners, gate, door)?, front })
     }
 
     /// Where the listeners are bound, in the order given.

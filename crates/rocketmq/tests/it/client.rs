@@ -39,7 +39,7 @@ impl Server {
     pub async fn start_in(dir: TempDir, values: &[(&str, &str)]) -> Server {
         let node = node::open(&dir, values).await;
         let (brokers, name_servers) = (node::listener("rocketmq"), node::listener("namesrv"));
-        let server = RocketMqServer::bind(brokers, name_servers, node.clone(), node::door()).unwrap();
+        let server = RocketMqServer::listen(brokers, name_servers, node.clone(), node::door()).unwrap();
         let (broker, name_server) = (server.broker_addresses()[0], server.name_server_addresses()[0]);
         let served = Served::start(node.clone(), dir, |stopped| server.serve(stopped));
         Server { node, broker, name_server, served }

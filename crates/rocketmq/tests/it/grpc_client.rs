@@ -33,8 +33,8 @@ impl GrpcNode {
 
     pub async fn start_in(dir: TempDir, values: &[(&str, &str)]) -> GrpcNode {
         let (node, door) = (node::open(&dir, values).await, node::door());
-        let old = RocketMqServer::bind(node::listener("rocketmq"), Vec::new(), node.clone(), door.clone()).unwrap();
-        let server = GrpcServer::bind(node::listener("grpc"), node.clone(), door).unwrap();
+        let old = RocketMqServer::listen(node::listener("rocketmq"), Vec::new(), node.clone(), door.clone()).unwrap();
+        let server = GrpcServer::listen(node::listener("grpc"), node.clone(), door).unwrap();
         let (address, remoting) = (server.local_addresses()[0], old.broker_addresses()[0]);
         let serve = |stopped: Receiver<bool>| async move {
             tokio::try_join!(old.serve(stopped.clone()), server.serve(stopped)).map(|_| ())

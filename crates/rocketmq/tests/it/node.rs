@@ -4,7 +4,7 @@ use duolog_base::{RealDisk, SystemClock};
 use duolog_core::broker::{Broker, BrokerOptions};
 use duolog_core::config::{BrokerConfig, Source};
 use duolog_core::group::GroupCoordinator;
-use duolog_net::{ConnectionLimits, Door, Listener};
+use duolog_net::{Bound, ConnectionLimits, Door, Listener};
 use duolog_rocketmq::Node;
 use std::io;
 use std::net::SocketAddr;
@@ -33,8 +33,9 @@ pub async fn open(dir: &TempDir, values: &[(&str, &str)]) -> Arc<Node> {
 }
 
 /// A free port.
-pub fn listener(name: &str) -> Vec<Listener> {
-    vec![Listener { name: name.to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 0)), advertised: None }]
+pub fn listener(name: &str) -> Vec<Bound> {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    Bound::all(vec![Listener { name: name.to_owned(), address, advertised: None }]).unwrap()
 }
 
 pub fn door() -> Arc<Door> {

@@ -18,8 +18,18 @@ pub(super) struct ShownListener {
     pub(super) advertised: Option<(String, u16)>,
 }
 
+/// This node among others.
+pub(super) struct ShownMember {
+    pub(super) node: i32,
+    pub(super) cluster: String,
+    /// Where other nodes reach it.
+    pub(super) address: String,
+}
+
 pub(super) struct Banner {
     pub(super) listeners: Vec<ShownListener>,
+    /// `None` of a node alone.
+    pub(super) member: Option<ShownMember>,
     pub(super) http: SocketAddr,
     pub(super) data_dirs: Vec<PathBuf>,
     pub(super) flush: FlushMode,
@@ -39,6 +49,10 @@ impl Banner {
                 let _ = write!(text, ", advertised as {host}:{port}");
             }
             text.push('\n');
+        }
+        if let Some(ShownMember { node, cluster, address }) = &self.member {
+            let _ = writeln!(text, "  Cluster     node {node} of {cluster}, peer://{address}");
+            let _ = writeln!(text, "  Join        --node-id N --listen peer://HOST:PORT --join {address}, and the same secret");
         }
         let _ = writeln!(text, "  HTTP        http://{} (/metrics /healthz /readyz)", self.http);
         for directory in &self.data_dirs {
@@ -89,6 +103,7 @@ fn title(scheme: Scheme) -> &'static str {
         Scheme::NameServer => "NameServer",
         Scheme::RocketMq => "RocketMQ",
         Scheme::Grpc => "gRPC",
+        Scheme::Peer => "Peers",
     }
 }
 
@@ -111,6 +126,7 @@ mod tests {
                 address: address.parse().unwrap(),
                 advertised: None,
             }],
+            member: None,
             http: "127.0.0.1:9644".parse().unwrap(),
             data_dirs: vec!["./duolog-data".into()],
             flush: FlushMode::Sync,
@@ -125,6 +141,14 @@ mod tests {
         assert!(text.contains("kafka://127.0.0.1:9092") && text.contains("./duolog-data") && text.contains("flush=sync"));
         assert!(banner("127.0.0.1:1234").text().contains("produce hello --bootstrap 127.0.0.1:1234\n"));
         assert!(!banner("0.0.0.0:9092").text().contains("--bootstrap"));
+    }
+
+    #[test]
+    fn a_member_says_how_to_join_it() {
+        let member = ShownMember { node: 2, cluster: "Xy12".into(), address: "10.0.0.2:19093".into() };
+        let text = Banner { member: Some(member), ..banner("127.0.0.1:9092") }.text();
+        assert!(text.contains("node 2 of Xy12") && text.contains("--join 10.0.0.2:19093"), "{text}");
+        assert!(!banner("127.0.0.1:9092").text().contains("Cluster"));
     }
 
     #[test]

@@ -51,37 +51,30 @@ impl Health {
     }
 }
 
-pub(super) struct HttpServer {
-    listener: TcpListener,
-    health: Arc<Health>,
+/// Serves until `stop` turns true, from before the broker opens. Open connections are not waited for: a scrape can be lost. Returns where
+/// it listens.
+pub(super) async fn start(address: SocketAddr, health: Arc<Health>, stop: watch::Receiver<bool>) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    tokio::spawn(serve(listener, health, stop));
+    Ok(bound)
 }
 
-impl HttpServer {
-    pub(super) async fn bind(address: SocketAddr, health: Arc<Health>) -> std::io::Result<HttpServer> {
-        Ok(HttpServer { listener: TcpListener::bind(address).await?, health })
-    }
-
-    pub(super) fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// Serves until `stop` turns true. Open connections are not waited for: a scrape can be lost.
-    pub(super) async fn serve(self, mut stop: watch::Receiver<bool>) {
-        let routes = Router::new()
-            .route("/", get(|| async { INDEX }))
-            .route("/metrics", get(metrics))
-            .route("/healthz", get(healthz))
-            .route("/readyz", get(readyz))
-            .with_state(self.health);
-        tokio::select! {
-            served = axum::serve(self.listener, routes).into_future() => {
-                if let Err(error) = served {
-                    tracing::error!(%error, "the HTTP server ended");
-                }
+async fn serve(listener: TcpListener, health: Arc<Health>, mut stop: watch::Receiver<bool>) {
+    let routes = Router::new()
+        .route("/", get(|| async { INDEX }))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(health);
+    tokio::select! {
+        served = axum::serve(listener, routes).into_future() => {
+            if let Err(error) = served {
+                tracing::error!(%error, "the HTTP server ended");
             }
-            // Also ends the wait: the sender is gone with the server.
-            _ = stop.wait_for(|stop| *stop) => {}
         }
+        // Also ends the wait: the sender is gone with the server.
+        _ = stop.wait_for(|stop| *stop) => {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! Listener addresses as they are written: `kafka://HOST:PORT`, with an optional name in front and an optional
 //! advertised address behind: `outside=kafka://0.0.0.0:9092?advertised=broker.example:9092`. RocketMQ's name server and broker
-//! listen at `namesrv://` and `rocketmq://`, and its gRPC protocol at `grpc://`.
+//! listen at `namesrv://` and `rocketmq://`, its gRPC protocol at `grpc://`, and the other nodes of a cluster come to `peer://`.
 //!
 //! Without a name a listener is called after its scheme, and the second of that name gets a number. Addresses may also be
 //! advertised with the key `advertised.listeners`, whose entries are matched by name.
@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 pub(crate) enum ListenError {
     #[error("listener {given:?} is not of the form [NAME=]SCHEME://HOST:PORT[?advertised=HOST:PORT]")]
     Form { given: String },
-    #[error("listener {given:?}: {scheme}:// is not served; only kafka://, namesrv://, rocketmq:// and grpc:// are")]
+    #[error("listener {given:?}: {scheme}:// is not served; only kafka://, namesrv://, rocketmq://, grpc:// and peer:// are")]
     Scheme { given: String, scheme: String },
     #[error("listener {given:?}: unknown option {option:?}; the only one is advertised=HOST:PORT")]
     Option { given: String, option: String },
@@ -36,10 +36,12 @@ pub(crate) enum Scheme {
     RocketMq,
     /// RocketMQ's, too.
     Grpc,
+    /// Between nodes.
+    Peer,
 }
 
 impl Scheme {
-    const ALL: [Scheme; 4] = [Scheme::Kafka, Scheme::NameServer, Scheme::RocketMq, Scheme::Grpc];
+    const ALL: [Scheme; 5] = [Scheme::Kafka, Scheme::NameServer, Scheme::RocketMq, Scheme::Grpc, Scheme::Peer];
 
     pub(crate) fn text(self) -> &'static str {
         match self {
@@ -47,6 +49,7 @@ impl Scheme {
             Scheme::NameServer => "namesrv",
             Scheme::RocketMq => "rocketmq",
             Scheme::Grpc => "grpc",
+            Scheme::Peer => "peer",
         }
     }
 }
@@ -56,11 +59,6 @@ impl Scheme {
 pub(crate) struct Spoken {
     pub(crate) scheme: Scheme,
     pub(crate) listener: Listener,
-}
-
-/// Those of one scheme.
-pub(crate) fn of(listeners: &[Spoken], scheme: Scheme) -> Vec<Listener> {
-    listeners.iter().filter(|spoken| spoken.scheme == scheme).map(|spoken| spoken.listener.clone()).collect()
 }
 
 /// What was written, taken apart.
@@ -179,8 +177,7 @@ mod tests {
         let resolved = resolve(&given.map(str::to_owned), &["rocketmq=rocketmq://b:9".to_owned()]).unwrap();
         let names: Vec<&str> = resolved.iter().map(|spoken| spoken.listener.name.as_str()).collect();
         assert_eq!(names, ["kafka", "namesrv", "rocketmq", "rocketmq-2"]);
-        assert_eq!(of(&resolved, Scheme::RocketMq)[0].advertised, Some(("b".into(), 9)));
-        assert_eq!(of(&resolved, Scheme::NameServer).len(), 1);
+        assert_eq!(resolved[2].listener.advertised, Some(("b".into(), 9)));
     }
 
     #[test]

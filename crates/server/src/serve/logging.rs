@@ -4,8 +4,9 @@ use clap::ValueEnum;
 use std::io::{self, IsTerminal};
 use tracing_subscriber::EnvFilter;
 
-/// What is logged unless `RUST_LOG` says otherwise. Raft tells at `info` what is of use to its authors only.
-const DEFAULT_FILTER: &str = "info,openraft=error";
+/// What is logged unless `RUST_LOG` says otherwise. What Raft's library tells, errors included, is of use to its
+/// authors only: a node that cannot be reached is one every few milliseconds.
+const DEFAULT_FILTER: &str = "info,openraft=off";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {

@@ -1,8 +1,8 @@
 //! `duolog serve`: from flags to a running server, and back down in order.
 //!
-//! Up: configuration, log, metadata, groups, Kafka listeners, then the banner. Down: no new requests, pending
-//! acknowledgements answered, log flushed and checkpointed, exit 0. If the log fails the process ends with code 1 instead,
-//! since nothing it could still say would be true.
+//! Up: configuration, addresses, log, metadata, groups, listeners, then the banner. A member of a cluster may wait for other nodes on the
+//! way, and can be told to stop meanwhile. Down: no new requests, pending acknowledgements answered, log flushed and checkpointed,
+//! exit 0. If the log fails the process ends with code 1 instead, since nothing it could still say would be true.
 
 mod banner;
 mod files;
@@ -10,22 +10,28 @@ mod http;
 pub(crate) mod layers;
 mod listen;
 mod logging;
+mod member;
 mod metrics;
+mod ports;
+mod servers;
 mod signals;
 
-use banner::{Banner, ShownListener};
+use banner::{Banner, ShownMember};
 use clap::Args;
 use duolog_base::{Disk, RealDisk, SystemClock};
 use duolog_core::broker::{Broker, BrokerOpenError, BrokerOptions};
 use duolog_core::config::BrokerConfig;
 use duolog_core::group::GroupCoordinator;
-use duolog_kafka::{KafkaServer, Services};
+use duolog_core::metadata::{ClusterOptions, MetadataOpenError};
 use duolog_log::LogFailure;
-use duolog_net::{BindError, ConnectionLimits, Door};
-use duolog_rocketmq::{GrpcBindError, GrpcServer, Node, RocketMqServer, TlsError};
-use http::{Health, HttpServer, Served};
-use listen::{Scheme, Spoken};
+use duolog_net::{ConnectionLimits, Door};
+use duolog_rocketmq::TlsError;
+use http::{Health, Served};
+use listen::Spoken;
 use logging::LogFormat;
+use member::{Member, MemberSettings};
+use ports::Ports;
+use servers::Servers;
 use signals::Signals;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -41,8 +47,9 @@ pub(crate) struct ServeArguments {
     /// Where everything is stored; repeatable, one a disk: partitions are spread over them [default: ./duolog-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Vec<PathBuf>,
-    /// Address to listen on, as [NAME=]SCHEME://HOST:PORT[?advertised=HOST:PORT] where SCHEME is kafka, namesrv, rocketmq or
-    /// grpc; repeatable; port 0 takes a free one [default: all on 127.0.0.1, at 9092, 9876, 10911 and 10909, and 8081]
+    /// Address to listen on, as [NAME=]SCHEME://HOST:PORT[?advertised=HOST:PORT] where SCHEME is kafka, namesrv, rocketmq,
+    /// grpc, or peer for the other nodes of a cluster; repeatable; port 0 takes a free one [default: all but peer on 127.0.0.1,
+    /// at 9092, 9876, 10911 and 10909, and 8081]
     #[arg(long, value_name = "URL")]
     listen: Vec<String>,
     /// Address of metrics and health checks; port 0 takes a free one [default: 127.0.0.1:9644]
@@ -51,6 +58,12 @@ pub(crate) struct ServeArguments {
     /// Number of this node in the cluster [default: 1]
     #[arg(long, value_name = "N")]
     node_id: Option<i32>,
+    /// Peer listener of a node whose cluster this one joins if it is new; repeatable, any that is there will do
+    #[arg(long, value_name = "HOST:PORT")]
+    join: Vec<String>,
+    /// File with the secret that all nodes of the cluster share
+    #[arg(long, value_name = "FILE")]
+    cluster_secret_file: Option<PathBuf>,
     /// TOML file with configuration keys
     #[arg(long, value_name = "FILE", env = "DUOLOG_CONFIG")]
     config: Option<PathBuf>,
@@ -73,6 +86,8 @@ pub(crate) enum ServeError {
     #[error("starting: {0}")]
     Runtime(io::Error),
     #[error(transparent)]
+    Member(#[from] member::MemberError),
+    #[error(transparent)]
     Open(#[from] BrokerOpenError),
     #[error("listening on {address}: {error}")]
     Bind { address: String, error: io::Error },
@@ -85,7 +100,13 @@ pub(crate) enum ServeError {
 impl ServeError {
     /// Whether what the user wrote is at fault, and not the machine.
     pub(crate) fn is_usage(&self) -> bool {
-        matches!(self, ServeError::Configuration(_) | ServeError::Listen(_) | ServeError::HttpAddress { .. })
+        match self {
+            ServeError::Configuration(_) | ServeError::Listen(_) | ServeError::HttpAddress { .. } | ServeError::Member(_) => true,
+            ServeError::Open(BrokerOpenError::Metadata(error)) => {
+                matches!(error, MetadataOpenError::NotAlone { .. } | MetadataOpenError::OtherNode { .. })
+            }
+            _ => false,
+        }
     }
 }
 
@@ -107,6 +128,12 @@ impl ServeArguments {
         if let Some(node) = self.node_id {
             put("node.id", node.to_string());
         }
+        if !self.join.is_empty() {
+            put("cluster.join", self.join.join(","));
+        }
+        if let Some(file) = &self.cluster_secret_file {
+            put("cluster.secret.file", file.to_string_lossy().into_owned());
+        }
         values
     }
 }
@@ -114,6 +141,7 @@ impl ServeArguments {
 pub(crate) fn run(arguments: ServeArguments) -> Result<(), ServeError> {
     let config = layers::resolve(arguments.config.as_deref(), std::env::vars_os(), &arguments.values())?;
     let listeners = listen::resolve(&config.listeners, &config.advertised_listeners)?;
+    let member = MemberSettings::of(&config, &listeners)?;
     let http = http_address(&config.http_listen)?;
     logging::start(arguments.log_format);
     files::raise_limit();
@@ -124,7 +152,7 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<(), ServeError> {
         .enable_all()
         .build()
         .map_err(ServeError::Runtime)?;
-    runtime.block_on(serve(config, listeners, http))
+    runtime.block_on(serve(config, listeners, http, member))
 }
 
 fn http_address(given: &str) -> Result<SocketAddr, ServeError> {
@@ -133,40 +161,45 @@ fn http_address(given: &str) -> Result<SocketAddr, ServeError> {
     given.to_socket_addrs().map_err(|_| error())?.next().ok_or_else(error)
 }
 
-async fn serve(config: BrokerConfig, listeners: Vec<Spoken>, http: SocketAddr) -> Result<(), ServeError> {
+async fn serve(
+    config: BrokerConfig,
+    listeners: Vec<Spoken>,
+    http: SocketAddr,
+    member: Option<MemberSettings>,
+) -> Result<(), ServeError> {
     let mut signals = Signals::install().map_err(ServeError::Runtime)?;
     let health = Arc::new(Health::default());
-    let http_error = |error| ServeError::Bind { address: format!("http://{http}"), error };
-    // An address in use is told only after the data directory: if both are taken, it is the latter that explains it.
-    let http_server = HttpServer::bind(http, health.clone()).await;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let broker = open_broker(&config, disk.clone()).await?;
-    let http_server = http_server.map_err(http_error)?;
+    let (stop, stopped) = watch::channel(false);
+    let started = http::start(http, health.clone(), stopped.clone()).await;
+    let http = started.map_err(|error| ServeError::Bind { address: format!("http://{http}"), error });
+    let ports = Ports::take(&listeners);
+    let (http, mut ports, broker, member) = match member {
+        None => {
+            // An address in use is told only after the data directory: if both are taken, it is the latter that explains it.
+            let broker = Broker::open(options(&config, disk.clone(), None)).await?;
+            (http?, ports?, broker, None)
+        }
+        Some(settings) => {
+            let (http, ports, member) = (http?, ports?, Member::begin(settings).await?);
+            let cluster = member.options(&config, &ports);
+            let entering = enter(&member, options(&config, disk.clone(), Some(cluster)));
+            let Some(broker) = unless_stopped(&mut signals, entering).await? else { return Ok(()) };
+            (http, ports, broker, Some(member))
+        }
+    };
     let groups = GroupCoordinator::start(&broker);
     health.opened(Served { broker: broker.clone(), groups: groups.clone(), disk });
-    let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone() });
-    let door = Door::new(ConnectionLimits::from_config(&config));
-    let of = |scheme| listen::of(&listeners, scheme);
-    let kafka = KafkaServer::bind(of(Scheme::Kafka), services, door.clone()).map_err(|error| in_use(&listeners, error))?;
-    let node = Arc::new(Node::new(broker.clone(), groups.clone()));
-    let rocketmq = RocketMqServer::bind(of(Scheme::RocketMq), of(Scheme::NameServer), node.clone(), door.clone())
-        .map_err(|error| in_use(&listeners, error))?;
-    let grpc = GrpcServer::bind(of(Scheme::Grpc), node, door).map_err(|error| match error {
-        GrpcBindError::Bind(error) => in_use(&listeners, error),
-        GrpcBindError::Tls(error) => ServeError::Tls(error),
-    })?;
     let banner = Banner {
-        listeners: shown(&listeners, &kafka, &rocketmq, &grpc),
-        http: http_server.address().map_err(http_error)?,
+        listeners: ports.shown(),
+        member: member.as_ref().map(|member| shown(member, &broker)),
+        http,
         data_dirs: config.data_dirs.clone(),
         flush: config.topic.flush,
         program: std::env::args_os().next(),
     };
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(http_server.serve(stopped.clone()));
-    let kafka = tokio::spawn(kafka.serve(stopped.clone()));
-    let rocketmq = tokio::spawn(rocketmq.serve(stopped.clone()));
-    let grpc = tokio::spawn(grpc.serve(stopped));
+    let servers = Servers::listen(&mut ports, &broker, &groups, Door::new(ConnectionLimits::from_config(&config)))?;
+    let served = servers.serve(&stopped);
     health.set_ready(true);
     announce(&banner);
     let outcome = until_stopped(&mut signals, &broker).await;
@@ -179,56 +212,47 @@ async fn serve(config: BrokerConfig, listeners: Vec<Spoken>, http: SocketAddr) -
     tokio::spawn(signals.exit_at_next());
     stop.send_replace(true);
     broker.stop_waiting();
-    // What RocketMQ's clients have said last goes to the groups before those close.
-    let (ended, grpc) = (rocketmq.await, grpc.await);
-    // Members that wait for a rebalance would hold up the listeners.
-    groups.close().await;
-    for ended in [ended, grpc, kafka.await] {
-        if let Err(error) = ended {
-            tracing::error!(%error, "the listeners ended badly");
-        }
-    }
+    served.end(&groups).await;
     broker.close().await;
+    if let Some(member) = member {
+        member.end().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }
 
-async fn open_broker(config: &BrokerConfig, disk: Arc<dyn Disk>) -> Result<Arc<Broker>, ServeError> {
-    let options = BrokerOptions {
-        data_dirs: config.data_dirs.clone(),
-        config: config.clone(),
-        disk,
-        clock: Arc::new(SystemClock::default()),
-        cluster: None,
-    };
-    Ok(Broker::open(options).await?)
+fn options(config: &BrokerConfig, disk: Arc<dyn Disk>, cluster: Option<ClusterOptions>) -> BrokerOptions {
+    let clock = Arc::new(SystemClock::default());
+    BrokerOptions { data_dirs: config.data_dirs.clone(), config: config.clone(), disk, clock, cluster }
 }
 
-/// Names the listener whose address is taken.
-fn in_use(listeners: &[Spoken], BindError { address, error }: BindError) -> ServeError {
-    let spoken = listeners.iter().find(|spoken| spoken.listener.address == address);
-    let scheme = spoken.map_or("", |spoken| spoken.scheme.text());
-    ServeError::Bind { address: format!("{scheme}://{address}"), error }
+/// Opens the broker as a member of its cluster. Waits for the others as long as it takes, except for one that will never be joined.
+async fn enter(member: &Member, options: BrokerOptions) -> Result<Arc<Broker>, ServeError> {
+    member.check_join().await?;
+    tracing::info!(address = member.address(), joins = member.joins(), "entering the cluster");
+    let broker = Broker::open(options).await?;
+    member.belongs_to(&broker.image().cluster_id);
+    // A node with data of its own did not need those it was told to join.
+    member.check_join().await?;
+    Ok(broker)
 }
 
-/// The listeners as the banner shows them, with the ports they really have.
-fn shown(listeners: &[Spoken], kafka: &KafkaServer, rocketmq: &RocketMqServer, grpc: &GrpcServer) -> Vec<ShownListener> {
-    let schemes = [
-        (Scheme::Kafka, kafka.local_addresses()),
-        (Scheme::NameServer, rocketmq.name_server_addresses()),
-        (Scheme::RocketMq, rocketmq.broker_addresses()),
-        (Scheme::Grpc, grpc.local_addresses()),
-    ];
-    let shown = schemes.into_iter().flat_map(|(scheme, bound)| {
-        let named = listen::of(listeners, scheme).into_iter().zip(bound);
-        named.map(move |(listener, address)| ShownListener {
-            scheme,
-            name: listener.name,
-            address,
-            advertised: listener.advertised,
-        })
-    });
-    shown.collect()
+/// `None` if a signal came first.
+async fn unless_stopped<T>(
+    signals: &mut Signals,
+    start: impl Future<Output = Result<T, ServeError>>,
+) -> Result<Option<T>, ServeError> {
+    tokio::select! {
+        started = start => Ok(Some(started?)),
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before the start was complete");
+            Ok(None)
+        }
+    }
+}
+
+fn shown(member: &Member, broker: &Broker) -> ShownMember {
+    ShownMember { node: broker.node().0, cluster: broker.image().cluster_id.clone(), address: member.address() }
 }
 
 /// Somebody may wait for the banner to begin, so it leaves at once; nobody reading it is no reason to stop.

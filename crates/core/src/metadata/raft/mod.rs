@@ -187,7 +187,8 @@ impl RaftLog {
         }
         let members = self.members();
         self.check_is_member(&members)?;
-        if members.voters.len() > 1 {
+        // Who was in company has an address, even if nobody has come yet: it registered as a member, and its partitions may have followers.
+        if members.addresses.get(&self.node).is_some_and(|address| !address.is_empty()) {
             return Err(MetadataOpenError::NotAlone { voters: members.voters.into_iter().collect() });
         }
         self.lead().await
