@@ -18,6 +18,8 @@ pub struct Peer {
     /// The address the client dialled: what it is told to dial again if the listener advertises none.
     pub local: SocketAddr,
     pub remote: SocketAddr,
+    /// Name of the listener that the client came by.
+    pub listener: String,
     /// The listener's advertised host and port, if configured.
     pub advertised: Option<(String, u16)>,
     /// Number of the connection, unique for the life of the process.

@@ -91,8 +91,7 @@ impl<S: Service> Acceptor<S> {
                     Ok((stream, remote, permit)) => {
                         let Some(place) = self.enter(remote) else { continue };
                         let (service, stop) = (self.service.clone(), self.stop.clone());
-                        let advertised = self.listener.advertised.clone();
-                        tasks.spawn(serve(service, advertised, stream, remote, (permit, place), stop));
+                        tasks.spawn(serve(service, self.listener.clone(), stream, remote, (permit, place), stop));
                     }
                     Err(error) => {
                         tracing::warn!(listener = self.listener.name, %error, "accepting a connection failed");
@@ -136,7 +135,7 @@ async fn accept(socket: &TcpListener, door: &Door) -> io::Result<(TcpStream, Soc
 
 async fn serve<S: Service>(
     service: Arc<S>,
-    advertised: Option<(String, u16)>,
+    listener: Listener,
     stream: TcpStream,
     remote: SocketAddr,
     _counted: (OwnedSemaphorePermit, Place),
@@ -148,7 +147,8 @@ async fn serve<S: Service>(
         return;
     }
     let connection = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
-    let peer = Peer { local, remote, advertised, connection };
+    let Listener { name: listener, advertised, .. } = listener;
+    let peer = Peer { local, remote, listener, advertised, connection };
     if peer.is_here() {
         send_without_pacing(&stream);
     }
@@ -187,7 +187,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (_client, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         let (stream, remote) = accepted.unwrap();
-        let peer = Peer { local: stream.local_addr().unwrap(), remote, advertised: None, connection: 1 };
+        let (local, listener) = (stream.local_addr().unwrap(), "kafka".to_owned());
+        let peer = Peer { local, remote, listener, advertised: None, connection: 1 };
         assert!(peer.is_here());
         send_without_pacing(&stream);
         assert_eq!(rustix::net::sockopt::tcp_congestion(&stream).unwrap(), UNPACED);

@@ -13,7 +13,8 @@ struct Member {
 impl Member {
     fn new(connection: u64) -> Member {
         let local = "127.0.0.1:1".parse().unwrap();
-        let (channel, frames) = Channel::new(Peer { local, remote: local, advertised: None, connection });
+        let (channel, frames) =
+            Channel::new(Peer { local, remote: local, listener: "rocketmq".to_owned(), advertised: None, connection });
         Member { channel, frames }
     }
 

@@ -96,7 +96,8 @@ mod tests {
 
     fn channel() -> ChannelRef {
         let address = "127.0.0.1:1".parse().unwrap();
-        Channel::new(Peer { local: address, remote: address, advertised: None, connection: 1 }).0
+        let listener = "grpc".to_owned();
+        Channel::new(Peer { local: address, remote: address, listener, advertised: None, connection: 1 }).0
     }
 
     #[test]
