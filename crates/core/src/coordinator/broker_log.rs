@@ -1,10 +1,10 @@
 //! The internal topic of the real broker.
 
 use super::{AppendFuture, Chunk, InternalLog, InternalLogError, LogFuture};
-use crate::broker::{Acks, Broker, Origin, ProduceBatch, materialize};
-use crate::metadata::{CreateTopicError, TopicImage};
+use crate::broker::{Acks, Broker, Origin, ProduceBatch, ProduceError, materialize};
+use crate::metadata::{CreateTopicError, PartitionImage, TopicImage};
 use bytes::BytesMut;
-use duolog_base::{Offset, PartitionIndex};
+use duolog_base::{LeaderEpoch, NodeId, Offset, PartitionIndex};
 use duolog_log::{AppendError, AppendOrigin};
 use std::sync::Arc;
 
@@ -65,26 +65,44 @@ impl InternalLog for BrokerLog {
         self.image().map_or(0, |topic| topic.partitions.len() as i32)
     }
 
+    fn leader(&self, partition: PartitionIndex) -> Option<NodeId> {
+        let image = self.broker.image();
+        image.live_leader(image.topic(self.topic.name())?.partition(partition)?)
+    }
+
+    fn leads(&self, partition: PartitionIndex) -> Option<LeaderEpoch> {
+        self.broker.leads(self.image().ok()?.partition(partition)?)
+    }
+
     fn refusal(&self, partition: PartitionIndex) -> Option<InternalLogError> {
-        let number = self.image().ok()?.partition(partition)?.number;
-        match self.broker.log().refusal(number, AppendOrigin::Internal) {
+        let topic = self.image().ok()?;
+        let partition = topic.partition(partition)?;
+        if let Some(error) = too_few_in_sync(&topic, partition) {
+            return Some(refused(&error));
+        }
+        match self.broker.log().refusal(partition.number, AppendOrigin::Internal) {
             // Passes by itself, and soon.
             None | Some(AppendError::Overloaded { .. }) => None,
             Some(error) => Some(InternalLogError::Append(error.to_string())),
         }
     }
 
-    fn append(&self, partition: PartitionIndex, batch: BytesMut) -> Result<AppendFuture, InternalLogError> {
+    fn append(&self, partition: PartitionIndex, epoch: LeaderEpoch, batch: BytesMut) -> Result<AppendFuture, InternalLogError> {
         let topic = self.image()?;
+        let image = topic.partition(partition).ok_or(InternalLogError::UnknownPartition)?;
+        // The batch carries the epoch of this image, so the log refuses it if there is a later one by then.
+        if self.broker.leads(image) != Some(epoch) || image.leader_epoch != epoch {
+            return Err(InternalLogError::NotLeader);
+        }
         let batches = [ProduceBatch { topic: &topic, partition, range: 0..batch.len(), tag_filter: 0 }];
         let pending = self.broker.append(batch, &batches, Acks::All, Origin::Coordinator);
         if let Some(Err(error)) = pending.results().first() {
-            return Err(InternalLogError::Append(error.to_string()));
+            return Err(refused(error));
         }
         Ok(Box::pin(async move {
             match pending.done().await.pop() {
                 Some(Ok(_)) => Ok(()),
-                Some(Err(error)) => Err(InternalLogError::Append(error.to_string())),
+                Some(Err(error)) => Err(refused(&error)),
                 None => unreachable!("an append of one batch has one answer"),
             }
         }))
@@ -105,5 +123,32 @@ impl InternalLog for BrokerLog {
             let batches = materialize(fetched.plan).await.map_err(|error| failed(&error))?;
             Ok(Chunk { batches, next })
         })
+    }
+    fn committed(&self, partition: PartitionIndex, end: Offset) -> LogFuture<'_, ()> {
+        Box::pin(async move {
+            loop {
+                let topic = self.image()?;
+                let number = topic.partition(partition).ok_or(InternalLogError::UnknownPartition)?.number;
+                let watch = self.broker.watch([(number, topic.config.flush)]);
+                let ends = self.broker.ends(&topic, partition).ok_or(InternalLogError::UnknownPartition)?;
+                if ends.high_watermark >= end {
+                    return Ok(());
+                }
+                watch.changed().await;
+            }
+        })
+    }
+}
+
+/// What is known before an append is tried: nothing could be committed.
+fn too_few_in_sync(topic: &TopicImage, partition: &PartitionImage) -> Option<ProduceError> {
+    let (in_sync, least) = (partition.in_sync.len(), topic.min_in_sync(partition));
+    (in_sync < least).then_some(ProduceError::NotEnoughReplicas { in_sync, least: least as i32 })
+}
+
+fn refused(error: &ProduceError) -> InternalLogError {
+    match error {
+        ProduceError::NotLeader | ProduceError::FencedLeader { .. } => InternalLogError::NotLeader,
+        error => InternalLogError::Append(error.to_string()),
     }
 }

@@ -5,9 +5,9 @@
 
 use super::replay::replay;
 use super::runtime::{MakeShard, RuntimeMetrics};
-use super::{AppendFuture, InternalLog, InternalLogError, Now, Output, Record, Shard};
+use super::{AppendFuture, InternalLog, InternalLogError, Now, Output, Record, ReplayError, Shard};
 use bytes::BytesMut;
-use duolog_base::{Clock, PartitionIndex, TimestampMs};
+use duolog_base::{Clock, LeaderEpoch, PartitionIndex, TimestampMs};
 use duolog_wire::record::{BatchBuilder, BuildError, Compression, NewRecord};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,6 +42,7 @@ pub(super) enum Phase {
 
 /// Why serving ended.
 enum Ended {
+    /// The service ends, or this node leads the partition no more.
     Stopped,
     Failed(InternalLogError),
 }
@@ -66,6 +67,8 @@ struct InFlight {
 
 pub(super) struct Driver<S: Shard> {
     pub(super) partition: PartitionIndex,
+    /// The leadership that the shard belongs to: it appends in this one only.
+    pub(super) epoch: LeaderEpoch,
     pub(super) log: Arc<dyn InternalLog>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) make: Arc<MakeShard<S>>,
@@ -80,7 +83,7 @@ impl<S: Shard> Driver<S> {
         while let Some(shard) = self.load().await {
             self.phase.send_replace(Phase::Active);
             match self.serve(shard).await {
-                Ended::Stopped => return,
+                Ended::Stopped | Ended::Failed(InternalLogError::NotLeader) => return,
                 Ended::Failed(error) => {
                     self.metrics.failures.add(1);
                     tracing::warn!(partition = %self.partition, %error, "coordinator shard unloaded");
@@ -92,17 +95,23 @@ impl<S: Shard> Driver<S> {
         }
     }
 
-    /// Replays the partition until that works; `None` when the service stops.
+    /// Replays the partition until that works, and waits until what was replayed is committed: what the shard then tells cannot be lost.
+    /// `None` when the service stops or the leadership is over.
     async fn load(&mut self) -> Option<S> {
-        loop {
+        while self.log.leads(self.partition) == Some(self.epoch) {
             self.phase.send_replace(Phase::Loading);
             let mut shard = (self.make)(self.partition);
             let log = self.log.clone();
-            let replayed = tokio::select! {
-                _ = self.stop.wait_for(|stop| *stop) => return None,
-                replayed = replay(log.as_ref(), self.partition, &mut shard) => replayed,
+            let loading = async {
+                let replayed = replay(log.as_ref(), self.partition, &mut shard).await?;
+                log.committed(self.partition, replayed.next).await?;
+                Ok::<_, ReplayError>(replayed)
             };
-            match replayed {
+            let loaded = tokio::select! {
+                _ = self.stop.wait_for(|stop| *stop) => return None,
+                loaded = loading => loaded,
+            };
+            match loaded {
                 Ok(replayed) => {
                     self.metrics.loads.add(1);
                     self.metrics.replayed_records.add(replayed.records);
@@ -117,6 +126,7 @@ impl<S: Shard> Driver<S> {
                 }
             }
         }
+        None
     }
 
     /// Turns operations away for a while; false when the service stops.
@@ -159,7 +169,14 @@ impl<S: Shard> Driver<S> {
                 Event::Stop => break Ended::Stopped,
             }
         };
-        settle(flights, matches!(ended, Ended::Stopped)).await;
+        // Who waits in the shard or for it is sent away at once; what is on its way may still come through.
+        drop(shard);
+        let is_over = matches!(ended, Ended::Stopped);
+        if is_over {
+            self.operations.close();
+            while self.operations.try_recv().is_ok() {}
+        }
+        settle(flights, is_over).await;
         ended
     }
 
@@ -208,10 +225,11 @@ impl<S: Shard> Driver<S> {
     /// Brings the batches to the log until it takes them. The shard's state is ahead of the log meanwhile, so it rests.
     async fn insist(&mut self, flight: &mut InFlight) -> Result<(), Ended> {
         for _ in 0..MAX_REFUSALS {
-            if self.submit(flight).is_ok() {
-                return Ok(());
+            match self.submit(flight) {
+                Ok(()) => return Ok(()),
+                Err(InternalLogError::NotLeader) => break,
+                Err(_) => self.metrics.refusals.add(1),
             }
-            self.metrics.refusals.add(1);
             tokio::select! {
                 _ = self.stop.wait_for(|stop| *stop) => return Err(Ended::Stopped),
                 () = sleep(Some(REFUSAL_PAUSE_MS)) => {}
@@ -223,7 +241,7 @@ impl<S: Shard> Driver<S> {
     fn submit(&self, flight: &mut InFlight) -> Result<(), InternalLogError> {
         while let Some(batch) = flight.refused.front() {
             // The log takes what it is given apart, so it gets a copy of what may have to be brought again.
-            flight.appends.push_back(self.log.append(self.partition, batch.clone())?);
+            flight.appends.push_back(self.log.append(self.partition, self.epoch, batch.clone())?);
             flight.refused.pop_front();
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The door between coordinators and the internal topic they stand on; a real one and one for tests.
 
 use bytes::{Bytes, BytesMut};
-use duolog_base::{Offset, PartitionIndex};
+use duolog_base::{LeaderEpoch, NodeId, Offset, PartitionIndex};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -12,6 +12,8 @@ pub enum InternalLogError {
     NoTopic(String),
     #[error("unknown partition")]
     UnknownPartition,
+    #[error("this node does not lead the partition")]
+    NotLeader,
     #[error("append failed: {0}")]
     Append(String),
     #[error("read failed: {0}")]
@@ -40,16 +42,26 @@ pub trait InternalLog: Send + Sync + 'static {
     /// How many partitions the topic has, 0 if it does not exist.
     fn partitions(&self) -> i32;
 
+    /// The live node that leads the partition, if there is one.
+    fn leader(&self, partition: PartitionIndex) -> Option<NodeId>;
+
+    /// The epoch in which this node leads the partition, if it does.
+    fn leads(&self, partition: PartitionIndex) -> Option<LeaderEpoch>;
+
     /// Why nothing can be appended to the partition until somebody makes room, if that is so now. `None` is no promise.
     fn refusal(&self, partition: PartitionIndex) -> Option<InternalLogError>;
 
     /// Queues a record batch. The order of the calls is the order in the log, whether the futures are awaited or not.
-    /// An error is a refusal: nothing was queued, and the same batch may be brought again.
-    fn append(&self, partition: PartitionIndex, batch: BytesMut) -> Result<AppendFuture, InternalLogError>;
+    /// An error is a refusal: nothing was queued, and the same batch may be brought again. It is one if this node does not lead the
+    /// partition in that epoch.
+    fn append(&self, partition: PartitionIndex, epoch: LeaderEpoch, batch: BytesMut) -> Result<AppendFuture, InternalLogError>;
 
     /// The first offset of the partition.
     fn start(&self, partition: PartitionIndex) -> Result<Offset, InternalLogError>;
 
-    /// Reads committed batches from the one that holds `from` on.
+    /// Reads batches from the one that holds `from` on, whether they are committed or not.
     fn read(&self, partition: PartitionIndex, from: Offset) -> LogFuture<'_, Chunk>;
+
+    /// Resolves once everything below `end` is committed.
+    fn committed(&self, partition: PartitionIndex, end: Offset) -> LogFuture<'_, ()>;
 }

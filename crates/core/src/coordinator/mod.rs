@@ -7,7 +7,8 @@
 //! sees every write that was accepted before it. While the log takes nothing, operations that may write are turned away
 //! before they touch the shard; what is refused all the same is brought again for a while. When an append fails, the shard
 //! is thrown away with everything that waits in it and rebuilt by replaying its partition from the log start, which is
-//! also how it starts.
+//! also how it starts. A shard belongs to one leadership of this node over its partition, appends in that leader epoch only, and serves
+//! once all that was replayed is committed.
 //!
 //! A shard never waits, reads no clock and does no I/O: it can be tested by calling it. Groups are the first service
 //! built so; the partition it stands on is the [`InternalLog`] door.

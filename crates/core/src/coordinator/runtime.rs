@@ -1,11 +1,12 @@
 //! The service as its callers see it: operations go to the shard of a partition and come back as answers.
 //!
-//! A shard is started when its partition is first asked for, as one task ([`super::driver`]) fed by a bounded queue.
+//! A shard is started when its partition is first asked for, as one task ([`super::driver`]) fed by a bounded queue. It belongs to one
+//! leadership of this node over the partition: when that ends it is thrown away, and who waits in it is told.
 
 use super::driver::{self, Driver, Phase};
 use super::{InternalLog, InternalLogError, Now, Output, Shard, Ticket, ticket};
 use crate::broker::Counter;
-use duolog_base::{Clock, PartitionIndex};
+use duolog_base::{Clock, LeaderEpoch, PartitionIndex};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,9 @@ const LOAD_WAIT_MS: u64 = 5_000;
 /// Why there is no answer. The caller tries again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
+    /// Another node is to be asked.
+    #[error("this node does not lead the shard's partition")]
+    NotCoordinator,
     #[error("the shard is being replayed")]
     Loading,
     #[error("{MAX_QUEUED_OPERATIONS} operations wait for the shard already")]
@@ -56,21 +60,45 @@ pub struct Runtime<S: Shard> {
     make: Arc<MakeShard<S>>,
     metrics: Arc<RuntimeMetrics>,
     /// Guards the set of started shards; held for look-ups only.
-    slots: Mutex<BTreeMap<i32, Slot<S>>>,
-    stop: watch::Sender<bool>,
+    shards: Mutex<Shards<S>>,
+}
+
+struct Shards<S: Shard> {
+    slots: BTreeMap<i32, Slot<S>>,
+    /// Shards of leaderships that are over, which wait for what they have appended.
+    ending: Vec<JoinHandle<()>>,
+    is_closed: bool,
 }
 
 struct Slot<S: Shard> {
+    epoch: LeaderEpoch,
     operations: mpsc::Sender<driver::Operation<S>>,
     phase: watch::Receiver<Phase>,
+    stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+}
+
+/// What a caller needs of a slot.
+struct Entrance<S: Shard> {
+    epoch: LeaderEpoch,
+    operations: mpsc::Sender<driver::Operation<S>>,
+    phase: watch::Receiver<Phase>,
+}
+
+impl<S: Shard> Shards<S> {
+    /// Ends a shard without waiting for it.
+    fn end(&mut self, slot: Slot<S>) {
+        slot.stop.send_replace(true);
+        self.ending.retain(|task| !task.is_finished());
+        self.ending.push(slot.task);
+    }
 }
 
 impl<S: Shard> Runtime<S> {
     /// A service without shards yet. Needs a tokio runtime when a shard is started.
     pub fn new(log: Arc<dyn InternalLog>, clock: Arc<dyn Clock>, make: MakeShard<S>) -> Runtime<S> {
-        let slots = Mutex::new(BTreeMap::new());
-        Runtime { log, clock, make: Arc::new(make), metrics: Arc::default(), slots, stop: watch::Sender::new(false) }
+        let shards = Mutex::new(Shards { slots: BTreeMap::new(), ending: Vec::new(), is_closed: false });
+        Runtime { log, clock, make: Arc::new(make), metrics: Arc::default(), shards }
     }
 
     pub fn log(&self) -> &Arc<dyn InternalLog> {
@@ -83,8 +111,8 @@ impl<S: Shard> Runtime<S> {
 
     /// The partitions whose shards take operations.
     pub fn active(&self) -> Vec<PartitionIndex> {
-        let slots = self.slots.lock();
-        let active = slots.iter().filter(|(_, slot)| *slot.phase.borrow() == Phase::Active);
+        let shards = self.shards.lock();
+        let active = shards.slots.iter().filter(|(_, slot)| *slot.phase.borrow() == Phase::Active);
         active.map(|(index, _)| PartitionIndex(*index)).collect()
     }
 
@@ -95,9 +123,11 @@ impl<S: Shard> Runtime<S> {
         T: Send + 'static,
         F: FnOnce(&mut S, Ticket<T>, Now, &mut Output) + Send + 'static,
     {
+        // Who is to ask another node is told so first.
+        let entrance = self.enter(partition)?;
         match self.log.refusal(partition) {
             Some(error) => Err(Unavailable::Log(error)),
-            None => self.run(partition, operation).await,
+            None => self.run(partition, entrance, operation).await,
         }
     }
 
@@ -112,78 +142,114 @@ impl<S: Shard> Runtime<S> {
             operation(shard, ticket, now, out);
             assert_eq!(out.records().len(), before, "a query writes nothing");
         };
-        self.run(partition, checked).await
+        self.run(partition, self.enter(partition)?, checked).await
     }
 
-    async fn run<T, F>(&self, partition: PartitionIndex, operation: F) -> Result<T, Unavailable>
+    async fn run<T, F>(&self, partition: PartitionIndex, entrance: Entrance<S>, operation: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,
         F: FnOnce(&mut S, Ticket<T>, Now, &mut Output) + Send + 'static,
     {
-        let (operations, mut phase) = self.slot(partition)?;
+        let Entrance { epoch, operations, mut phase } = entrance;
+        let or_moved = |error| match self.log.leads(partition) == Some(epoch) {
+            true => error,
+            false => Unavailable::NotCoordinator,
+        };
         let ready = phase.wait_for(|phase| *phase != Phase::Loading);
         match tokio::time::timeout(Duration::from_millis(LOAD_WAIT_MS), ready).await {
-            Err(_) => return Err(Unavailable::Loading),
-            Ok(Err(_)) => return Err(Unavailable::Stopped),
-            Ok(Ok(phase)) if *phase == Phase::Failed => return Err(Unavailable::Failed),
+            Err(_) => return Err(or_moved(Unavailable::Loading)),
+            Ok(Err(_)) => return Err(or_moved(Unavailable::Stopped)),
+            Ok(Ok(phase)) if *phase == Phase::Failed => return Err(or_moved(Unavailable::Failed)),
             Ok(Ok(_)) => {}
         }
         let (ticket, answer) = ticket();
         let operation: driver::Operation<S> = Box::new(move |shard, now, out| operation(shard, ticket, now, out));
         match operations.try_send(operation) {
-            Ok(()) => answer.await.map_err(|_| Unavailable::Failed),
+            Ok(()) => answer.await.map_err(|_| or_moved(Unavailable::Failed)),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Unavailable::Overloaded),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(Unavailable::Stopped),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(or_moved(Unavailable::Stopped)),
         }
     }
 
-    /// Starts the shard of a partition without asking it for anything.
-    pub fn start(&self, partition: PartitionIndex) -> Result<(), Unavailable> {
-        self.slot(partition).map(|_| ())
+    /// Brings the shards in line with what this node leads: those of leaderships that are over end, those of partitions it leads start.
+    /// To be called whenever that may have changed.
+    pub fn follow_leaders(&self) {
+        let mut shards = self.shards.lock();
+        let led: BTreeMap<i32, LeaderEpoch> = self.led().into_iter().map(|(partition, epoch)| (partition.0, epoch)).collect();
+        let over: Vec<Slot<S>> =
+            shards.slots.extract_if(.., |index, slot| led.get(index) != Some(&slot.epoch)).map(|(_, slot)| slot).collect();
+        over.into_iter().for_each(|slot| shards.end(slot));
+        for (index, epoch) in led {
+            self.slot(&mut shards, PartitionIndex(index), epoch);
+        }
     }
 
-    /// The partitions whose shards have been started.
-    pub fn started(&self) -> Vec<PartitionIndex> {
-        self.slots.lock().keys().map(|index| PartitionIndex(*index)).collect()
+    /// The partitions that this node leads, each with the epoch.
+    pub fn led(&self) -> Vec<(PartitionIndex, LeaderEpoch)> {
+        let partitions = (0..self.log.partitions()).map(PartitionIndex);
+        partitions.filter_map(|partition| Some((partition, self.log.leads(partition)?))).collect()
     }
 
     /// Waits for what has been appended, lets those answers go, and ends all shards. What still waits in them is lost.
     pub async fn close(&self) {
-        self.stop.send_replace(true);
-        let slots = std::mem::take(&mut *self.slots.lock());
-        for slot in slots.into_values() {
-            drop(slot.operations);
-            if let Err(error) = slot.task.await {
+        let ending = {
+            let mut shards = self.shards.lock();
+            shards.is_closed = true;
+            let slots = std::mem::take(&mut shards.slots);
+            slots.into_values().for_each(|slot| shards.end(slot));
+            std::mem::take(&mut shards.ending)
+        };
+        for task in ending {
+            if let Err(error) = task.await {
                 tracing::error!(%error, "a coordinator shard ended abnormally");
             }
         }
     }
 
-    fn slot(
-        &self,
-        partition: PartitionIndex,
-    ) -> Result<(mpsc::Sender<driver::Operation<S>>, watch::Receiver<Phase>), Unavailable> {
-        let mut slots = self.slots.lock();
-        if *self.stop.borrow() {
+    /// The way to the partition's shard, if this node leads it.
+    fn enter(&self, partition: PartitionIndex) -> Result<Entrance<S>, Unavailable> {
+        let epoch = self.log.leads(partition);
+        let mut shards = self.shards.lock();
+        if shards.is_closed {
             return Err(Unavailable::Stopped);
         }
-        let slot = slots.entry(partition.0).or_insert_with(|| self.spawn(partition));
-        Ok((slot.operations.clone(), slot.phase.clone()))
+        let slot = epoch.and_then(|epoch| self.slot(&mut shards, partition, epoch));
+        let slot = slot.ok_or(Unavailable::NotCoordinator)?;
+        Ok(Entrance { epoch: slot.epoch, operations: slot.operations.clone(), phase: slot.phase.clone() })
     }
 
-    fn spawn(&self, partition: PartitionIndex) -> Slot<S> {
+    /// The shard of a leadership, started if need be; `None` if there is a later one by now, or the service has ended.
+    fn slot<'a>(&self, shards: &'a mut Shards<S>, partition: PartitionIndex, epoch: LeaderEpoch) -> Option<&'a Slot<S>> {
+        if shards.is_closed {
+            return None;
+        }
+        match shards.slots.get(&partition.0) {
+            Some(slot) if slot.epoch > epoch => return None,
+            Some(slot) if slot.epoch == epoch && !slot.operations.is_closed() => {}
+            Some(_) | None => {
+                if let Some(before) = shards.slots.insert(partition.0, self.spawn(partition, epoch)) {
+                    shards.end(before);
+                }
+            }
+        }
+        shards.slots.get(&partition.0)
+    }
+
+    fn spawn(&self, partition: PartitionIndex, epoch: LeaderEpoch) -> Slot<S> {
         let (operations, queue) = mpsc::channel(MAX_QUEUED_OPERATIONS);
         let (phase, phases) = watch::channel(Phase::Loading);
+        let (stop, stopped) = watch::channel(false);
         let driver = Driver {
             partition,
+            epoch,
             log: self.log.clone(),
             clock: self.clock.clone(),
             make: self.make.clone(),
             metrics: self.metrics.clone(),
             operations: queue,
             phase,
-            stop: self.stop.subscribe(),
+            stop: stopped,
         };
-        Slot { operations, phase: phases, task: tokio::spawn(driver.run()) }
+        Slot { epoch, operations, phase: phases, stop, task: tokio::spawn(driver.run()) }
     }
 }

@@ -1,6 +1,6 @@
 //! What both front ends call: finds the shard of a group and waits for its answer.
 //!
-//! Also loads the shards of a topic that exists already, and tells them of deleted topics.
+//! Also has the shards follow the leaders of their partitions, and tells them of deleted topics.
 
 use super::java_hash::partition_for;
 use super::noted::{self, Basis, Dropped, Noted, Place};
@@ -12,7 +12,7 @@ use super::{GroupCensus, GroupError, GroupMetrics, GroupSettings, GroupShard};
 use crate::broker::Broker;
 use crate::coordinator::{BrokerLog, InternalLog, InternalTopic, Now, Output, Runtime, RuntimeMetrics, Ticket, Unavailable};
 use crate::metadata::{IdSource, MetadataImage, RandomIds};
-use duolog_base::{Clock, Offset, PartitionIndex};
+use duolog_base::{Clock, LeaderEpoch, NodeId, Offset, PartitionIndex};
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -24,8 +24,8 @@ pub struct GroupCoordinator {
     metrics: Arc<GroupMetrics>,
     noted: Noted,
     ids: Box<dyn IdSource>,
-    /// Guards the task that watches the metadata, until it is stopped.
-    watcher: Mutex<Option<JoinHandle<()>>>,
+    /// Guards the tasks that watch the metadata, until they are stopped.
+    watchers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl GroupCoordinator {
@@ -34,9 +34,10 @@ impl GroupCoordinator {
         let log = Arc::new(BrokerLog::new(broker.clone(), InternalTopic::Offsets));
         let settings = GroupSettings::from_config(broker.config());
         let groups = Arc::new(GroupCoordinator::on(log, broker.clock().clone(), settings));
-        groups.load_existing();
-        let watcher = tokio::spawn(watch_topics(broker.clone(), Arc::downgrade(&groups)));
-        *groups.watcher.lock() = Some(watcher);
+        groups.runtime.follow_leaders();
+        let leaders = tokio::spawn(watch_leaders(broker.clone(), Arc::downgrade(&groups)));
+        let topics = tokio::spawn(watch_topics(broker.clone(), Arc::downgrade(&groups)));
+        *groups.watchers.lock() = vec![leaders, topics];
         groups
     }
 
@@ -45,14 +46,12 @@ impl GroupCoordinator {
         let (settings, metrics) = (Arc::new(settings), Arc::new(GroupMetrics::default()));
         let counted = metrics.clone();
         let runtime = Runtime::new(log, clock, Box::new(move |_| GroupShard::new(settings.clone(), counted.clone())));
-        GroupCoordinator { runtime, metrics, noted: Noted::default(), ids: Box::new(RandomIds), watcher: Mutex::new(None) }
+        GroupCoordinator { runtime, metrics, noted: Noted::default(), ids: Box::new(RandomIds), watchers: Mutex::default() }
     }
 
     /// Ends the service: what is on its way to the disk is answered, members that wait are sent away.
     pub async fn close(&self) {
-        if let Some(watcher) = self.watcher.lock().take() {
-            watcher.abort();
-        }
+        self.watchers.lock().drain(..).for_each(|watcher| watcher.abort());
         self.runtime.close().await;
     }
 
@@ -83,6 +82,12 @@ impl GroupCoordinator {
     pub async fn partition_of(&self, group_id: &str) -> Result<PartitionIndex, GroupError> {
         let partitions = self.runtime.log().ensure().await.map_err(Unavailable::from)?;
         Ok(partition_for(group_id, partitions))
+    }
+
+    /// The live node that keeps the group, if there is one: the leader of its partition. Others answer that they do not.
+    pub async fn coordinator_of(&self, group_id: &str) -> Result<Option<NodeId>, GroupError> {
+        let partition = self.partition_of(group_id).await?;
+        Ok(self.runtime.log().leader(partition))
     }
 
     pub async fn join(&self, request: JoinRequest) -> JoinAnswer {
@@ -144,7 +149,9 @@ impl GroupCoordinator {
                 shard.commit_noted(request, &bases, ticket, now, out);
             };
             let stored: Result<Vec<TopicOutcome>, GroupError> = self.call(group_id, store).await.and_then(|stored| stored);
-            if let Err(error) = stored {
+            if let Err(error) = stored
+                && error != GroupError::Unavailable(Unavailable::NotCoordinator)
+            {
                 tracing::warn!(group = group_id, %error, "offsets that were noted are not stored");
             }
         }
@@ -188,16 +195,21 @@ impl GroupCoordinator {
         self.query(group_id, move |shard, ticket, _, out| shard.describe(&id, ticket, out)).await
     }
 
-    /// The groups of all partitions, by partition and name.
+    /// The groups that this node keeps, by partition and name.
     pub async fn list(&self, filter: ListFilter) -> Result<Vec<ListedGroup>, GroupError> {
         let filter = Arc::new(filter);
         let mut groups = Vec::new();
-        for partition in 0..self.runtime.log().partitions() {
+        for (partition, _) in self.runtime.led() {
             let filter = filter.clone();
             let list = move |shard: &mut GroupShard, ticket: Ticket<Vec<ListedGroup>>, _: Now, out: &mut Output| {
                 shard.list(&filter, ticket, out);
             };
-            groups.extend(self.runtime.query(PartitionIndex(partition), list).await?);
+            match self.runtime.query(partition, list).await {
+                Ok(listed) => groups.extend(listed),
+                // They are on the list of another node now.
+                Err(Unavailable::NotCoordinator) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(groups)
     }
@@ -209,14 +221,14 @@ impl GroupCoordinator {
         self.overrule(group_id, dropped, operation).await
     }
 
-    /// Forgets the offsets of topics that are not in the image, in all groups.
+    /// Forgets the offsets of topics that are not in the image, in all groups that this node keeps.
     pub async fn forget_deleted_topics(&self, image: Arc<MetadataImage>) -> Result<(), GroupError> {
-        for partition in 0..self.runtime.log().partitions() {
+        for (partition, _) in self.runtime.led() {
             let image = image.clone();
             let forget = move |shard: &mut GroupShard, ticket: Ticket<()>, _: Now, out: &mut Output| {
                 shard.forget_deleted_topics(&image, ticket, out);
             };
-            self.runtime.call(PartitionIndex(partition), forget).await?;
+            self.runtime.call(partition, forget).await?;
         }
         Ok(())
     }
@@ -239,13 +251,20 @@ impl GroupCoordinator {
         let partition = self.partition_of(group_id).await?;
         Ok(self.runtime.query(partition, operation).await?)
     }
+}
 
-    /// Starts the shards of a topic that exists, so that members' sessions run from now on.
-    fn load_existing(&self) {
-        for partition in 0..self.runtime.log().partitions() {
-            if let Err(error) = self.runtime.start(PartitionIndex(partition)) {
-                tracing::warn!(partition, %error, "groups are not loaded");
-            }
+/// Has the shards follow the leaders of their partitions as the metadata moves on, so that members' sessions run wherever their group is.
+async fn watch_leaders(broker: Arc<Broker>, groups: Weak<GroupCoordinator>) {
+    let mut changes = broker.metadata().changes();
+    loop {
+        // What comes from now on is another change.
+        changes.borrow_and_update();
+        match groups.upgrade() {
+            Some(groups) => groups.runtime.follow_leaders(),
+            None => return,
+        }
+        if changes.changed().await.is_err() {
+            return;
         }
     }
 }
@@ -253,15 +272,17 @@ impl GroupCoordinator {
 /// How long what could not be told is put off, in milliseconds.
 const RETELL_PAUSE_MS: u64 = 5_000;
 
-/// Tells the groups when topics have gone: once at the start, for what the last life left undone, and as the metadata
-/// moves on.
+/// Tells the groups when topics have gone: as the metadata moves on, and once when this node begins to lead, for what the last leader left
+/// undone.
 async fn watch_topics(broker: Arc<Broker>, groups: Weak<GroupCoordinator>) {
     let mut changes = broker.metadata().changes();
     let mut known = broker.image();
+    let mut led: Vec<(PartitionIndex, LeaderEpoch)> = Vec::new();
     let mut is_due = true;
     loop {
         if is_due {
             let Some(groups) = groups.upgrade() else { return };
+            led = groups.runtime.led();
             if let Err(error) = groups.forget_deleted_topics(known.clone()).await {
                 tracing::warn!(%error, "offsets of deleted topics are kept for now");
             } else {
@@ -274,7 +295,8 @@ async fn watch_topics(broker: Arc<Broker>, groups: Weak<GroupCoordinator>) {
             () = pause, if is_due => {}
         }
         let image = broker.image();
-        is_due |= has_lost_topics(&known, &image);
+        let Some(groups) = groups.upgrade() else { return };
+        is_due |= has_lost_topics(&known, &image) || groups.runtime.led() != led;
         known = image;
     }
 }
