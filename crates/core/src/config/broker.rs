@@ -55,6 +55,8 @@ pub struct BrokerConfig {
     pub default_partitions: i32,
     pub default_replication_factor: i16,
     pub retention_check_interval_ms: u64,
+    /// Whether consumers are sent to replicas in their rack.
+    pub reads_by_rack: bool,
     pub offsets_topic_partitions: i32,
     pub offsets_retention_ms: i64,
     pub offsets_retention_check_interval_ms: u64,
@@ -144,6 +146,7 @@ impl BrokerConfig {
             default_partitions: values.number("num.partitions")?,
             default_replication_factor: values.number("default.replication.factor")?,
             retention_check_interval_ms: values.number("log.retention.check.interval.ms")?,
+            reads_by_rack: !values.text("replica.selector.class").is_empty(),
             offsets_topic_partitions: values.number("offsets.topic.num.partitions")?,
             offsets_retention_ms: retention_minutes * 60_000,
             offsets_retention_check_interval_ms: values.number("offsets.retention.check.interval.ms")?,

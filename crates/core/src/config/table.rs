@@ -17,6 +17,8 @@ const FLUSH_MODES: Kind = Kind::Choice(&["sync", "async"]);
 const TIMESTAMP_TYPES: Kind = Kind::Choice(&["CreateTime", "LogAppendTime"]);
 const COMPRESSION_TYPES: Kind = Kind::Choice(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]);
 const LAYOUTS: Kind = Kind::Choice(&["shared", "dedicated"]);
+/// The second is what Kafka calls the first.
+const REPLICA_SELECTORS: Kind = Kind::Choice(&["rack-aware", "org.apache.kafka.common.replica.RackAwareReplicaSelector"]);
 const CLEANUP_POLICIES: Kind = Kind::List(&["compact", "delete"]);
 
 const NO_SEGMENTS: Effect = Effect::Stored("files are made and removed as the server sees fit");
@@ -223,8 +225,15 @@ pub const KEYS: &[Key] = &[
         Kind::Short { min: 1, max: i16::MAX },
         "1",
         false,
-        "Replicas of a topic that is created without saying how many.",
+        "Replicas of a topic that is created without saying how many. Unless it is set: 3 in a cluster of three or more live nodes, else 1.",
     ),
+    unset(broker(
+        "replica.selector.class",
+        REPLICA_SELECTORS,
+        "",
+        false,
+        "`rack-aware` sends consumers that say which rack they are in to an in-sync replica there; unset, all read from the leader.",
+    )),
     // Defaults of topics.
     also(
         broker(
@@ -291,7 +300,8 @@ pub const KEYS: &[Key] = &[
         POSITIVE_INT,
         "1",
         true,
-        "In-sync replicas that `acks=all` needs. Default of the topic's key of the same name.",
+        "In-sync replicas that `acks=all` needs. Default of the topic's key of the same name. Unless it is set, topics that are created with \
+         three replicas or more get 2.",
     ),
     // Groups.
     broker(
@@ -301,6 +311,13 @@ pub const KEYS: &[Key] = &[
         false,
         "Partitions of `__consumer_offsets`; fixed once the topic exists.",
     ),
+    unset(broker(
+        "offsets.topic.replication.factor",
+        Kind::Short { min: 1, max: i16::MAX },
+        "",
+        false,
+        "Replicas of `__consumer_offsets` when it is created; unset, as many as of other topics.",
+    )),
     broker(
         "offsets.retention.minutes",
         POSITIVE_INT,

@@ -1,14 +1,17 @@
 //! Creating, growing and deleting topics.
+//!
+//! Where nobody has set how safe a topic is, it is as safe as the cluster allows: three replicas in a cluster of three live nodes, and then
+//! two in sync for `acks=all`. That minimum becomes a value of the topic itself, so that it is shown and stays when nodes come and go.
 
 use super::Decision;
 use super::placement::{FreeSpace, Placement};
 use super::settle::is_available;
 use super::spread::Spread;
-use crate::config::{ConfigError, TopicConfig, validate_topic_overrides};
+use crate::config::{BrokerConfig, ConfigError, Source, TopicConfig, validate_topic_overrides};
 use crate::metadata::error::{AssignmentProblem, CreatePartitionsError, CreateTopicError, DeleteTopicError};
 use crate::metadata::fold::partition_record;
 use crate::metadata::image::{MetadataImage, PartitionImage, TopicImage};
-use crate::metadata::name::{NameRules, collision_form, is_internal_topic, may_collide};
+use crate::metadata::name::{NameRules, OFFSETS_TOPIC, collision_form, is_internal_topic, may_collide};
 use crate::metadata::record::MetadataRecord;
 use crate::metadata::topic_id::IdSource;
 use duolog_base::{NodeId, PartitionIndex, PartitionNumber, TopicId};
@@ -21,6 +24,14 @@ use std::sync::Arc;
 pub const MAX_NEW_PARTITIONS: usize = 100_000;
 /// Partition numbers that are given at most; the rest of the range marks "none".
 const LAST_PARTITION_NUMBER: u32 = u32::MAX - 1;
+
+/// Replicas of a topic if nobody says how many and there are as many live nodes; else it has one.
+const SAFE_FACTOR: usize = 3;
+/// In-sync replicas that `acks=all` needs of a topic with so many replicas or more, if nobody says.
+const SAFE_MIN_IN_SYNC: &str = "2";
+const MIN_IN_SYNC: &str = "min.insync.replicas";
+const DEFAULT_FACTOR: &str = "default.replication.factor";
+const OFFSETS_FACTOR: &str = "offsets.topic.replication.factor";
 
 /// A topic to be created.
 #[derive(Clone, Debug, Default)]
@@ -138,9 +149,9 @@ pub fn decide_create_topics(
             Some(2..) => Err(CreateTopicError::Repeated { name: topic.name.clone() }),
             _ => create_topic(image, &topic, &forms, &mut grants),
         };
-        let result = result.map(|(partitions, config)| {
+        let result = result.map(|parts| {
             forms.insert(collision_form(&topic.name), topic.name.as_str().into());
-            let created = describe_new(topic, ids.next_id(), partitions, config);
+            let created = describe_new(topic, ids.next_id(), parts);
             decision.records.push(topic_record(&created));
             decision.records.push(partitions_record(created.id, 0, &created.partitions));
             Arc::new(created)
@@ -158,7 +169,12 @@ fn collision_forms(image: &MetadataImage, topics: &[NewTopic]) -> HashMap<String
     }
 }
 
-type NewTopicParts = (Vec<PartitionImage>, Arc<TopicConfig>);
+/// What is decided of a topic.
+struct NewTopicParts {
+    partitions: Vec<PartitionImage>,
+    overrides: BTreeMap<String, String>,
+    config: Arc<TopicConfig>,
+}
 
 fn create_topic(
     image: &MetadataImage,
@@ -174,8 +190,10 @@ fn create_topic(
         return Err(CreateTopicError::Collision { name: topic.name.clone(), existing: existing.to_string() });
     }
     validate_topic_overrides(&topic.configs)?;
-    let config: Result<TopicConfig, ConfigError> = TopicConfig::resolve(&topic.configs, &image.config);
-    let config = Arc::new(config?);
+    let resolve = |overrides: &BTreeMap<String, String>| -> Result<_, ConfigError> {
+        Ok(Arc::new(TopicConfig::resolve(overrides, &image.config)?))
+    };
+    let (mut overrides, mut config) = (topic.configs.clone(), resolve(&topic.configs)?);
     let too_many = |partitions| CreateTopicError::TooManyPartitions { partitions, limit: MAX_NEW_PARTITIONS };
     let partitions = match topic.assignment.is_empty() {
         true => {
@@ -189,7 +207,31 @@ fn create_topic(
             grants.assigned_partitions(assignment, config.layout)
         }
     };
-    Ok((partitions, config))
+    let factor = partitions.first().map_or(0, |partition| partition.replicas.len());
+    if factor >= SAFE_FACTOR && !overrides.contains_key(MIN_IN_SYNC) && is_default(&image.config, MIN_IN_SYNC) {
+        overrides.insert(MIN_IN_SYNC.to_owned(), SAFE_MIN_IN_SYNC.to_owned());
+        config = resolve(&overrides)?;
+    }
+    Ok(NewTopicParts { partitions, overrides, config })
+}
+
+/// Whether nobody has set a key of the broker.
+fn is_default(config: &BrokerConfig, key: &str) -> bool {
+    config.value(key).is_none_or(|(_, source)| source == Source::Default)
+}
+
+/// How many replicas a topic has if the request does not say.
+fn default_factor(image: &MetadataImage, topic: &str) -> i16 {
+    let config = &image.config;
+    let of_offsets = config.value(OFFSETS_FACTOR).filter(|_| topic == OFFSETS_TOPIC);
+    if let Some(factor) = of_offsets.and_then(|(value, _)| value.parse().ok()) {
+        return factor;
+    }
+    let live = image.nodes.values().filter(|node| node.is_available()).count();
+    match is_default(config, DEFAULT_FACTOR) && live >= SAFE_FACTOR {
+        true => SAFE_FACTOR as i16,
+        false => config.default_replication_factor,
+    }
 }
 
 /// How many partitions with how many replicas, where the request only says so.
@@ -200,7 +242,7 @@ fn chosen_counts(image: &MetadataImage, topic: &NewTopic) -> Result<(usize, usiz
         count => return Err(CreateTopicError::InvalidPartitions { count }),
     };
     let factor = match topic.replication_factor {
-        -1 => image.config.default_replication_factor,
+        -1 => default_factor(image, &topic.name),
         factor if factor > 0 => factor,
         factor => return Err(CreateTopicError::InvalidReplicationFactor { factor }),
     };
@@ -251,8 +293,9 @@ fn check_replicas(image: &MetadataImage, partition: i32, nodes: &[NodeId], expec
     }
 }
 
-fn describe_new(topic: NewTopic, id: TopicId, partitions: Vec<PartitionImage>, config: Arc<TopicConfig>) -> TopicImage {
-    TopicImage { id, internal: is_internal_topic(&topic.name), name: topic.name, partitions, overrides: topic.configs, config }
+fn describe_new(topic: NewTopic, id: TopicId, parts: NewTopicParts) -> TopicImage {
+    let NewTopicParts { partitions, overrides, config } = parts;
+    TopicImage { id, internal: is_internal_topic(&topic.name), name: topic.name, partitions, overrides, config }
 }
 
 fn topic_record(topic: &TopicImage) -> MetadataRecord {

@@ -1,9 +1,9 @@
 //! Scenarios of creating, growing and deleting topics.
 
 use super::*;
-use crate::config::{BrokerConfig, Source};
 use crate::metadata::fold::fold;
-use crate::metadata::name::{NameProblem, OFFSETS_TOPIC};
+use crate::metadata::image::Membership;
+use crate::metadata::name::NameProblem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Ids in sequence.
@@ -98,6 +98,57 @@ fn more_replicas_than_nodes_are_refused() {
     let mut leaders: Vec<_> = image.topics["a"].partitions.iter().map(|partition| partition.leader.0).collect();
     leaders.sort_unstable();
     assert_eq!(leaders, [1, 2, 3]);
+}
+
+/// A cluster whose node decides with these settings.
+fn cluster_with(nodes: &[i32], settings: &[(&str, &str)]) -> MetadataImage {
+    let values = settings.iter().map(|(key, value)| (key.to_string(), value.to_string(), Source::File));
+    let config = Arc::new(BrokerConfig::from_values(values.collect()).unwrap());
+    MetadataImage { config, ..cluster(nodes) }
+}
+
+/// Replicas and minimum in sync of a topic that says nothing of either, and whether the minimum is the topic's own.
+fn safety(image: &MetadataImage, topic: NewTopic) -> (usize, i32, bool) {
+    let name = topic.name.clone();
+    let (image, results) = create(image, vec![topic]);
+    let topic = results[0].as_ref().unwrap();
+    assert_eq!(**topic, *image.topics[name.as_str()]);
+    (topic.partitions[0].replicas.len(), topic.config.min_insync_replicas, topic.overrides.contains_key(MIN_IN_SYNC))
+}
+
+#[test]
+fn a_topic_is_as_safe_as_the_cluster_allows_unless_somebody_says_otherwise() {
+    let topic = || NewTopic::with_defaults("a");
+    assert_eq!(safety(&cluster(&[1]), topic()), (1, 1, false));
+    assert_eq!(safety(&cluster(&[1, 2]), topic()), (1, 1, false));
+    assert_eq!(safety(&cluster(&[1, 2, 3, 4]), topic()), (3, 2, true));
+    assert_eq!(safety(&cluster(&[1, 2, 3]), NewTopic { replication_factor: 2, ..topic() }), (2, 1, false));
+    assert_eq!(safety(&cluster(&[1, 2, 3]), NewTopic { replication_factor: 3, ..topic() }), (3, 2, true));
+    let set = |settings| safety(&cluster_with(&[1, 2, 3], settings), topic());
+    assert_eq!(set(&[(DEFAULT_FACTOR, "1")]), (1, 1, false));
+    assert_eq!(set(&[(DEFAULT_FACTOR, "2")]), (2, 1, false));
+    assert_eq!(set(&[(MIN_IN_SYNC, "1")]), (3, 1, false));
+    assert_eq!(set(&[(MIN_IN_SYNC, "3")]), (3, 3, false));
+    let own = BTreeMap::from([(MIN_IN_SYNC.to_owned(), "1".to_owned())]);
+    assert_eq!(safety(&cluster(&[1, 2, 3]), NewTopic { configs: own, ..topic() }), (3, 1, true));
+}
+
+#[test]
+fn only_live_nodes_make_a_topic_safer() {
+    let mut image = cluster(&[1, 2, 3]);
+    let node = image.nodes.get_mut(&NodeId(3)).unwrap();
+    let epoch = duolog_base::BrokerEpoch(1);
+    node.membership = Some(Membership { epoch, incarnation: String::new(), fenced: true, stopping: false });
+    assert_eq!(safety(&image, NewTopic::with_defaults("a")).0, 1);
+}
+
+#[test]
+fn the_topic_of_the_groups_has_a_setting_of_its_own() {
+    let offsets = || NewTopic::with_defaults(OFFSETS_TOPIC);
+    assert_eq!(safety(&cluster(&[1, 2, 3]), offsets()), (3, 2, true));
+    assert_eq!(safety(&cluster_with(&[1, 2, 3], &[(OFFSETS_FACTOR, "2")]), offsets()), (2, 1, false));
+    assert_eq!(safety(&cluster_with(&[1, 2, 3], &[(OFFSETS_FACTOR, "2")]), NewTopic::with_defaults("a")), (3, 2, true));
+    assert_eq!(safety(&cluster_with(&[1], &[("offsets.topic.num.partitions", "2")]), offsets()), (1, 1, false));
 }
 
 #[test]
