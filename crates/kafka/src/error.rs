@@ -61,7 +61,7 @@ pub(crate) fn delete_records(error: &DeleteRecordsError) -> ErrorCode {
     }
 }
 
-fn unavailable(error: &Unavailable) -> ErrorCode {
+pub(crate) fn unavailable(error: &Unavailable) -> ErrorCode {
     match error {
         Unavailable::Stopped | Unavailable::DiskFull { .. } => ErrorCode::KafkaStorageError,
         Unavailable::NotController => ErrorCode::NotController,
@@ -162,6 +162,7 @@ pub(crate) fn group(error: &GroupError) -> ErrorCode {
         GroupError::MetadataTooLarge { .. } => ErrorCode::OffsetMetadataTooLarge,
         GroupError::RecordTooLarge { .. } => ErrorCode::UnknownServerError,
         GroupError::InvalidRequest { .. } => ErrorCode::InvalidRequest,
+        GroupError::Unavailable(coordinator::Unavailable::NotCoordinator) => ErrorCode::NotCoordinator,
         GroupError::Unavailable(coordinator::Unavailable::Loading) => ErrorCode::CoordinatorLoadInProgress,
         GroupError::Unavailable(
             coordinator::Unavailable::Overloaded

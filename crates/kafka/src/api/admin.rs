@@ -1,11 +1,13 @@
-//! What several administrative requests share: addresses, permissions, partitions, kinds of resources and their altering.
+//! What several administrative requests share: permissions, partitions, kinds of resources and their altering.
 
+use super::nodes::NO_NODE;
 use crate::call::Call;
 use crate::error;
 use duolog_base::NodeId;
 use duolog_core::config::Source;
-use duolog_core::metadata::{ConfigChange, ConfigResource, ConfigUpdate, MetadataImage, PartitionImage, check_topic_name};
-use duolog_net::Peer;
+use duolog_core::metadata::{
+    ConfigChange, ConfigResource, ConfigUpdate, MetadataImage, NodeImage, PartitionImage, check_topic_name,
+};
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::metadata_response::MetadataResponsePartition;
 
@@ -29,31 +31,6 @@ pub(super) const SOURCE_DYNAMIC_CLUSTER: i8 = 3;
 
 /// Partitions that one request may name to have their leader or replicas changed.
 pub(super) const MAX_CHANGED_PARTITIONS: usize = 100_000;
-
-/// A node as clients see it.
-pub(super) struct NodeAddress {
-    pub(super) id: i32,
-    pub(super) host: String,
-    pub(super) port: i32,
-    pub(super) rack: Option<String>,
-}
-
-/// Host and port to dial this node at: what the listener advertises, else what the client dialled.
-pub(super) fn dial_address(peer: &Peer) -> (String, i32) {
-    match &peer.advertised {
-        Some((host, port)) => (host.clone(), i32::from(*port)),
-        // A client that came over IPv4 to a socket of both kinds dialled an IPv4 address.
-        None => (peer.local.ip().to_canonical().to_string(), i32::from(peer.local.port())),
-    }
-}
-
-/// The nodes of the cluster. There is this one; others will have their listeners in the metadata.
-pub(super) fn nodes(call: &Call, image: &MetadataImage) -> Vec<NodeAddress> {
-    let (host, port) = dial_address(call.peer());
-    let here = call.services().broker.node();
-    let rack = image.nodes.get(&here).and_then(|node| node.rack.clone());
-    vec![NodeAddress { id: here.0, host, port, rack }]
-}
 
 /// Kafka's number for the place a value comes from.
 pub(super) fn source_number(source: Source) -> i8 {
@@ -123,16 +100,18 @@ pub(super) async fn alter<'a>(call: &Call, alterations: Vec<Alteration<'a>>, val
     outcomes
 }
 
-/// A partition as Metadata shows it.
-pub(super) fn partition_row((index, partition): (usize, &PartitionImage)) -> MetadataResponsePartition {
+/// A partition as Metadata shows it. Without a live leader it has none.
+pub(super) fn partition_row(image: &MetadataImage, index: usize, partition: &PartitionImage) -> MetadataResponsePartition {
+    let leader = image.live_leader(partition);
+    let is_offline = |node: &&NodeId| !image.nodes.get(*node).is_some_and(NodeImage::is_live);
     MetadataResponsePartition {
-        error_code: ErrorCode::None as i16,
+        error_code: if leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable } as i16,
         partition_index: index as i32,
-        leader_id: partition.leader.0,
+        leader_id: leader.map_or(NO_NODE, |leader| leader.0),
         leader_epoch: partition.leader_epoch.0,
         replica_nodes: partition.replicas.iter().map(|node| node.0).collect(),
         isr_nodes: partition.in_sync.iter().map(|node| node.0).collect(),
-        offline_replicas: Vec::new(),
+        offline_replicas: partition.replicas.iter().filter(is_offline).map(|node| node.0).collect(),
     }
 }
 

@@ -3,6 +3,8 @@
 //! A Kafka API is one file `pNN_name.rs` (NN is the API key) with a `pub(super) const API: Api` and one line here.
 
 mod admin;
+mod leadership;
+mod nodes;
 mod p00_produce;
 mod p01_fetch;
 mod p02_list_offsets;

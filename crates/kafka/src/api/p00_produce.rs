@@ -3,13 +3,17 @@
 //! *Behavior*: the batches stay in the frame they came in. All of the request is checked and given its offsets before
 //! the next request of the connection starts; the answer follows when the batches are stored as `acks` says. With
 //! acks=0 there is no answer, and a refused batch closes the connection, which is how the client learns of it.
-//! Transactional batches are refused with INVALID_TXN_STATE. A timeout leaves the batches appended.
+//! Transactional batches are refused with INVALID_TXN_STATE. A timeout leaves the batches appended. Batches for a partition that this
+//! node does not lead are refused with NOT_LEADER_OR_FOLLOWER.
 //!
 //! *Version notes*: 3-13. Versions 0-2 carried formats that are not stored; ApiVersions names them all the same, since
-//! librdkafka looks for version 0 before it uses newer ones (KAFKA-18659). From 13 on topics are named by id.
+//! librdkafka looks for version 0 before it uses newer ones (KAFKA-18659). From 10 on NOT_LEADER_OR_FOLLOWER comes with the leader and its
+//! address (KIP-951). From 13 on topics are named by id.
 
 use super::Api;
-use crate::call::{Call, CallError, Handled, Reply, ResponseStart};
+use super::leadership::{LeaderHint, leader_hint};
+use super::nodes::{NodeAddress, hinted_nodes};
+use crate::call::{self, Call, CallError, Handled, Reply, ResponseStart};
 use crate::error;
 use duolog_base::{PartitionIndex, TopicId};
 use duolog_core::broker::{Acks, Origin, PendingAppend, ProduceBatch, ProduceError, Produced};
@@ -17,7 +21,9 @@ use duolog_core::metadata::{MetadataImage, TopicImage};
 use duolog_net::Room;
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::produce_request::{ProduceRequest, TopicProduceData};
-use duolog_wire::kafka::messages::produce_response::{PartitionProduceResponse, ProduceResponse, TopicProduceResponse};
+use duolog_wire::kafka::messages::produce_response::{
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+};
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -27,6 +33,8 @@ pub(super) const API: Api = Api { key: 0, name: "Produce", min: 3, max: 13, hand
 
 /// From this version on topics are named by id.
 const BY_ID_FROM: i16 = 13;
+/// From this version on an error may name the leader.
+const LEADER_FROM: i16 = 10;
 /// Room for a partition in the response, and for a topic without its name, in bytes.
 const PARTITION_RESPONSE_BYTES: usize = 40;
 const TOPIC_RESPONSE_BYTES: usize = 32;
@@ -80,7 +88,8 @@ fn start(mut call: Call) -> Result<Handled, CallError> {
         return Ok(Handled::Done(silence(&topics, &append)));
     }
     let deadline = Instant::now() + timeout;
-    Ok(Handled::Deferred(ProduceReply { start: call.response_start(), topics, append, deadline, _room: call.room }))
+    let start = call.response_start();
+    Ok(Handled::Deferred(ProduceReply { start, context: call.context, topics, append, deadline, _room: call.room }))
 }
 
 /// Notes the topic's partitions, and its batches for the broker.
@@ -134,6 +143,7 @@ fn silence(topics: &[Topic], append: &PendingAppend) -> Result<Reply, CallError>
 /// The answer to come when the batches are stored, or have taken too long.
 pub(crate) struct ProduceReply {
     start: ResponseStart,
+    context: Arc<call::Context>,
     topics: Vec<Topic>,
     append: PendingAppend,
     deadline: Instant,
@@ -167,24 +177,48 @@ impl ProduceReply {
         let mut answers = results.iter().enumerate();
         let mut responses = Vec::with_capacity(self.topics.len());
         let mut bytes = 0;
+        let image = results.iter().any(Result::is_err).then(|| self.context.shared.services.broker.image());
+        let mut hints = Vec::new();
         for topic in &self.topics {
-            let answer = |index: &i32| match topic.refused {
+            let mut answer = |index: &i32| match topic.refused {
                 Some(code) => failed(*index, code, None),
                 None => {
                     let (at, result) = answers.next().expect("the broker answers every batch");
                     let message = messages.next_if(|(of, _)| *of == at).map(|(_, message)| message.as_str());
-                    partition_response(*index, result, message, stored)
+                    let response = partition_response(*index, result, message, stored);
+                    let hint = image.as_deref().and_then(|image| self.hint(image, topic, &response));
+                    hints.extend(hint);
+                    PartitionProduceResponse { current_leader: hint.map(current_leader).unwrap_or_default(), ..response }
                 }
             };
-            let partition_responses: Vec<_> = topic.partitions.iter().map(answer).collect();
+            let partition_responses: Vec<_> = topic.partitions.iter().map(&mut answer).collect();
             let name = topic.name.as_str();
             bytes += TOPIC_RESPONSE_BYTES + name.len() + PARTITION_RESPONSE_BYTES * partition_responses.len();
             responses.push(TopicProduceResponse { name, topic_id: topic.id, partition_responses });
         }
+        let nodes = image.map(|image| hinted_nodes(&self.context, &image, hints)).unwrap_or_default();
+        let node_endpoints = nodes.iter().map(node_endpoint).collect();
         let mut encoder = self.start.encoder_with(bytes);
-        ProduceResponse { responses, ..Default::default() }.encode(&mut encoder, self.start.version)?;
+        ProduceResponse { responses, node_endpoints, ..Default::default() }.encode(&mut encoder, self.start.version)?;
         Ok(Reply::plain(encoder))
     }
+
+    /// Where the producer should go instead.
+    fn hint(&self, image: &MetadataImage, topic: &Topic, response: &PartitionProduceResponse<'_>) -> Option<LeaderHint> {
+        let is_refused = response.error_code == ErrorCode::NotLeaderOrFollower as i16 && self.start.version >= LEADER_FROM;
+        match &topic.name {
+            Name::Known(known) if is_refused => leader_hint(image, known.id, PartitionIndex(response.index)),
+            _ => None,
+        }
+    }
+}
+
+fn current_leader(hint: LeaderHint) -> LeaderIdAndEpoch {
+    LeaderIdAndEpoch { leader_id: hint.leader.0, leader_epoch: hint.epoch.0 }
+}
+
+fn node_endpoint(node: &NodeAddress) -> NodeEndpoint<'_> {
+    NodeEndpoint { node_id: node.id, host: &node.host, port: node.port, rack: node.rack.as_deref() }
 }
 
 fn partition_response<'a>(

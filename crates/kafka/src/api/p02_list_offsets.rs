@@ -3,18 +3,19 @@
 //! *Behavior*: a non-negative timestamp asks for the first record at or after it; -1 is the high watermark, -2 the log
 //! start, -3 the record with the largest timestamp, -4 the first offset on local disk (the log start, since nothing is
 //! tiered), -5 the last tiered and -6 the first offset waiting to be tiered (none). No answer is offset -1, not an
-//! error. The last stable offset equals the high watermark, so both isolation levels see the same.
+//! error. The last stable offset equals the high watermark, so both isolation levels see the same. A leader that does not know yet how
+//! much of what it took over is committed answers OFFSET_NOT_AVAILABLE where that matters (KIP-207).
 //!
 //! *Version notes*: 1-11. -3 needs version 7, -4 version 8, -5 version 9, -6 version 11; earlier ones are answered with
-//! UNSUPPORTED_VERSION. From 4 on leader epochs. The timeout of version 10 concerns remote storage and has no use here.
+//! UNSUPPORTED_VERSION. From 4 on leader epochs. Before 5 LEADER_NOT_AVAILABLE takes the place of OFFSET_NOT_AVAILABLE. The timeout of version 10 concerns remote storage and has no use here.
 
 use super::Api;
-use super::p01_fetch::check_epoch;
+use super::leadership::check_leads;
 use crate::call::{Call, CallError, Handled, Reply};
 use crate::error;
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, TimestampMs};
-use duolog_core::broker::{FoundOffset, OffsetLookup};
-use duolog_core::metadata::MetadataImage;
+use duolog_core::broker::{Broker, FoundOffset, OffsetLookup};
+use duolog_core::metadata::{MetadataImage, TopicImage};
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use duolog_wire::kafka::messages::list_offsets_response::{
@@ -25,6 +26,8 @@ pub(super) const API: Api = Api { key: 2, name: "ListOffsets", min: 1, max: 11, 
 
 /// From this version on an answer names the leader epoch.
 const LEADER_EPOCH_FROM: i16 = 4;
+/// From this version on clients know OFFSET_NOT_AVAILABLE.
+const NOT_AVAILABLE_FROM: i16 = 5;
 
 fn handle(call: Call) -> Handled {
     Handled::InOrder(Box::pin(list_offsets(call)))
@@ -64,7 +67,8 @@ async fn find(
     let topic = image.topic(topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let index = PartitionIndex(asked.partition_index);
     let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    check_epoch(partition, LeaderEpoch(asked.current_leader_epoch))?;
+    let broker = &call.services().broker;
+    check_leads(broker, partition, LeaderEpoch(asked.current_leader_epoch))?;
     let lookup = match (asked.timestamp, call.version) {
         (-1, _) => OffsetLookup::Latest,
         (-2, _) => OffsetLookup::Earliest,
@@ -74,13 +78,28 @@ async fn find(
         (timestamp @ 0.., _) => OffsetLookup::AtTime(TimestampMs(timestamp)),
         _ => return Err(ErrorCode::UnsupportedVersion),
     };
-    match call.services().broker.find_offset(topic, index, lookup).await {
+    match broker.find_offset(topic, index, lookup).await {
+        Ok(Some(found)) if lookup != OffsetLookup::Latest => Ok(found),
+        // What is above the high watermark may be committed all the same.
+        Ok(_) if !knows_high_watermark(broker, topic, index) => Err(match call.version >= NOT_AVAILABLE_FROM {
+            true => ErrorCode::OffsetNotAvailable,
+            false => ErrorCode::LeaderNotAvailable,
+        }),
         Ok(found) => Ok(found.unwrap_or(NOTHING)),
         Err(failure) => {
             tracing::warn!(topic = topic.name, partition = index.0, %failure, "looking up an offset failed");
             Err(error::lookup(&failure))
         }
     }
+}
+
+/// Whether the high watermark has reached the beginning of the leader's epoch. Where there are no other replicas it always has.
+fn knows_high_watermark(broker: &Broker, topic: &TopicImage, index: PartitionIndex) -> bool {
+    let Some(partition) = topic.partition(index).filter(|partition| partition.replicas.len() > 1) else { return true };
+    let before = LeaderEpoch(partition.leader_epoch.0 - 1);
+    let epoch_start = broker.epoch_end(topic, index, before).ok().flatten().map(|end| end.end);
+    let high_watermark = broker.high_watermark(topic, index);
+    epoch_start.zip(high_watermark).is_none_or(|(epoch_start, high_watermark)| high_watermark >= epoch_start)
 }
 
 fn answer(partition_index: i32, found: FoundOffset, version: i16) -> ListOffsetsPartitionResponse {

@@ -1,22 +1,25 @@
 //! Metadata (3): which topics there are, and which node leads which partition.
 //!
 //! *Behavior*: names (or ids) that were asked for, or all topics. A topic that does not exist is created with the
-//! defaults if the request and `auto.create.topics.enable` allow it, and is then in the answer at once. Nodes are given
-//! with the address the client dialled, unless the listener advertises another. Ids win over names in one request.
+//! defaults if the request and `auto.create.topics.enable` allow it, and is then in the answer at once. Nodes are those that
+//! are not fenced, see `nodes`. A partition whose leader is not live has none, and LEADER_NOT_AVAILABLE. Ids win over names in one request.
 //!
 //! *Version notes*: 0-13. In version 0 an empty list asks for all topics, later only a null one does. Versions below 4
 //! always allow creation. Sets of permitted operations: of the cluster in 8-10, of topics from 8 on. Ids come back from
 //! 10 on and can be asked for from 12 on. Version 13 adds an error for the whole request, which never occurs.
 
 use super::Api;
-use super::admin::{ALL_CLUSTER_OPERATIONS, ALL_TOPIC_OPERATIONS, NOT_ASKED, absent_topic, nodes, partition_row};
+use super::admin::{ALL_CLUSTER_OPERATIONS, ALL_TOPIC_OPERATIONS, NOT_ASKED, absent_topic, partition_row};
+use super::nodes::{controller, live_nodes};
 use crate::call::{Call, CallError, Handled, Reply};
 use crate::error;
 use duolog_base::TopicId;
 use duolog_core::metadata::{MetadataImage, TopicImage, check_topic_name, is_internal_topic};
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::metadata_request::MetadataRequest;
-use duolog_wire::kafka::messages::metadata_response::{MetadataResponse, MetadataResponseBroker, MetadataResponseTopic};
+use duolog_wire::kafka::messages::metadata_response::{
+    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
 use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -43,7 +46,7 @@ async fn metadata(call: Call) -> Result<Reply, CallError> {
         true => ALL_TOPIC_OPERATIONS,
         false => NOT_ASKED,
     };
-    let nodes = nodes(&call, &image);
+    let nodes = live_nodes(&call.context, &image);
     let brokers = nodes.iter().map(|node| MetadataResponseBroker {
         node_id: node.id,
         host: &node.host,
@@ -53,8 +56,8 @@ async fn metadata(call: Call) -> Result<Reply, CallError> {
     let response = MetadataResponse {
         brokers: brokers.collect(),
         cluster_id: Some(&image.cluster_id),
-        controller_id: image.controller.0,
-        topics: answers.iter().map(|answer| topic(answer, operations)).collect(),
+        controller_id: controller(&call.context, &nodes),
+        topics: answers.iter().map(|answer| topic(&image, answer, operations)).collect(),
         cluster_authorized_operations: match request.include_cluster_authorized_operations {
             true => ALL_CLUSTER_OPERATIONS,
             false => NOT_ASKED,
@@ -123,14 +126,14 @@ async fn by_name<'a>(call: &Call, image: &MetadataImage, names: Vec<&'a str>, cr
     names.into_iter().map(answer).collect()
 }
 
-fn topic<'a>(answer: &'a Answer<'a>, operations: i32) -> MetadataResponseTopic<'a> {
+fn topic<'a>(image: &MetadataImage, answer: &'a Answer<'a>, operations: i32) -> MetadataResponseTopic<'a> {
     match answer {
         Answer::Found(topic) => MetadataResponseTopic {
             error_code: ErrorCode::None as i16,
             name: Some(&topic.name),
             topic_id: topic.id,
             is_internal: topic.internal,
-            partitions: topic.partitions.iter().enumerate().map(partition_row).collect(),
+            partitions: rows(image, topic),
             topic_authorized_operations: operations,
         },
         Answer::Missing { name, id, code } => MetadataResponseTopic {
@@ -142,4 +145,8 @@ fn topic<'a>(answer: &'a Answer<'a>, operations: i32) -> MetadataResponseTopic<'
             topic_authorized_operations: operations,
         },
     }
+}
+
+fn rows(image: &MetadataImage, topic: &TopicImage) -> Vec<MetadataResponsePartition> {
+    topic.partitions.iter().enumerate().map(|(index, partition)| partition_row(image, index, partition)).collect()
 }

@@ -1,14 +1,14 @@
 //! FindCoordinator (10): which node to ask about a group.
 //!
 //! *Behavior*: a group's coordinator is the leader of its partition of `__consumer_offsets`, which is created when it is
-//! first asked for. It is named by the address the client dialled, unless the listener advertises another. There is no
+//! first asked for. While that partition has no live leader, the answer is COORDINATOR_NOT_AVAILABLE. There is no
 //! coordinator of transactions or share groups: such keys are refused for good, with a message.
 //!
 //! *Version notes*: 0-3 ask for one key, 4 and later for several (KIP-699). 1 adds the key type, 5 an error code that
 //! only transactions use, 6 the key type of share groups.
 
 use super::Api;
-use super::admin::dial_address;
+use super::nodes::{NO_NODE, NodeAddress, live_node};
 use crate::call::{Call, CallError, Handled, Reply};
 use crate::error;
 use duolog_wire::kafka::ErrorCode;
@@ -20,8 +20,8 @@ pub(super) const API: Api = Api { key: 10, name: "FindCoordinator", min: 0, max:
 /// The first version that asks for several keys.
 const BATCHED: i16 = 4;
 const GROUP_KEY: i8 = 0;
-/// Node and port that stand for none.
-const NONE: i32 = -1;
+/// Port that stands for none.
+const NO_PORT: i32 = -1;
 
 fn handle(call: Call) -> Handled {
     Handled::InOrder(Box::pin(answer(call)))
@@ -29,17 +29,12 @@ fn handle(call: Call) -> Handled {
 
 async fn answer(call: Call) -> Result<Reply, CallError> {
     let request = FindCoordinatorRequest::decode(&mut call.decoder(), call.version)?;
-    let (host, port) = dial_address(call.peer());
     let keys = if call.version >= BATCHED { request.coordinator_keys } else { vec![request.key] };
-    let mut coordinators = Vec::with_capacity(keys.len());
-    for key in keys {
-        coordinators.push(match find(&call, request.key_type, key).await {
-            Ok(()) => Coordinator { key, node_id: call.services().broker.node().0, host: &host, port, ..Default::default() },
-            Err((code, message)) => {
-                Coordinator { key, node_id: NONE, host: "", port: NONE, error_code: code as i16, error_message: Some(message) }
-            }
-        });
+    let mut found = Vec::with_capacity(keys.len());
+    for key in &keys {
+        found.push(find(&call, request.key_type, key).await);
     }
+    let coordinators = keys.into_iter().zip(&found).map(|(key, found)| coordinator(key, found)).collect();
     let response = if call.version >= BATCHED {
         FindCoordinatorResponse { coordinators, ..Default::default() }
     } else {
@@ -50,15 +45,29 @@ async fn answer(call: Call) -> Result<Reply, CallError> {
     Ok(Reply::plain(encoder))
 }
 
-async fn find(call: &Call, key_type: i8, key: &str) -> Result<(), (ErrorCode, &'static str)> {
+type Found = Result<NodeAddress, (ErrorCode, &'static str)>;
+
+async fn find(call: &Call, key_type: i8, key: &str) -> Found {
     if key_type != GROUP_KEY {
         return Err((ErrorCode::InvalidRequest, "only groups have a coordinator here: transactions are not served yet"));
     }
-    match call.services().groups.partition_of(key).await {
-        Ok(_) => Ok(()),
+    let services = call.services();
+    match services.groups.coordinator_of(key).await {
+        Ok(leader) => leader
+            .and_then(|leader| live_node(&call.context, &services.broker.image(), leader))
+            .ok_or((ErrorCode::CoordinatorNotAvailable, "the group's partition has no live leader")),
         Err(failure) => {
             tracing::warn!(group = key, %failure, "no coordinator");
             Err((error::group(&failure), "the groups' topic is not available"))
+        }
+    }
+}
+
+fn coordinator<'a>(key: &'a str, found: &'a Found) -> Coordinator<'a> {
+    match found {
+        Ok(node) => Coordinator { key, node_id: node.id, host: &node.host, port: node.port, ..Default::default() },
+        Err((code, message)) => {
+            Coordinator { key, node_id: NO_NODE, host: "", port: NO_PORT, error_code: *code as i16, error_message: Some(message) }
         }
     }
 }

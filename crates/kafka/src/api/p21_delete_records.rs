@@ -7,9 +7,10 @@
 //! *Version notes*: 0-2, which differ in form only.
 
 use super::Api;
+use super::leadership::check_leads;
 use crate::call::{Call, CallError, Handled, Reply};
 use crate::error;
-use duolog_base::{Offset, PartitionIndex};
+use duolog_base::{LeaderEpoch, Offset, PartitionIndex};
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest};
 use duolog_wire::kafka::messages::delete_records_response::{
@@ -61,7 +62,10 @@ async fn delete(call: &Call, topic: &str, asked: &DeleteRecordsPartition) -> Res
     if topic.internal {
         return Err(ErrorCode::InvalidTopicException);
     }
+    let index = PartitionIndex(asked.partition_index);
+    let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    check_leads(broker, partition, LeaderEpoch::NONE)?;
     let before = (asked.offset != HIGH_WATERMARK).then_some(Offset(asked.offset));
-    let deleted = broker.delete_records(topic, PartitionIndex(asked.partition_index), before).await;
+    let deleted = broker.delete_records(topic, index, before).await;
     deleted.map_err(|failure| error::delete_records(&failure))
 }

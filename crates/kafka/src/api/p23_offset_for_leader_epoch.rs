@@ -7,7 +7,7 @@
 //! *Version notes*: 2-4, which differ in form only.
 
 use super::Api;
-use super::p01_fetch::check_epoch;
+use super::leadership::check_leads;
 use crate::call::{Call, CallError, Handled, Reply};
 use crate::error;
 use duolog_base::{LeaderEpoch, PartitionIndex};
@@ -54,7 +54,7 @@ fn find(
     let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let index = PartitionIndex(asked.partition);
     let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    check_epoch(partition, LeaderEpoch(asked.current_leader_epoch))?;
+    check_leads(&call.services().broker, partition, LeaderEpoch(asked.current_leader_epoch))?;
     let epoch = LeaderEpoch(asked.leader_epoch);
     if epoch > partition.leader_epoch {
         return Ok(None);

@@ -1,12 +1,13 @@
 //! DescribeCluster (60): the nodes of the cluster and its controller.
 //!
-//! *Behavior*: nodes with the address the client dialled unless the listener advertises another. Controllers have no
-//! listeners of their own, so asking for them gets MISMATCHED_ENDPOINT_TYPE.
+//! *Behavior*: nodes where the client reaches them, see `nodes`. Controllers have no listeners of their own, so asking for
+//! them gets MISMATCHED_ENDPOINT_TYPE.
 //!
-//! *Version notes*: 0-2. The kind of endpoint from 1 on; fenced nodes from 2 on (a node alone is never fenced).
+//! *Version notes*: 0-2. The kind of endpoint from 1 on; fenced nodes, if they are asked for, from 2 on.
 
 use super::Api;
-use super::admin::{ALL_CLUSTER_OPERATIONS, NOT_ASKED, nodes};
+use super::admin::{ALL_CLUSTER_OPERATIONS, NOT_ASKED};
+use super::nodes::{controller, known_nodes};
 use crate::call::{Call, CallError, Handled, Reply};
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::describe_cluster_request::DescribeClusterRequest;
@@ -25,13 +26,16 @@ fn handle(call: Call) -> Handled {
 async fn describe_cluster(call: Call) -> Result<Reply, CallError> {
     let request = DescribeClusterRequest::decode(&mut call.decoder(), call.version)?;
     let image = call.services().broker.image();
-    let nodes = nodes(&call, &image);
+    let mut nodes: Vec<_> = known_nodes(&call.context, &image).collect();
+    if !request.include_fenced_brokers {
+        nodes.retain(|node| !node.is_fenced);
+    }
     let brokers = nodes.iter().map(|node| DescribeClusterBroker {
         broker_id: node.id,
         host: &node.host,
         port: node.port,
         rack: node.rack.as_deref(),
-        is_fenced: false,
+        is_fenced: node.is_fenced,
     });
     let refused = |code: ErrorCode, text| DescribeClusterResponse {
         error_code: code as i16,
@@ -44,7 +48,7 @@ async fn describe_cluster(call: Call) -> Result<Reply, CallError> {
             error_message: None,
             endpoint_type: BROKERS,
             cluster_id: &image.cluster_id,
-            controller_id: image.controller.0,
+            controller_id: controller(&call.context, &nodes),
             brokers: brokers.collect(),
             cluster_authorized_operations: match request.include_cluster_authorized_operations {
                 true => ALL_CLUSTER_OPERATIONS,

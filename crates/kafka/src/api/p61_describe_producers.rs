@@ -1,14 +1,16 @@
 //! DescribeProducers (61): the idempotent producers that partitions remember.
 //!
 //! *Behavior*: what the log keeps to recognise repeated batches. Coordinator epoch and transaction start are -1, which
-//! stands for none: there are no transactions.
+//! stands for none: there are no transactions. Any replica answers; other nodes NOT_LEADER_OR_FOLLOWER.
 //!
 //! *Version notes*: 0.
 
 use super::Api;
+use super::leadership::check_place;
 use crate::call::{Call, CallError, Handled, Reply};
-use duolog_base::PartitionIndex;
+use duolog_base::{LeaderEpoch, PartitionIndex};
 use duolog_core::metadata::MetadataImage;
+use duolog_log::ProducerSnapshot;
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::describe_producers_request::DescribeProducersRequest;
 use duolog_wire::kafka::messages::describe_producers_response::{
@@ -39,11 +41,9 @@ fn answer(call: &Call) -> Result<Reply, CallError> {
 }
 
 fn partition(call: &Call, image: &MetadataImage, topic: &str, partition_index: i32) -> PartitionResponse<'static> {
-    let index = PartitionIndex(partition_index);
-    let producers = image.topic(topic).and_then(|topic| call.services().broker.producers(topic, index));
-    let Some(producers) = producers else {
-        let error_code = ErrorCode::UnknownTopicOrPartition as i16;
-        return PartitionResponse { partition_index, error_code, ..Default::default() };
+    let producers = match producers(call, image, topic, PartitionIndex(partition_index)) {
+        Ok(producers) => producers,
+        Err(code) => return PartitionResponse { partition_index, error_code: code as i16, ..Default::default() },
     };
     let active_producers = producers
         .into_iter()
@@ -57,4 +57,12 @@ fn partition(call: &Call, image: &MetadataImage, topic: &str, partition_index: i
         })
         .collect();
     PartitionResponse { partition_index, active_producers, ..Default::default() }
+}
+
+fn producers(call: &Call, image: &MetadataImage, topic: &str, index: PartitionIndex) -> Result<Vec<ProducerSnapshot>, ErrorCode> {
+    let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let broker = &call.services().broker;
+    check_place(broker, partition, LeaderEpoch::NONE)?;
+    broker.producers(topic, index).ok_or(ErrorCode::NotLeaderOrFollower)
 }

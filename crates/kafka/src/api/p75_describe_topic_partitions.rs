@@ -1,7 +1,8 @@
 //! DescribeTopicPartitions (75): topics and their partitions, page by page. (KIP-966)
 //!
 //! *Behavior*: topics in the order of their names, from the cursor on, up to a number of partitions; the next cursor
-//! says where to go on. Without names all topics are described. There are no eligible leader replicas to tell of.
+//! says where to go on. Without names all topics are described. Eligible leaders are told of while there are fewer in sync than
+//! `min.insync.replicas`; which replicas were so before an unclean election is not kept.
 //!
 //! *Version notes*: 0.
 
@@ -62,7 +63,7 @@ fn describe<'a>(image: &'a MetadataImage, request: &DescribeTopicPartitionsReque
         };
         let start = (from_cursor(name) as usize).min(found.partitions.len());
         let end = start.saturating_add(room).min(found.partitions.len());
-        response.topics.push(topic(found, start, end));
+        response.topics.push(topic(image, found, start, end));
         room -= end - start;
         if end < found.partitions.len() {
             response.next_cursor = Some(Cursor { topic_name: name, partition_index: end as i32 });
@@ -82,19 +83,20 @@ fn missing(name: &str, code: ErrorCode) -> DescribeTopicPartitionsResponseTopic<
     }
 }
 
-fn topic(topic: &TopicImage, start: usize, end: usize) -> DescribeTopicPartitionsResponseTopic<'_> {
+fn topic<'a>(image: &MetadataImage, topic: &'a TopicImage, start: usize, end: usize) -> DescribeTopicPartitionsResponseTopic<'a> {
+    let shown = (start..end).zip(&topic.partitions[start..end]);
     DescribeTopicPartitionsResponseTopic {
         error_code: ErrorCode::None as i16,
         name: Some(&topic.name),
         topic_id: topic.id,
         is_internal: topic.internal,
-        partitions: (start..end).zip(&topic.partitions[start..end]).map(partition).collect(),
+        partitions: shown.map(|(index, found)| partition(image, index, found)).collect(),
         topic_authorized_operations: ALL_TOPIC_OPERATIONS,
     }
 }
 
-fn partition(partition: (usize, &PartitionImage)) -> DescribeTopicPartitionsResponsePartition {
-    let row = partition_row(partition);
+fn partition(image: &MetadataImage, index: usize, partition: &PartitionImage) -> DescribeTopicPartitionsResponsePartition {
+    let row = partition_row(image, index, partition);
     DescribeTopicPartitionsResponsePartition {
         error_code: row.error_code,
         partition_index: row.partition_index,
@@ -102,7 +104,7 @@ fn partition(partition: (usize, &PartitionImage)) -> DescribeTopicPartitionsResp
         leader_epoch: row.leader_epoch,
         replica_nodes: row.replica_nodes,
         isr_nodes: row.isr_nodes,
-        eligible_leader_replicas: Some(Vec::new()),
+        eligible_leader_replicas: Some(partition.eligible.iter().map(|node| node.0).collect()),
         last_known_elr: Some(Vec::new()),
         offline_replicas: row.offline_replicas,
     }
