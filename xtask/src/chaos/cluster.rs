@@ -1,9 +1,10 @@
 //! The servers under test: processes on loopback that keep their data and ports over restarts, each on a disk of its own when power
-//! is to be cut. Today a cluster has one node; faults name the node they strike.
+//! is to be cut. Nodes reach each other through proxies; faults name the node they strike.
 
 use super::disk::Disk;
 use super::failure::Failure;
 use super::options::{Options, Peer};
+use super::proxy::Network;
 use crate::interop::address::free_address;
 use crate::interop::places::{Places, tail};
 use crate::interop::process::Running;
@@ -15,10 +16,13 @@ use std::time::Duration;
 
 const END_LIMIT: Duration = Duration::from_secs(60);
 const LOG_TAIL_LINES: usize = 20;
+/// Of the cluster; it only has to be the same on all nodes.
+const SECRET: &str = "chaos among friends";
 const SYNCS: &str = "fdatasync,fsync,syncfs";
 
 pub(super) struct Cluster {
     pub(super) nodes: Vec<Node>,
+    network: Network,
 }
 
 /// Where clients of each protocol find a node; empty when it does not speak it.
@@ -28,9 +32,12 @@ struct Addresses {
 }
 
 enum Program {
-    Duolog { binary: PathBuf, rocketmq: String },
+    Duolog { binary: PathBuf, rocketmq: String, membership: Membership },
     Kafka { jars: PathBuf, properties: PathBuf },
 }
+
+/// Arguments by which a node of ours is part of a cluster; none of a node alone.
+type Membership = Vec<String>;
 
 /// A server; killed when dropped.
 pub(super) struct Node {
@@ -46,11 +53,29 @@ pub(super) struct Node {
 }
 
 impl Cluster {
-    /// Builds or installs the server and starts one node with empty data.
+    /// Builds or installs the server and starts its nodes with empty data, one after the other.
     pub(super) fn start(places: &Places, options: &Options, cuts_power: bool) -> Result<Cluster, Failure> {
-        let mut node = Node::prepare(places, options, cuts_power, 0)?;
-        node.start()?;
-        Ok(Cluster { nodes: vec![node] })
+        let network = Network::default();
+        let memberships = memberships(places, &network, options.nodes)?;
+        let mut nodes = Vec::new();
+        for (number, membership) in memberships.into_iter().enumerate() {
+            let mut node = Node::prepare(places, options, cuts_power, number, membership)?;
+            node.start()?;
+            nodes.push(node);
+        }
+        Ok(Cluster { nodes, network })
+    }
+
+    /// The others do not hear a node for a while, and if so said it does not hear them.
+    pub(super) fn part(&self, node: usize, both_ways: bool, time: Duration) {
+        for other in (0..self.nodes.len()).filter(|other| *other != node) {
+            self.network.cut(number(node), number(other));
+            if both_ways {
+                self.network.cut(number(other), number(node));
+            }
+        }
+        std::thread::sleep(time);
+        self.network.heal();
     }
 
     pub(super) fn kafka(&self) -> String {
@@ -77,18 +102,51 @@ impl Cluster {
     }
 }
 
+/// The node's number in the cluster; 0 is not used there.
+fn number(node: usize) -> usize {
+    node + 1
+}
+
+/// How each of the nodes is part of the cluster; a node alone is not.
+fn memberships(places: &Places, network: &Network, nodes: usize) -> Result<Vec<Membership>, Failure> {
+    if nodes == 1 {
+        return Ok(vec![Membership::new()]);
+    }
+    let failed = |error| Failure::file(&places.run, error);
+    let own = (0..nodes).map(|_| free_address()).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let listen = |(node, own): (usize, &String)| network.listen(number(node), own.clone());
+    let proxies = own.iter().enumerate().map(listen).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let membership = |(node, own): (usize, &String)| {
+        let mut arguments = vec!["--node-id".to_owned(), number(node).to_string()];
+        arguments.extend(["--listen".to_owned(), format!("peer://{own}?advertised={}", proxies[node])]);
+        arguments.extend(["--set".to_owned(), format!("cluster.secret={SECRET}")]);
+        // The first one founds the cluster.
+        if node > 0 {
+            arguments.extend(["--join".to_owned(), proxies[0].clone()]);
+        }
+        arguments
+    };
+    Ok(own.iter().enumerate().map(membership).collect())
+}
+
 fn join(nodes: &[Node], between: &str, part: impl Fn(&Node) -> String) -> String {
     nodes.iter().map(part).collect::<Vec<_>>().join(between)
 }
 
 impl Node {
-    fn prepare(places: &Places, options: &Options, cuts_power: bool, number: usize) -> Result<Node, Failure> {
-        let logs = places.run.join(format!("node-{number}"));
+    fn prepare(
+        places: &Places,
+        options: &Options,
+        cuts_power: bool,
+        node: usize,
+        membership: Membership,
+    ) -> Result<Node, Failure> {
+        let logs = places.run.join(format!("node-{node}"));
         std::fs::create_dir_all(&logs).map_err(|error| Failure::file(&logs, error))?;
         let disk = if cuts_power { Some(Disk::new(&logs)?) } else { None };
         let directory = disk.as_ref().map_or(logs.as_path(), Disk::path).to_owned();
         let (program, addresses) = match options.peer {
-            Peer::Ours => duolog(places, options)?,
+            Peer::Ours => duolog(places, options, membership)?,
             Peer::Kafka => {
                 let jars = install::jars(places, "tools/pom.xml")?;
                 let (properties, kafka) = kafka::prepare(places, &jars, &directory)?;
@@ -101,7 +159,9 @@ impl Node {
     pub(super) fn start(&mut self) -> Result<(), Failure> {
         self.starts += 1;
         let (mut command, ready) = match &self.program {
-            Program::Duolog { binary, rocketmq } => (self.serve(binary, rocketmq), format!("kafka://{}", self.addresses.kafka)),
+            Program::Duolog { binary, rocketmq, membership } => {
+                (self.serve(binary, rocketmq, membership), format!("kafka://{}", self.addresses.kafka))
+            }
             Program::Kafka { jars, properties } => (kafka::command(jars, properties), "Kafka Server started".to_owned()),
         };
         let mut process = Running::start(&mut command, &self.log())?;
@@ -181,13 +241,14 @@ impl Node {
         kill_process_group(self.pid(), signal).map_err(|error| Failure::file(&self.logs, error.into()))
     }
 
-    fn serve(&self, binary: &Path, rocketmq: &str) -> Command {
+    fn serve(&self, binary: &Path, rocketmq: &str, membership: &[String]) -> Command {
         let Addresses { kafka, name_server } = &self.addresses;
         let mut command = Command::new(binary);
         command.arg("serve").arg("--data-dir").arg(&self.data).args(["--http", "127.0.0.1:0"]);
         for (scheme, address) in [("kafka", kafka.as_str()), ("namesrv", name_server), ("rocketmq", rocketmq)] {
             command.args(["--listen", &format!("{scheme}://{address}")]);
         }
+        command.args(membership);
         // Small files, so that a run fills several; and the disk is small.
         command.args(["--set", "log.file.bytes=16777216", "--set", "log.disk.reserve.bytes=0"]);
         command
@@ -200,9 +261,9 @@ fn detach(mut tracer: Running) -> Result<(), Failure> {
     Ok(())
 }
 
-fn duolog(places: &Places, options: &Options) -> Result<(Program, Addresses), Failure> {
+fn duolog(places: &Places, options: &Options, membership: Membership) -> Result<(Program, Addresses), Failure> {
     let binary = options.binary.clone().map_or_else(|| interop::build(places), Ok)?;
     let address = || free_address().map_err(|error| Failure::file(&places.run, error));
     let addresses = Addresses { kafka: address()?, name_server: address()? };
-    Ok((Program::Duolog { binary, rocketmq: address()? }, addresses))
+    Ok((Program::Duolog { binary, rocketmq: address()?, membership }, addresses))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(
-        "usage: cargo xtask chaos [--peer none|kafka] [--fault kill|pause|power-loss|slow-disk|sync-error]... [--rounds N | --minutes N] [--seed N] [--binary PATH]"
+        "usage: cargo xtask chaos [--peer none|kafka] [--nodes N] [--fault kill|pause|power-loss|slow-disk|sync-error|isolate|mute]... [--rounds N | --minutes N] [--seed N] [--binary PATH]"
     )]
     Usage,
     #[error("loss of power needs root, loop devices and ext4: {line}: {said}")]

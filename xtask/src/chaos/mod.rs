@@ -9,6 +9,7 @@ mod failure;
 mod fault;
 mod judge;
 mod options;
+mod proxy;
 
 use crate::interop::places::Places;
 use clients::{Client, Family, Library, PARTITIONS, Pipe, Work};
@@ -32,7 +33,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let mut options = options::parse(arguments)?;
     let places = Places::new()?;
     if options.faults.is_empty() {
-        options.faults = fault::short_selection(&places.run.join("probe"));
+        options.faults = fault::short_selection(&places.run.join("probe"), options.nodes);
     }
     let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("seed {seed}");

@@ -19,6 +19,8 @@ pub(super) enum Peer {
 /// The checker keeps what it knows of every record, and nothing is deleted.
 const MOST_MINUTES: u64 = 180;
 
+const MOST_NODES: u64 = 5;
+
 /// When a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
@@ -35,13 +37,15 @@ pub(super) struct Options {
     pub(super) faults: Vec<Fault>,
     pub(super) length: Length,
     pub(super) seed: Option<u64>,
+    /// Of our server: how many nodes its cluster has.
+    pub(super) nodes: usize,
     /// The server's binary; built as a release when none is named.
     pub(super) binary: Option<PathBuf>,
 }
 
 pub(super) fn parse(arguments: &[String]) -> Result<Options, Failure> {
     let length = Length::Rounds(ROUNDS);
-    let mut options = Options { peer: Peer::Ours, faults: Vec::new(), length, seed: None, binary: None };
+    let mut options = Options { peer: Peer::Ours, faults: Vec::new(), length, seed: None, nodes: 1, binary: None };
     let mut rest = arguments.iter();
     while let Some(flag) = rest.next() {
         let value = rest.next().ok_or(Failure::Usage)?;
@@ -53,9 +57,14 @@ pub(super) fn parse(arguments: &[String]) -> Result<Options, Failure> {
             ("--rounds", _) => options.length = Length::Rounds(number()? as usize),
             ("--minutes", _) if number()? <= MOST_MINUTES => options.length = Length::Time(Duration::from_secs(number()? * 60)),
             ("--seed", _) => options.seed = Some(number()?),
+            ("--nodes", _) if (1..=MOST_NODES).contains(&number()?) => options.nodes = number()? as usize,
             ("--binary", path) => options.binary = Some(PathBuf::from(path)),
             _ => return Err(Failure::Usage),
         }
+    }
+    let alone = options.nodes == 1;
+    if (alone && options.faults.iter().any(|fault| fault.needs_peers())) || (!alone && options.peer == Peer::Kafka) {
+        return Err(Failure::Usage);
     }
     Ok(options)
 }
@@ -87,5 +96,9 @@ mod tests {
         for line in ["--fault earthquake", "--peer pulsar", "--minutes", "--minutes soon", "--minutes 100000", "--fast yes"] {
             assert!(matches!(parsed(line), Err(Failure::Usage)), "{line}");
         }
+        for line in ["--fault isolate", "--nodes 0", "--nodes 9", "--nodes 3 --peer kafka"] {
+            assert!(matches!(parsed(line), Err(Failure::Usage)), "{line}");
+        }
+        assert_eq!(parsed("--nodes 3 --fault isolate").unwrap().nodes, 3);
     }
 }

@@ -23,13 +23,20 @@ final class KafkaClient {
     /** Some 400 records a second: the run is about faults, and its checker remembers every record. */
     private static final int AT_ONCE = 4;
     private static final int PAUSE_MS = 10;
+    private static final int MOST_REPLICAS = 3;
     private static final Duration POLL = Duration.ofMillis(200);
 
     private KafkaClient() {}
 
     static void create(Main.Task task) throws Exception {
         try (Admin admin = Admin.create(Map.of("bootstrap.servers", task.addresses()))) {
-            admin.createTopics(List.of(new NewTopic(task.topic(), task.partitions(), (short) -1))).all().get();
+            int nodes = task.addresses().split(",").length;
+            // A node that has just started is not there for a moment.
+            while (admin.describeCluster().nodes().get().size() < nodes) {
+                Thread.sleep(PAUSE_MS);
+            }
+            short replicas = (short) Math.min(nodes, MOST_REPLICAS);
+            admin.createTopics(List.of(new NewTopic(task.topic(), task.partitions(), replicas))).all().get();
         }
     }
 
