@@ -16,36 +16,49 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 const LOG_TAIL_LINES: usize = 40;
+/// Of a cluster; it only has to be the same on all nodes.
+const SECRET: &str = "known to all nodes";
 
 enum Kind {
-    Duolog { binary: PathBuf, rocketmq: String },
+    Duolog { binary: PathBuf, nodes: Vec<Node> },
     Kafka { jars: PathBuf, properties: PathBuf },
     RocketMq(Peer),
     External,
 }
 
-/// A server; killed when dropped.
+/// A node of ours.
+struct Node {
+    addresses: Addresses,
+    /// RocketMQ's broker, which clients learn from the name server.
+    rocketmq: String,
+    /// Arguments by which it is part of a cluster; none of a node alone.
+    membership: Vec<String>,
+}
+
+/// A server, of one process or several; killed when dropped.
 pub(super) struct Broker {
     kind: Kind,
     addresses: Addresses,
     directory: PathBuf,
-    process: Option<Running>,
-    /// RocketMQ's, which is a process of its own.
-    name_server: Option<Running>,
+    /// The nodes of ours; RocketMQ's broker and name server.
+    processes: Vec<Option<Running>>,
     starts: usize,
+    /// The node of a cluster that is restarted next.
+    turn: usize,
 }
 
 impl Broker {
     /// Builds or installs the server and starts it with empty data.
-    pub(super) fn start(places: &Places, subject: &Subject) -> Result<Broker, Failure> {
+    pub(super) fn start(places: &Places, subject: &Subject, nodes: usize) -> Result<Broker, Failure> {
         let directory = places.run.join("server");
         std::fs::create_dir_all(&directory).map_err(|error| Failure::file(&directory, error))?;
         let (kind, addresses) = match subject {
             Subject::External(addresses) => (Kind::External, addresses.clone()),
             Subject::Duolog { binary } => {
                 let binary = binary.clone().map_or_else(|| build(places), Ok)?;
-                let (rocketmq, addresses) = duolog_addresses().map_err(|error| Failure::file(&directory, error))?;
-                (Kind::Duolog { binary, rocketmq }, addresses)
+                let nodes = duolog_nodes(nodes).map_err(|error| Failure::file(&directory, error))?;
+                let addresses = all_addresses(&nodes);
+                (Kind::Duolog { binary, nodes }, addresses)
             }
             Subject::Kafka => {
                 let jars = install::jars(places, "tools/pom.xml")?;
@@ -58,7 +71,14 @@ impl Broker {
                 (Kind::RocketMq(peer), addresses)
             }
         };
-        let mut broker = Broker { kind, addresses, directory, process: None, name_server: None, starts: 0 };
+        let processes = match &kind {
+            Kind::External => 0,
+            Kind::Duolog { nodes, .. } => nodes.len(),
+            Kind::Kafka { .. } => 1,
+            Kind::RocketMq(_) => 2,
+        };
+        let processes = (0..processes).map(|_| None).collect();
+        let mut broker = Broker { kind, addresses, directory, processes, starts: 0, turn: 0 };
         broker.launch()?;
         Ok(broker)
     }
@@ -72,27 +92,36 @@ impl Broker {
         !matches!(self.kind, Kind::External)
     }
 
-    /// `kill -9`.
-    fn kill(&mut self) {
-        self.process = None;
-        self.name_server = None;
-    }
-
-    /// Starts it again on the same data and the same port.
+    /// Kills it with `kill -9` and starts it again on the same data and the same ports; of a cluster one node, each in its turn.
     pub(super) fn restart(&mut self) -> Result<(), Failure> {
-        self.kill();
+        for process in self.next() {
+            self.processes[process] = None;
+        }
         self.launch()
     }
 
-    /// Lets it end in its own way and starts it again on the same data and the same port.
+    /// As `restart`, but lets it end in its own way.
     pub(super) fn stop_and_start(&mut self) -> Result<(), Failure> {
-        self.stop()?;
+        let next = self.next();
+        self.end(next)?;
         self.launch()
     }
 
     /// Asks it to end and expects it to say that it ended well.
     pub(super) fn stop(&mut self) -> Result<(), Failure> {
-        for mut process in self.process.take().into_iter().chain(self.name_server.take()) {
+        self.end(0..self.processes.len())
+    }
+
+    /// What is to be restarted next; that is everything unless it is a cluster.
+    fn next(&mut self) -> std::ops::Range<usize> {
+        let Kind::Duolog { nodes, .. } = &self.kind else { return 0..self.processes.len() };
+        let node = self.turn;
+        self.turn = (node + 1) % nodes.len();
+        node..node + 1
+    }
+
+    fn end(&mut self, processes: std::ops::Range<usize>) -> Result<(), Failure> {
+        for mut process in processes.rev().filter_map(|process| self.processes[process].take()) {
             process.terminate();
             let status = process.wait(STOP_LIMIT)?;
             // A JVM that was asked to end by a signal says so in its exit status.
@@ -104,69 +133,101 @@ impl Broker {
         Ok(())
     }
 
-    /// Fails when the server ended without being asked.
+    /// Fails when a part of it ended without being asked.
     pub(super) fn check(&mut self) -> Result<(), Failure> {
-        match self.process.as_mut().and_then(Running::ended) {
-            Some(status) => Err(Failure::Died { status: status.to_string(), log: self.log_tail() }),
-            None => Ok(()),
-        }
-    }
-
-    pub(super) fn log_tail(&self) -> String {
-        if self.controllable() { tail(&self.log(), LOG_TAIL_LINES) } else { String::from("(not started here)") }
-    }
-
-    fn log(&self) -> PathBuf {
-        self.directory.join(format!("server-{}.log", self.starts))
-    }
-
-    fn launch(&mut self) -> Result<(), Failure> {
-        self.starts += 1;
-        let mut command = match &self.kind {
-            Kind::External => return Ok(()),
-            Kind::Duolog { binary, rocketmq } => self.duolog(binary, rocketmq),
-            Kind::Kafka { jars, properties } => kafka::command(jars, properties),
-            Kind::RocketMq(peer) => {
-                let log = self.directory.join(format!("name-server-{}.log", self.starts));
-                let mut process = Running::start(&mut peer.name_server(), &log)?;
-                wait_until(&mut process, |log| log.contains(Peer::NAME_SERVER_READY).then_some(()))?;
-                self.name_server = Some(process);
-                peer.broker()
+        for process in self.processes.iter_mut().flatten() {
+            if let Some(status) = process.ended() {
+                return Err(Failure::Died { status: status.to_string(), log: tail(process.log(), LOG_TAIL_LINES) });
             }
-        };
-        let mut process = Running::start(&mut command, &self.log())?;
-        wait_until(&mut process, |log| self.ready(log).then_some(()))?;
-        self.process = Some(process);
+        }
         Ok(())
     }
 
-    fn duolog(&self, binary: &Path, rocketmq: &str) -> Command {
+    pub(super) fn log_tail(&self) -> String {
+        let tails: Vec<String> = self.processes.iter().flatten().map(|process| tail(process.log(), LOG_TAIL_LINES)).collect();
+        if self.controllable() { tails.join("\n--\n") } else { String::from("(not started here)") }
+    }
+
+    /// Starts what does not run.
+    fn launch(&mut self) -> Result<(), Failure> {
+        self.starts += 1;
+        for at in 0..self.processes.len() {
+            if self.processes[at].is_none() {
+                let log = self.directory.join(format!("server-{at}-{}.log", self.starts));
+                let mut process = Running::start(&mut self.command(at), &log)?;
+                wait_until(&mut process, |log| self.ready(at, log).then_some(()))?;
+                self.processes[at] = Some(process);
+            }
+        }
+        Ok(())
+    }
+
+    fn command(&self, at: usize) -> Command {
+        match &self.kind {
+            Kind::External => unreachable!("it has no processes here"),
+            Kind::Duolog { binary, nodes } => self.duolog(binary, at, &nodes[at]),
+            Kind::Kafka { jars, properties } => kafka::command(jars, properties),
+            Kind::RocketMq(peer) if at == 0 => peer.name_server(),
+            Kind::RocketMq(peer) => peer.broker(),
+        }
+    }
+
+    fn duolog(&self, binary: &Path, at: usize, node: &Node) -> Command {
         let mut command = Command::new(binary);
-        command.arg("serve").arg("--data-dir").arg(self.directory.join("data")).args(["--http", "127.0.0.1:0"]);
-        let Addresses { kafka, name_server, grpc } = &self.addresses;
+        command.arg("serve").arg("--data-dir").arg(self.directory.join(format!("data-{at}"))).args(["--http", "127.0.0.1:0"]);
+        let Node { addresses: Addresses { kafka, name_server, grpc }, rocketmq, membership } = node;
         for (scheme, address) in [("kafka", kafka.as_str()), ("namesrv", name_server), ("rocketmq", rocketmq), ("grpc", grpc)] {
             command.args(["--listen", &format!("{scheme}://{address}")]);
         }
+        command.args(membership);
         // As for the peers: groups form at once, which makes a run minutes shorter, and the broker has a machine room.
         command.args(["--set", "group.initial.rebalance.delay.ms=0", "--set", &format!("rocketmq.broker.name={BROKER_NAME}")]);
         command
     }
 
     /// Whether its log shows that it serves.
-    fn ready(&self, log: &str) -> bool {
-        match self.kind {
+    fn ready(&self, at: usize, log: &str) -> bool {
+        match &self.kind {
             Kind::Kafka { .. } => log.contains("Kafka Server started"),
-            Kind::RocketMq(_) => log.contains(Peer::BROKER_READY),
-            Kind::Duolog { .. } => log.contains(&format!("kafka://{}", self.addresses.kafka)),
+            Kind::RocketMq(_) => log.contains(if at == 0 { Peer::NAME_SERVER_READY } else { Peer::BROKER_READY }),
+            Kind::Duolog { nodes, .. } => log.contains(&format!("kafka://{}", nodes[at].addresses.kafka)),
             Kind::External => true,
         }
     }
 }
 
-/// The address of RocketMQ's broker, which clients learn from the name server, and the others.
-fn duolog_addresses() -> std::io::Result<(String, Addresses)> {
-    let addresses = Addresses { kafka: free_address()?, name_server: free_address()?, grpc: free_address()? };
-    Ok((free_address()?, addresses))
+/// Nodes of ours that will know each other if they are several: the first one founds the cluster.
+fn duolog_nodes(count: usize) -> std::io::Result<Vec<Node>> {
+    let peers = (0..count).map(|_| free_address()).collect::<Result<Vec<_>, _>>()?;
+    let membership = |at: usize| {
+        if count == 1 {
+            return Vec::new();
+        }
+        let mut arguments = vec!["--node-id".to_owned(), (at + 1).to_string()];
+        arguments.extend(["--listen".to_owned(), format!("peer://{}", peers[at])]);
+        arguments.extend(["--set".to_owned(), format!("cluster.secret={SECRET}")]);
+        if at > 0 {
+            arguments.extend(["--join".to_owned(), peers[0].clone()]);
+        }
+        arguments
+    };
+    let node = |at: usize| {
+        let addresses = Addresses { kafka: free_address()?, name_server: free_address()?, grpc: free_address()? };
+        Ok(Node { addresses, rocketmq: free_address()?, membership: membership(at) })
+    };
+    (0..count).map(node).collect()
+}
+
+/// As clients are told the addresses of several servers.
+fn all_addresses(nodes: &[Node]) -> Addresses {
+    let join = |between: &str, of: fn(&Addresses) -> &String| {
+        nodes.iter().map(|node| of(&node.addresses).as_str()).collect::<Vec<_>>().join(between)
+    };
+    Addresses {
+        kafka: join(",", |addresses| &addresses.kafka),
+        name_server: join(";", |addresses| &addresses.name_server),
+        grpc: join(";", |addresses| &addresses.grpc),
+    }
 }
 
 /// Waits until a server's log has what shows that it serves.

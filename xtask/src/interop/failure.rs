@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(
-        "usage: cargo xtask interop [--suite NAME]... [--scenario PATTERN] [--peer kafka | --peer rocketmq | [--bootstrap HOST:PORT] [--name-server HOST:PORT] [--grpc HOST:PORT]] [--binary PATH]\nsuites: {suites}"
+        "usage: cargo xtask interop [--suite NAME]... [--scenario PATTERN] [--peer kafka | --peer rocketmq | [--bootstrap HOST:PORT] [--name-server HOST:PORT] [--grpc HOST:PORT]] [--nodes N] [--binary PATH]\nsuites: {suites}"
     )]
     Usage { suites: String },
     #[error("{program} is not installed")]

@@ -34,7 +34,7 @@ use tally::Tally;
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let options = options::parse(arguments)?;
     let places = Places::new()?;
-    let mut broker = Broker::start(&places, &options.subject)?;
+    let mut broker = Broker::start(&places, &options.subject, options.nodes)?;
     println!("server under test: {:?}", broker.addresses());
     let control = Control::new()?;
     let wanted = |name: &str, by_default: bool| match options.suites.as_slice() {

@@ -5,6 +5,8 @@ use super::failure::Failure;
 use super::suites;
 use std::path::PathBuf;
 
+const MOST_NODES: usize = 5;
+
 /// What is tested.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Subject {
@@ -21,6 +23,8 @@ pub(super) enum Subject {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Options {
     pub(super) subject: Subject,
+    /// Of our server: how many nodes its cluster has.
+    pub(super) nodes: usize,
     /// Empty: all.
     pub(super) suites: Vec<String>,
     /// Only scenarios whose name contains it.
@@ -29,12 +33,13 @@ pub(super) struct Options {
 
 pub(super) fn parse(arguments: &[String]) -> Result<Options, Failure> {
     let usage = || Failure::Usage { suites: suites::names().join(", ") };
-    let mut options = Options { subject: Subject::Duolog { binary: None }, suites: Vec::new(), scenario: None };
+    let mut options = Options { subject: Subject::Duolog { binary: None }, nodes: 1, suites: Vec::new(), scenario: None };
     let mut rest = arguments.iter();
     while let Some(flag) = rest.next() {
         let value = rest.next().ok_or_else(usage)?.clone();
         match flag.as_str() {
             "--suite" if suites::names().contains(&value.as_str()) => options.suites.push(value),
+            "--nodes" => options.nodes = value.parse().ok().filter(|nodes| (1..=MOST_NODES).contains(nodes)).ok_or_else(usage)?,
             "--scenario" => options.scenario = Some(value),
             "--peer" if value == "kafka" => options.subject = Subject::Kafka,
             "--peer" if value == "rocketmq" => options.subject = Subject::RocketMq,
@@ -45,7 +50,10 @@ pub(super) fn parse(arguments: &[String]) -> Result<Options, Failure> {
             _ => return Err(usage()),
         }
     }
-    Ok(options)
+    match options.nodes > 1 && !matches!(options.subject, Subject::Duolog { .. }) {
+        true => Err(usage()),
+        false => Ok(options),
+    }
 }
 
 /// The addresses of a server that somebody else runs.
@@ -68,7 +76,8 @@ mod tests {
     #[test]
     fn without_arguments_everything_runs_against_the_workspaces_server() {
         let options = parsed("").unwrap();
-        assert_eq!(options, Options { subject: Subject::Duolog { binary: None }, suites: vec![], scenario: None });
+        let subject = Subject::Duolog { binary: None };
+        assert_eq!(options, Options { subject, nodes: 1, suites: vec![], scenario: None });
     }
 
     #[test]
@@ -89,7 +98,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused() {
-        for line in ["--suite cobol", "--peer pulsar", "--suite", "--fast yes"] {
+        for line in ["--suite cobol", "--peer pulsar", "--suite", "--fast yes", "--nodes 0", "--nodes 3 --peer kafka"] {
             assert!(matches!(parsed(line), Err(Failure::Usage { .. })), "{line}");
         }
     }
