@@ -19,9 +19,9 @@ pub(crate) struct Broker {
     /// Address of the broker.
     #[arg(long, default_value = "127.0.0.1:9092", global = true)]
     pub(crate) bootstrap: String,
-    /// The broker's process, to report its CPU time, memory and files.
-    #[arg(long, global = true)]
-    pub(crate) pid: Option<u32>,
+    /// A process of the broker, to report its CPU time, memory and files; repeatable, the figures are added up.
+    #[arg(long = "pid", global = true)]
+    pub(crate) pids: Vec<u32>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -182,6 +182,9 @@ pub(crate) struct Create {
     pub(crate) topic: String,
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) partitions: i32,
+    /// Replicas of each partition. With more than one it is also waited until all of them are in sync.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) replicas: i32,
     /// Partitions in one request; Kafka refuses 10,000 at once. The topic is created with the first and then grown.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) step: i32,

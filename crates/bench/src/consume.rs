@@ -19,7 +19,7 @@ pub(crate) fn run(broker: &Broker, load: &Consume) -> Result<Report, Failure> {
         read(&first(broker, load)?, load, load.messages - 1)?;
     }
     let consumer = first(broker, load)?;
-    let meter = Meter::start(broker.pid)?;
+    let meter = Meter::start(&broker.pids)?;
     read(&consumer, load, load.messages - 1)?;
     let traffic = Traffic { messages: load.messages - 1, failed: 0, size: load.target.size };
     meter.stop("consume", traffic, None)

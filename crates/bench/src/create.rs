@@ -21,9 +21,12 @@ pub(crate) fn run(broker: &Broker, load: &Create) -> Result<Report, Failure> {
     let admin: AdminClient<DefaultClientContext> = config.create()?;
     // Opens the connection, which is not what is measured.
     admin.inner().fetch_metadata(None, LIMIT)?;
-    let meter = Meter::start(broker.pid)?;
+    let meter = Meter::start(&broker.pids)?;
     create(&admin, load)?;
-    wait_until_usable(broker, load)?;
+    match load.replicas {
+        1 => wait_until_usable(broker, load)?,
+        _ => wait_until_in_sync(&admin, load)?,
+    }
     meter.stop("create", Traffic { messages: load.partitions.unsigned_abs().into(), ..Traffic::default() }, None)
 }
 
@@ -31,7 +34,7 @@ fn create(admin: &AdminClient<DefaultClientContext>, load: &Create) -> Result<()
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers can be made");
     let options = AdminOptions::new().operation_timeout(Some(LIMIT)).request_timeout(Some(LIMIT));
     let mut partitions = load.partitions.min(load.step);
-    let mut topic = NewTopic::new(&load.topic, partitions, TopicReplication::Fixed(1));
+    let mut topic = NewTopic::new(&load.topic, partitions, TopicReplication::Fixed(load.replicas));
     for (key, value) in &load.settings {
         topic = topic.set(key, value);
     }
@@ -49,6 +52,25 @@ fn accept(results: Vec<TopicResult>) -> Result<(), Failure> {
         result.map_err(|(topic, error)| Failure::Create { topic, error })?;
     }
     Ok(())
+}
+
+/// Until the metadata shows all replicas of all partitions in sync.
+fn wait_until_in_sync(admin: &AdminClient<DefaultClientContext>, load: &Create) -> Result<(), Failure> {
+    let start = Instant::now();
+    let replicas = usize::try_from(load.replicas).expect("a count of replicas is positive");
+    loop {
+        let metadata = admin.inner().fetch_metadata(Some(&load.topic), LIMIT)?;
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let in_sync = partitions.filter(|partition| partition.leader() >= 0 && partition.isr().len() == replicas).count();
+        let missing = usize::try_from(load.partitions).expect("a count of partitions is positive") - in_sync;
+        if missing == 0 {
+            return Ok(());
+        }
+        if start.elapsed() > LIMIT {
+            return Err(Failure::NotUsable { topic: load.topic.clone(), missing, seconds: LIMIT.as_secs() });
+        }
+        std::thread::sleep(LONGEST_PAUSE);
+    }
 }
 
 /// Asks at growing intervals, so that the questions cost little beside the creation.

@@ -28,7 +28,7 @@ pub(crate) fn run(broker: &Broker, load: &EndToEnd) -> Result<Report, Failure> {
     let consumer = consumer(broker, &load.target, From::End)?;
     phase(&sender, &consumer, load, origin, load.warm_up.max(0.1))?;
     let beside = load.beside.as_ref().map(|topic| Beside::start(broker, topic)).transpose()?;
-    let meter = Meter::start(broker.pid)?;
+    let meter = Meter::start(&broker.pids)?;
     let (count, latencies) = phase(&sender, &consumer, load, origin, load.seconds)?;
     let traffic = Traffic { messages: count, failed: 0, size: load.target.size };
     let report = meter.stop("end-to-end", traffic, latencies.summary())?;

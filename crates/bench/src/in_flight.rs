@@ -36,7 +36,7 @@ async fn measure(broker: &Broker, load: &InFlight) -> Result<Report, Failure> {
     let mut clients = connect(broker, load).await?;
     let (_, again) = phase(broker, clients, load.warm_up).await?;
     clients = again;
-    let meter = Meter::start(broker.pid)?;
+    let meter = Meter::start(&broker.pids)?;
     let (shared, _) = phase(broker, clients, load.seconds).await?;
     let traffic = Traffic { messages: shared.acknowledged.get(), failed: shared.refused.get(), size: load.target.size };
     let latency = shared.latencies.borrow().summary();

@@ -67,13 +67,13 @@ fn measure(arguments: &Arguments) -> Result<Report, Failure> {
         Mode::RemotingCreate(load) => remoting::create(broker, load),
         Mode::RemotingSend(load) => remoting::send(broker, load),
         Mode::RemotingPull(load) => remoting::pull(broker, load),
-        Mode::Idle { seconds } => idle(broker.pid, *seconds),
+        Mode::Idle { seconds } => idle(&broker.pids, *seconds),
     }
 }
 
 /// What the broker uses while nobody asks anything of it.
-fn idle(pid: Option<u32>, seconds: f64) -> Result<Report, Failure> {
-    let meter = Meter::start(pid)?;
+fn idle(pids: &[u32], seconds: f64) -> Result<Report, Failure> {
+    let meter = Meter::start(pids)?;
     std::thread::sleep(Duration::from_secs_f64(seconds));
     meter.stop("idle", report::Traffic::default(), None)
 }

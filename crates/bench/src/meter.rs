@@ -9,17 +9,17 @@ use std::time::Instant;
 
 /// A measurement that has begun.
 pub(crate) struct Meter {
-    pid: Option<u32>,
+    pids: Vec<u32>,
     start: Instant,
     broker_cpu: f64,
     own_cpu: f64,
 }
 
 impl Meter {
-    pub(crate) fn start(pid: Option<u32>) -> Result<Meter, Failure> {
-        let broker_cpu = pid.map_or(Ok(0.0), family_cpu_seconds)?;
+    pub(crate) fn start(pids: &[u32]) -> Result<Meter, Failure> {
+        let broker_cpu = all_cpu_seconds(pids)?;
         let own_cpu = cpu_seconds(std::process::id())?;
-        Ok(Meter { pid, start: Instant::now(), broker_cpu, own_cpu })
+        Ok(Meter { pids: pids.to_vec(), start: Instant::now(), broker_cpu, own_cpu })
     }
 
     pub(crate) fn elapsed_seconds(&self) -> f64 {
@@ -30,25 +30,32 @@ impl Meter {
     pub(crate) fn stop(self, mode: &str, traffic: Traffic, latency: Option<Latency>) -> Result<Report, Failure> {
         let seconds = self.elapsed_seconds();
         let generator_cpu_seconds = cpu_seconds(std::process::id())? - self.own_cpu;
-        let broker = match self.pid {
-            Some(pid) => Some(usage(pid, family_cpu_seconds(pid)? - self.broker_cpu, traffic.messages)?),
-            None => None,
+        // One that has ended meanwhile takes its CPU time with it, so nothing is said of the others either.
+        let alive = self.pids.iter().all(|pid| read(*pid, "stat").is_ok());
+        let broker = match self.pids.is_empty() || !alive {
+            true => None,
+            false => Some(usage(&self.pids, all_cpu_seconds(&self.pids)? - self.broker_cpu, traffic.messages)?),
         };
         Ok(Report::new(mode, traffic, seconds, latency, broker, generator_cpu_seconds))
     }
 }
 
-fn usage(pid: u32, cpu_seconds: f64, messages: u64) -> Result<Usage, Failure> {
-    let status = read(pid, "status")?;
-    let kilobytes = |key| value(&status, key).ok_or(Failure::ProcessFormat { pid });
-    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map_err(|error| Failure::Process { pid, error })?.count();
-    Ok(Usage {
-        cpu_seconds,
-        cpu_seconds_per_million: (messages > 0).then(|| cpu_seconds * 1e6 / messages as f64),
-        rss_bytes: kilobytes("VmRSS:")? * 1024,
-        peak_rss_bytes: kilobytes("VmHWM:")? * 1024,
-        open_files: files as u64,
-    })
+fn usage(pids: &[u32], cpu_seconds: f64, messages: u64) -> Result<Usage, Failure> {
+    let cpu_seconds_per_million = (messages > 0).then(|| cpu_seconds * 1e6 / messages as f64);
+    let mut used = Usage { cpu_seconds, cpu_seconds_per_million, rss_bytes: 0, peak_rss_bytes: 0, open_files: 0 };
+    for pid in pids.iter().copied() {
+        let status = read(pid, "status")?;
+        let kilobytes = |key| value(&status, key).ok_or(Failure::ProcessFormat { pid });
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map_err(|error| Failure::Process { pid, error })?.count();
+        used.rss_bytes += kilobytes("VmRSS:")? * 1024;
+        used.peak_rss_bytes += kilobytes("VmHWM:")? * 1024;
+        used.open_files += files as u64;
+    }
+    Ok(used)
+}
+
+fn all_cpu_seconds(pids: &[u32]) -> Result<f64, Failure> {
+    pids.iter().map(|pid| family_cpu_seconds(*pid)).sum()
 }
 
 /// The number behind a key of `/proc/PID/status`.
@@ -103,7 +110,7 @@ mod tests {
 
     #[test]
     fn this_process_uses_memory_and_files() {
-        let used = usage(std::process::id(), 2.0, 4_000_000).unwrap();
+        let used = usage(&[std::process::id()], 2.0, 4_000_000).unwrap();
         assert_eq!(used.cpu_seconds_per_million, Some(0.5));
         assert!(used.rss_bytes > 0 && used.peak_rss_bytes >= used.rss_bytes && used.open_files > 2);
     }

@@ -23,7 +23,7 @@ pub(crate) fn run(broker: &Broker, load: &Produce) -> Result<Report, Failure> {
         drain(&senders);
         take(&senders);
     }
-    let meter = Meter::start(broker.pid)?;
+    let meter = Meter::start(&broker.pids)?;
     let sent = send(&senders, load, &payloads, load.seconds)?;
     let undelivered = drain(&senders);
     let (failed, latencies) = take(&senders);

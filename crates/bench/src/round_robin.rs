@@ -30,7 +30,7 @@ pub(crate) fn run(broker: &Broker, load: &RoundRobin) -> Result<Report, Failure>
         let (reader, writer) = stream.into_split();
         let mut line = Line { reader: BufReader::new(reader), writer, in_flight: load.in_flight };
         line.phase(&requests, load.warm_up).await.map_err(connection)?;
-        let meter = Meter::start(broker.pid)?;
+        let meter = Meter::start(&broker.pids)?;
         let (acknowledged, failed, latencies) = line.phase(&requests, load.seconds).await.map_err(connection)?;
         let traffic = Traffic { messages: acknowledged, failed, size: load.target.size };
         meter.stop("round-robin", traffic, latencies.summary())

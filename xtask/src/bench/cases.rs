@@ -45,6 +45,25 @@ pub(super) enum Plan {
     Start,
     /// The same after these loads and `kill -9`, until these partitions have a leader again.
     Restart { before: Vec<String>, topic: &'static str, partitions: usize },
+    /// As `Load`, on a cluster.
+    ClusterLoad { before: Vec<String>, load: String },
+    /// A node of a cluster is lost so long after the beginning of the load, with `kill -9` or because it is asked to end.
+    LoseNode { before: Vec<String>, load: String, after_seconds: f64, killed: bool },
+    /// The time from `kill -9` of a node until others lead all of these partitions.
+    MoveLeaders { before: Vec<String>, topic: &'static str, partitions: usize },
+}
+
+/// Nodes of a cluster.
+const NODES: usize = 3;
+
+impl Plan {
+    /// How many servers it takes.
+    pub(super) fn nodes(&self) -> usize {
+        match self {
+            Plan::ClusterLoad { .. } | Plan::LoseNode { .. } | Plan::MoveLeaders { .. } => NODES,
+            Plan::Load { .. } | Plan::ColdLoad { .. } | Plan::Start | Plan::Restart { .. } => 1,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +94,7 @@ const DEFAULTS: Settings = &[];
 pub(super) const THROUGHPUT: &[Metric] = &[Metric::CpuPerMillion, Metric::Rate, Metric::Rss];
 pub(super) const LATENCY: &[Metric] = &[Metric::Rate, Metric::P50, Metric::P99, Metric::P999, Metric::CpuPerMillion];
 const FOOTPRINT: &[Metric] = &[Metric::Rss, Metric::OpenFiles];
+const GAP: &[Metric] = &[Metric::Longest, Metric::P99, Metric::P50, Metric::Rate];
 const TIME: &[Metric] = &[Metric::Seconds, Metric::Rss, Metric::OpenFiles];
 
 const IDLE_RSS_MIB: f64 = 48.0;
@@ -101,6 +121,7 @@ fn kafka(scale: &Scale) -> Vec<Case> {
     cold_read(&mut cases, scale);
     footprint(&mut cases, scale);
     start(&mut cases, scale);
+    cluster(&mut cases, scale);
     cases
 }
 
@@ -383,6 +404,59 @@ fn start(cases: &mut Vec<Case>, scale: &Scale) {
             topic: "bench",
             partitions: 10_000,
         },
+        metrics: TIME,
+        goals: vec![goal(Metric::Seconds, Bound::AtMost(2.0))],
+    });
+}
+
+/// Three nodes, three replicas, acks=all: ours on three disks (of one machine) before it is acknowledged, Kafka's in three page caches.
+fn cluster(cases: &mut Vec<Case>, scale: &Scale) {
+    let Scale { seconds, warm_up, .. } = scale;
+    let create = |partitions: u32| format!("create --topic bench --partitions {partitions} --replicas 3");
+    for partitions in [30, 3000] {
+        let mut goals = vec![goal(Metric::CpuPerMillion, Bound::OfPeerAtMost(0.5))];
+        if partitions == 3000 {
+            goals.push(goal(Metric::Rate, Bound::OfCaseAtLeast("cluster-produce-30p", 0.9)));
+        }
+        cases.push(Case {
+            name: format!("cluster-produce-{partitions}p"),
+            about: format!("three nodes, three replicas: produce 1 KiB at full speed, {partitions} partitions, acks=all"),
+            settings: DEFAULTS,
+            peer: true,
+            plan: Plan::ClusterLoad {
+                before: vec![create(partitions)],
+                load: format!("produce --topic bench --partitions {partitions} --seconds {seconds} --warm-up {warm_up}"),
+            },
+            metrics: THROUGHPUT,
+            goals,
+        });
+    }
+    let after_seconds = f64::from(*warm_up) + 3.0;
+    for (name, about, killed, most_ms) in [
+        ("cluster-kill", "a node is killed with `kill -9`", true, 3_000.0),
+        ("cluster-restart", "a node is asked to end", false, 500.0),
+    ] {
+        cases.push(Case {
+            name: name.to_owned(),
+            about: format!("three nodes, three replicas: 2,000 msg/s of 1 KiB to 30 partitions, acks=all, while {about}"),
+            settings: DEFAULTS,
+            peer: true,
+            plan: Plan::LoseNode {
+                before: vec![create(30)],
+                load: format!("produce --topic bench --partitions 30 --rate 2000 --seconds 20 --warm-up {warm_up}"),
+                after_seconds,
+                killed,
+            },
+            metrics: GAP,
+            goals: vec![goal(Metric::Longest, Bound::AtMost(most_ms)), goal(Metric::Longest, Bound::OfPeerAtMost(1.0))],
+        });
+    }
+    cases.push(Case {
+        name: "cluster-move-3000p".to_owned(),
+        about: "three nodes, 3,000 partitions of three replicas: `kill -9` of a node until others lead all partitions".to_owned(),
+        settings: DEFAULTS,
+        peer: true,
+        plan: Plan::MoveLeaders { before: vec![create(3000)], topic: "bench", partitions: 3000 },
         metrics: TIME,
         goals: vec![goal(Metric::Seconds, Bound::AtMost(2.0))],
     });

@@ -1,7 +1,9 @@
 //! Apache Kafka as it starts by itself: the settings of its own `server.properties`, and the heap, the collector and the JVM
 //! options of its own start script.
 
+use super::cluster::number;
 use super::failure::Failure;
+use super::server::Member;
 use crate::interop::kafka::{CLUSTER_ID, FORMAT_LIMIT, LOGGING};
 use crate::interop::places::Places;
 use crate::interop::process::run;
@@ -21,14 +23,9 @@ const JVM: &[&str] = &[
 ];
 
 /// Writes the configuration, formats the data directory and gives the command that starts the broker.
-pub(super) fn prepare(
-    places: &Places,
-    jars: &Path,
-    (port, controller_port): (u16, u16),
-    directory: &Path,
-) -> Result<Command, Failure> {
+pub(super) fn prepare(places: &Places, jars: &Path, member: &Member, directory: &Path) -> Result<Command, Failure> {
     let properties = directory.join("server.properties");
-    let text = configuration(port, controller_port, &directory.join("data"));
+    let text = configuration(member, &directory.join("data"));
     std::fs::write(&properties, text).map_err(|error| Failure::file(&properties, error))?;
     let logging = directory.join("log4j.properties");
     std::fs::write(&logging, LOGGING).map_err(|error| Failure::file(&logging, error))?;
@@ -42,11 +39,18 @@ pub(super) fn prepare(
     Ok(broker)
 }
 
-fn configuration(port: u16, controller_port: u16, data: &Path) -> String {
+fn configuration(member: &Member, data: &Path) -> String {
+    let (port, controller_port) = member.ports[member.at];
+    let voter = |(at, (_, port)): (usize, &(u16, u16))| format!("{}@127.0.0.1:{port}", number(at));
+    let voters = member.ports.iter().enumerate().map(voter).collect::<Vec<_>>().join(",");
+    // As its documentation has it for production: three replicas, two of which suffice.
+    let (replicas, least) = if member.ports.len() < 3 { (1, 1) } else { (3, 2) };
     format!(
         "process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
+node.id={}
+controller.quorum.voters={voters}
+default.replication.factor={replicas}
+min.insync.replicas={least}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
@@ -59,15 +63,16 @@ socket.receive.buffer.bytes=102400
 socket.request.max.bytes=104857600
 num.partitions=1
 num.recovery.threads.per.data.dir=1
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+offsets.topic.replication.factor={replicas}
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={least}
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={least}
 log.retention.hours=168
 log.segment.bytes=1073741824
 log.retention.check.interval.ms=300000
 ",
+        number(member.at),
         data.display()
     )
 }

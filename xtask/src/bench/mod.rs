@@ -5,6 +5,7 @@
 //! `list` names the cases.
 
 mod cases;
+mod cluster;
 mod compare;
 mod document;
 mod failure;

@@ -18,22 +18,36 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// Metadata version 1: the request's header and body are without length-prefix tricks of later versions.
 const METADATA: [u8; 4] = [0, 3, 0, 1];
 
-/// Waits from now; gives the time it took.
-pub(super) fn wait(
-    asked_as: Peer,
-    address: &str,
-    wanted: Option<(&str, usize)>,
-    process: &mut Running,
-) -> Result<Duration, Failure> {
+/// What a server is to know.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted<'a> {
+    /// At least so many nodes.
+    pub(super) nodes: usize,
+    /// Leaders of so many partitions of a topic.
+    pub(super) leaders: Option<(&'a str, usize)>,
+    /// The node that is not to be one of them.
+    pub(super) not: Option<i32>,
+}
+
+/// What a server knows.
+#[derive(Debug, PartialEq, Eq)]
+struct Known {
+    nodes: usize,
+    leaders: usize,
+}
+
+/// Waits until it is so.
+pub(super) fn wait(asked_as: Peer, address: &str, wanted: Wanted, process: &mut Running) -> Result<(), Failure> {
     let start = Instant::now();
     while start.elapsed() < LIMIT {
         let answered = match asked_as {
-            Peer::Kafka => ask(address, wanted.map(|(topic, _)| topic))
-                .is_some_and(|leaders| wanted.is_none_or(|(_, partitions)| leaders == partitions)),
+            Peer::Kafka => ask(address, wanted).is_some_and(|known| {
+                known.nodes >= wanted.nodes.max(1) && wanted.leaders.is_none_or(|(_, partitions)| known.leaders == partitions)
+            }),
             Peer::RocketMq => ask_remoting(address).is_some(),
         };
         if answered {
-            return Ok(start.elapsed());
+            return Ok(());
         }
         if let Some(status) = process.ended() {
             return Err(interop::Failure::Died { status: status.to_string(), log: process.output() }.into());
@@ -43,17 +57,17 @@ pub(super) fn wait(
     Err(interop::Failure::NotReady { seconds: LIMIT.as_secs(), log: process.output() }.into())
 }
 
-/// How many partitions of the topic have a leader; nothing when there is no sensible answer yet.
-fn ask(address: &str, topic: Option<&str>) -> Option<usize> {
+/// Nothing when there is no sensible answer yet.
+fn ask(address: &str, wanted: Wanted) -> Option<Known> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(ANSWER_LIMIT)).ok()?;
-    stream.write_all(&request(topic)).ok()?;
+    stream.write_all(&request(wanted.leaders.map(|(topic, _)| topic))).ok()?;
     let mut size = [0; 4];
     stream.read_exact(&mut size).ok()?;
     let bytes = usize::try_from(i32::from_be_bytes(size)).ok().filter(|bytes| *bytes <= MAX_ANSWER_BYTES)?;
     let mut answer = vec![0; bytes];
     stream.read_exact(&mut answer).ok()?;
-    leaders(&mut Reader(&answer))
+    known(&mut Reader(&answer), wanted.not)
 }
 
 /// Asks which topics a broker has for itself; any answer will do.
@@ -84,7 +98,7 @@ fn request(topic: Option<&str>) -> Vec<u8> {
     frame
 }
 
-fn leaders(reader: &mut Reader<'_>) -> Option<usize> {
+fn known(reader: &mut Reader<'_>, not: Option<i32>) -> Option<Known> {
     reader.i32()?;
     let brokers = reader.i32()?;
     for _ in 0..brokers {
@@ -100,13 +114,13 @@ fn leaders(reader: &mut Reader<'_>) -> Option<usize> {
         reader.string()?;
         reader.bytes(1)?;
         for _ in 0..reader.i32()? {
-            leaders += usize::from(partition_has_leader(reader)?);
+            leaders += usize::from(partition_has_leader(reader, not)?);
         }
     }
-    (brokers > 0).then_some(leaders)
+    Some(Known { nodes: usize::try_from(brokers).ok().filter(|nodes| *nodes > 0)?, leaders })
 }
 
-fn partition_has_leader(reader: &mut Reader<'_>) -> Option<bool> {
+fn partition_has_leader(reader: &mut Reader<'_>, not: Option<i32>) -> Option<bool> {
     let no_error = reader.bytes(2)? == [0, 0];
     reader.i32()?;
     let leader = reader.i32()?;
@@ -114,7 +128,7 @@ fn partition_has_leader(reader: &mut Reader<'_>) -> Option<bool> {
         let nodes = usize::try_from(reader.i32()?).ok()?;
         reader.bytes(nodes.checked_mul(4)?)?;
     }
-    Some(no_error && leader >= 0)
+    Some(no_error && leader >= 0 && Some(leader) != not)
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -152,13 +166,14 @@ mod tests {
             answer.extend_from_slice(&leader);
             answer.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1]);
         }
-        assert_eq!(leaders(&mut Reader(&answer)), Some(1));
+        assert_eq!(known(&mut Reader(&answer), None), Some(Known { nodes: 1, leaders: 1 }));
+        assert_eq!(known(&mut Reader(&answer), Some(1)), Some(Known { nodes: 1, leaders: 0 }));
         answer.pop();
-        assert_eq!(leaders(&mut Reader(&answer)), None);
+        assert_eq!(known(&mut Reader(&answer), None), None);
     }
 
     #[test]
     fn without_a_broker_there_is_no_answer() {
-        assert_eq!(leaders(&mut Reader(&[0; 16])), None);
+        assert_eq!(known(&mut Reader(&[0; 16]), None), None);
     }
 }

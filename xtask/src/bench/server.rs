@@ -1,8 +1,10 @@
 //! A server under measurement: started on loopback with an empty data directory, killed when dropped.
 
 use super::cases::Settings;
+use super::cluster::number;
 use super::failure::Failure;
 use super::options::Peer;
+use super::ready::Wanted;
 use super::{kafka, ready, rocketmq};
 use crate::interop;
 use crate::interop::address::free_port;
@@ -12,9 +14,9 @@ use crate::interop::places::{Places, tail};
 use crate::interop::process::Running;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 const LOG_TAIL_LINES: usize = 40;
+const STOP_LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// Whose server is measured.
 #[derive(Debug)]
@@ -59,6 +61,12 @@ pub(super) fn ours(places: &Places, asked_as: Peer, binary: Option<&Path>) -> Re
     Ok(Subject::Duolog { binary, asked_as })
 }
 
+/// A server's place in a cluster: which of the nodes it is, and the ports of all: for clients, and for each other.
+pub(super) struct Member<'a> {
+    pub(super) at: usize,
+    pub(super) ports: &'a [(u16, u16)],
+}
+
 /// A running server.
 pub(super) struct Server {
     command: Command,
@@ -70,19 +78,33 @@ pub(super) struct Server {
 
 impl Server {
     /// Prepares the server with an empty data directory; `start` starts it.
-    pub(super) fn new(places: &Places, subject: &Subject, settings: Settings, more: &[String]) -> Result<Server, Failure> {
-        let directory = places.run.join(subject.name());
+    pub(super) fn new(
+        places: &Places,
+        subject: &Subject,
+        settings: Settings,
+        more: &[String],
+        member: Option<&Member>,
+    ) -> Result<Server, Failure> {
+        let name = member.map_or(String::new(), |member| format!("-{}", number(member.at)));
+        let directory = places.run.join(format!("{}{name}", subject.name()));
         remove(&directory)?;
         std::fs::create_dir_all(&directory).map_err(|error| Failure::file(&directory, error))?;
         let no_port = |error| Failure::file(&directory, error);
         let (port, command, asked_as) = match subject {
             Subject::Duolog { binary, asked_as } => {
-                let (port, _) = free_ports().map_err(no_port)?;
-                (port, duolog(binary, *asked_as, port, &directory, settings, more), *asked_as)
+                let port = match member {
+                    Some(member) => member.ports[member.at].0,
+                    None => free_ports().map_err(no_port)?.0,
+                };
+                let mut command = duolog(binary, *asked_as, port, &directory, settings, more);
+                command.args(member.map(membership).unwrap_or_default());
+                (port, command, *asked_as)
             }
             Subject::Kafka { jars } => {
-                let (port, controller) = free_ports().map_err(no_port)?;
-                (port, kafka::prepare(places, jars, (port, controller), &directory)?, Peer::Kafka)
+                let ports = [free_ports().map_err(no_port)?];
+                let alone = Member { at: 0, ports: &ports };
+                let member = member.unwrap_or(&alone);
+                (member.ports[member.at].0, kafka::prepare(places, jars, member, &directory)?, Peer::Kafka)
             }
             Subject::RocketMq { jars } => {
                 // It takes the port two below for old clients, and the one above for its replicas.
@@ -93,13 +115,25 @@ impl Server {
         Ok(Server { command, asked_as, address: format!("127.0.0.1:{port}"), directory, process: None })
     }
 
-    /// Starts it on the data it has; gives how long it took until it answered that these partitions have a leader.
-    pub(super) fn start(&mut self, wanted: Option<(&str, usize)>) -> Result<Duration, Failure> {
-        let log = self.directory.join("server.log");
-        let mut process = Running::start(&mut self.command, &log)?;
-        let took = ready::wait(self.asked_as, &self.address, wanted, &mut process)?;
-        self.process = Some(process);
-        Ok(took)
+    /// Starts it on the data it has.
+    pub(super) fn spawn(&mut self) -> Result<(), Failure> {
+        self.process = Some(Running::start(&mut self.command, &self.directory.join("server.log"))?);
+        Ok(())
+    }
+
+    /// Waits until it answers what is wanted.
+    pub(super) fn wait(&mut self, wanted: Wanted) -> Result<(), Failure> {
+        let process = self.process.as_mut().expect("a server that is asked runs");
+        ready::wait(self.asked_as, &self.address, wanted, process)
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(super) fn stop(&mut self) -> Result<(), Failure> {
+        if let Some(mut process) = self.process.take() {
+            process.terminate();
+            process.wait(STOP_LIMIT)?;
+        }
+        Ok(())
     }
 
     /// `kill -9`.
@@ -111,9 +145,9 @@ impl Server {
         &self.address
     }
 
-    pub(super) fn pid(&self) -> Result<u32, Failure> {
-        let process = self.process.as_ref().expect("a load is put on a server that runs");
-        Ok(process.id())
+    /// `None` if it does not run.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Running::id)
     }
 
     /// Fails when the server ended without being asked.
@@ -150,6 +184,18 @@ fn duolog(binary: &Path, asked_as: Peer, port: u16, directory: &Path, settings: 
         command.args(["--set", setting]);
     }
     command
+}
+
+/// Arguments by which ours is part of a cluster, which the first node founds.
+fn membership(member: &Member) -> Vec<String> {
+    let peer = |at: usize| format!("127.0.0.1:{}", member.ports[at].1);
+    let mut arguments = vec!["--node-id".to_owned(), number(member.at).to_string()];
+    arguments.extend(["--listen".to_owned(), format!("peer://{}", peer(member.at))]);
+    arguments.extend(["--set".to_owned(), "cluster.secret=the same on all nodes".to_owned()]);
+    if member.at > 0 {
+        arguments.extend(["--join".to_owned(), peer(0)]);
+    }
+    arguments
 }
 
 fn remove(directory: &Path) -> Result<(), Failure> {

@@ -1,8 +1,8 @@
 //! The load generator: built from its own workspace, called with a load, its report read.
 
+use super::cluster::Cluster;
 use super::failure::Failure;
 use super::figures::Figures;
-use super::server::Server;
 use crate::interop::places::Places;
 use crate::interop::process::{Running, run};
 use std::path::{Path, PathBuf};
@@ -24,16 +24,28 @@ pub(super) fn build(places: &Places) -> Result<PathBuf, Failure> {
     Ok(places.root.join(target).join("release/duolog-bench"))
 }
 
-/// Puts a load, written as on its command line, on a server.
-pub(super) fn load(places: &Places, tool: &Path, server: &mut Server, load: &str) -> Result<Figures, Failure> {
-    let log = places.run.join("load.log");
+/// Puts a load, written as on its command line, on servers.
+pub(super) fn load(places: &Places, tool: &Path, servers: &mut Cluster, load: &str) -> Result<Figures, Failure> {
+    let running = start(places, tool, servers, load)?;
+    let figures = finish(running)?;
+    servers.check()?;
+    Ok(figures)
+}
+
+/// Begins a load.
+pub(super) fn start(places: &Places, tool: &Path, servers: &Cluster, load: &str) -> Result<Running, Failure> {
     let mut command = Command::new(tool);
-    command.args(["--json", "--bootstrap", server.address(), "--pid", &server.pid()?.to_string()]);
+    command.args(["--json", "--bootstrap", &servers.address()]);
+    command.args(servers.pids().iter().flat_map(|pid| ["--pid".to_owned(), pid.to_string()]));
     command.args(load.split_whitespace());
-    let mut running = Running::start(&mut command, &log)?;
+    Ok(Running::start(&mut command, &places.run.join("load.log"))?)
+}
+
+/// Waits until a load ends.
+pub(super) fn finish(mut running: Running) -> Result<Figures, Failure> {
     let status = running.wait(LOAD_LIMIT)?;
-    server.check()?;
-    let output = std::fs::read_to_string(&log).map_err(|error| Failure::file(&log, error))?;
+    let log = running.log();
+    let output = std::fs::read_to_string(log).map_err(|error| Failure::file(log, error))?;
     if !status.success() {
         return Err(crate::interop::Failure::Failed { line: running.line().to_owned(), output: running.output() }.into());
     }

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 pub(crate) fn run(broker: &Broker, load: &RemotingCreate) -> Result<Report, Failure> {
     let connection = |error| Failure::Connection { address: broker.bootstrap.clone(), error };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(connection)?;
-    let meter = Meter::start(broker.pid)?;
+    let meter = Meter::start(&broker.pids)?;
     let code = runtime.block_on(create(broker, load)).map_err(connection)?;
     let traffic = Traffic { messages: u64::from(code == SUCCESS), failed: u64::from(code != SUCCESS), size: 0 };
     meter.stop("remoting-create", traffic, None)

@@ -19,7 +19,7 @@ pub(crate) fn run(broker: &Broker, load: &RemotingPull) -> Result<Report, Failur
         for _ in 0..load.passes_before {
             pass(broker, load).await.map_err(connection)?;
         }
-        let meter = Meter::start(broker.pid)?;
+        let meter = Meter::start(&broker.pids)?;
         let received = pass(broker, load).await.map_err(connection)?;
         meter.stop("remoting-pull", Traffic { messages: received, failed: 0, size: load.size }, None)
     })

@@ -25,7 +25,7 @@ pub(crate) fn run(broker: &Broker, load: &RemotingSend) -> Result<Report, Failur
             lines.push(Line::connect(broker, load, number).await.map_err(connection)?);
         }
         let (_, lines) = phase(lines, load.warm_up, u64::MAX).await.map_err(connection)?;
-        let meter = Meter::start(broker.pid)?;
+        let meter = Meter::start(&broker.pids)?;
         let each = load.messages.div_ceil(load.connections.max(1) as u64);
         let (outcome, _) = phase(lines, load.seconds, each).await.map_err(connection)?;
         let traffic = Traffic { messages: outcome.acknowledged, failed: outcome.refused, size: load.size };
