@@ -7,6 +7,9 @@ use crate::latency::Latency;
 use crate::report::{Report, Traffic, Usage};
 use std::time::Instant;
 
+/// Said when a measurement begins.
+const MEASURING: &str = "measuring";
+
 /// A measurement that has begun.
 pub(crate) struct Meter {
     pids: Vec<u32>,
@@ -19,6 +22,8 @@ impl Meter {
     pub(crate) fn start(pids: &[u32]) -> Result<Meter, Failure> {
         let broker_cpu = all_cpu_seconds(pids)?;
         let own_cpu = cpu_seconds(std::process::id())?;
+        // For those who want to do something to the broker meanwhile.
+        eprintln!("{MEASURING}");
         Ok(Meter { pids: pids.to_vec(), start: Instant::now(), broker_cpu, own_cpu })
     }
 

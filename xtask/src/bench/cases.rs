@@ -47,7 +47,7 @@ pub(super) enum Plan {
     Restart { before: Vec<String>, topic: &'static str, partitions: usize },
     /// As `Load`, on a cluster.
     ClusterLoad { before: Vec<String>, load: String },
-    /// A node of a cluster is lost so long after the beginning of the load, with `kill -9` or because it is asked to end.
+    /// A node of a cluster is lost so long after the beginning of what is measured, with `kill -9` or because it is asked to end.
     LoseNode { before: Vec<String>, load: String, after_seconds: f64, killed: bool },
     /// The time from `kill -9` of a node until others lead all of these partitions.
     MoveLeaders { before: Vec<String>, topic: &'static str, partitions: usize },
@@ -431,7 +431,7 @@ fn cluster(cases: &mut Vec<Case>, scale: &Scale) {
             goals,
         });
     }
-    let after_seconds = f64::from(*warm_up) + 3.0;
+    let after_seconds = 3.0;
     for (name, about, killed, most_ms) in [
         ("cluster-kill", "a node is killed with `kill -9`", true, 3_000.0),
         ("cluster-restart", "a node is asked to end", false, 500.0),

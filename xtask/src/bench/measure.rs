@@ -54,7 +54,8 @@ fn on(places: &Places, tool: &Path, servers: &mut Cluster, plan: &Plan) -> Resul
         }
         Plan::LoseNode { before, load, after_seconds, killed } => {
             prepare(places, tool, servers, before)?;
-            let load = tool::start(places, tool, servers, load)?;
+            let mut load = tool::start(places, tool, servers, load)?;
+            tool::wait_until_measuring(&mut load)?;
             std::thread::sleep(Duration::from_secs_f64(*after_seconds));
             match killed {
                 true => servers.kill_one(STRUCK),

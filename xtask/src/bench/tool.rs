@@ -5,11 +5,14 @@ use super::failure::Failure;
 use super::figures::Figures;
 use crate::interop::places::Places;
 use crate::interop::process::{Running, run};
+use crate::interop::wait_until;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 const BUILD_LIMIT: Duration = Duration::from_secs(3600);
+/// What the load generator says then.
+const MEASURING: &str = "measuring";
 /// Longer than any load with a peer that cannot keep up.
 const LOAD_LIMIT: Duration = Duration::from_secs(900);
 
@@ -39,6 +42,11 @@ pub(super) fn start(places: &Places, tool: &Path, servers: &Cluster, load: &str)
     command.args(servers.pids().iter().flat_map(|pid| ["--pid".to_owned(), pid.to_string()]));
     command.args(load.split_whitespace());
     Ok(Running::start(&mut command, &places.run.join("load.log"))?)
+}
+
+/// Waits until what a load comes to is measured.
+pub(super) fn wait_until_measuring(running: &mut Running) -> Result<(), Failure> {
+    Ok(wait_until(running, |log| log.lines().any(|line| line == MEASURING).then_some(()))?)
 }
 
 /// Waits until a load ends.
