@@ -5,7 +5,7 @@
 
 use super::error::ConfigError;
 use super::key::{Scope, Source};
-use super::value::{Values, canonical, known};
+use super::value::{Values, canonical, known, malformed};
 use super::{TopicConfig, find};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,6 +40,11 @@ pub struct BrokerConfig {
     pub broker_session_timeout_ms: u64,
     pub broker_heartbeat_interval_ms: u64,
     pub controlled_shutdown_timeout_ms: u64,
+    /// Nodes that are to hold nothing.
+    pub drained_nodes: Vec<i32>,
+    pub balance_leaders: bool,
+    pub balance_replicas: bool,
+    pub balance_interval_ms: u64,
     pub http_listen: String,
     /// What RocketMQ's clients know the cluster by.
     pub rocketmq_cluster: String,
@@ -134,6 +139,10 @@ impl BrokerConfig {
             broker_session_timeout_ms: values.number("broker.session.timeout.ms")?,
             broker_heartbeat_interval_ms: values.number("broker.heartbeat.interval.ms")?,
             controlled_shutdown_timeout_ms: values.number("controlled.shutdown.timeout.ms")?,
+            drained_nodes: numbers(&values, "cluster.drained.nodes")?,
+            balance_leaders: values.boolean("auto.leader.rebalance.enable")?,
+            balance_replicas: values.boolean("cluster.balancer.enable")?,
+            balance_interval_ms: 1000 * values.number::<u64>("leader.imbalance.check.interval.seconds")?,
             http_listen: values.text("http.listen"),
             rocketmq_cluster: values.text("rocketmq.cluster.name"),
             rocketmq_broker: values.text("rocketmq.broker.name"),
@@ -235,6 +244,11 @@ fn in_order(lower: &'static str, lower_value: i64, upper: &'static str, upper_va
 /// A text that is not empty.
 fn filled(values: &Values<'_>, name: &'static str) -> Option<String> {
     Some(values.text(name)).filter(|text| !text.is_empty())
+}
+
+fn numbers(values: &Values<'_>, name: &'static str) -> Result<Vec<i32>, ConfigError> {
+    let number = |word: &String| word.parse().map_err(|_| malformed(name, word, "whole numbers".to_owned()));
+    words(values, name).iter().map(number).collect()
 }
 
 fn words(values: &Values<'_>, name: &'static str) -> Vec<String> {

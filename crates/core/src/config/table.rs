@@ -180,6 +180,34 @@ pub const KEYS: &[Key] = &[
         false,
         "How long a node that is told to stop waits until other nodes lead what it leads, in milliseconds.",
     ),
+    broker(
+        "auto.leader.rebalance.enable",
+        Kind::Boolean,
+        "true",
+        true,
+        "Whether leaders are kept even: preferred leaders that are in sync lead, and nodes are preferred equally often.",
+    ),
+    broker(
+        "cluster.balancer.enable",
+        Kind::Boolean,
+        "true",
+        true,
+        "Whether replicas are moved so that nodes hold equally many, and away from drained nodes.",
+    ),
+    broker(
+        "cluster.drained.nodes",
+        Kind::List(&[]),
+        "",
+        true,
+        "Ids of nodes that are to hold no replicas: what they hold goes to others, and new partitions are not placed there.",
+    ),
+    broker(
+        "leader.imbalance.check.interval.seconds",
+        POSITIVE_INT,
+        "10",
+        true,
+        "How often the controller looks whether leaders and replicas are even.",
+    ),
     broker("http.listen", Kind::Text, "127.0.0.1:9644", false, "Address for metrics and health checks; port 0 takes a free one."),
     // Durability and storage.
     broker(

@@ -30,10 +30,10 @@ mod topic_id;
 
 pub use cluster::{ClusterOptions, DEFAULT_REQUEST_LIMIT, DEFAULT_SESSION, DEFAULT_VOTERS, HEARTBEAT_INTERVAL};
 pub use decide::{
-    AlterPartition, ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, Decided, Decision, Election, FreeSpace,
-    Heartbeat, HeartbeatAnswer, MAX_NEW_PARTITIONS, NewPartitions, NewTopic, Reassignment, Registration, TopicReference,
-    decide_alter_partition, decide_create_topics, decide_elections, decide_fencing, decide_heartbeat, decide_reassignments,
-    decide_registration, partitions_to_elect,
+    AlterPartition, Balance, BalanceLimits, ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, Decided, Decision,
+    Election, FreeSpace, Heartbeat, HeartbeatAnswer, MAX_NEW_PARTITIONS, NewPartitions, NewTopic, Reassignment, Registration,
+    TopicReference, decide_alter_partition, decide_balance, decide_create_topics, decide_elections, decide_fencing,
+    decide_heartbeat, decide_reassignments, decide_registration, partitions_to_elect,
 };
 pub use error::{
     AdoptTopicsError, AllocateProducerIdsError, AlterConfigError, AlterPartitionError, AssignmentProblem, ChangeVotersError,

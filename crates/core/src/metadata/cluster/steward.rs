@@ -1,11 +1,13 @@
 //! What is done by the clock: the leader fences who is silent and makes observers voters, every node keeps its address book.
 
 use super::Cluster;
-use crate::metadata::decide_fencing;
 use crate::metadata::error::{ChangeVotersError, Unavailable};
 use crate::metadata::raft::{Leadership, Members};
 use crate::metadata::record::Change;
 use crate::metadata::sessions::Sessions;
+use crate::metadata::{
+    Balance, BalanceLimits, Election, FreeSpace, decide_balance, decide_elections, decide_fencing, decide_reassignments,
+};
 use duolog_base::NodeId;
 use std::collections::BTreeSet;
 use std::sync::Weak;
@@ -16,12 +18,16 @@ const STEP: Duration = Duration::from_millis(100);
 /// An observer that lacks no more entries than this may become a voter: it has them before the change is committed.
 const CAUGHT_UP_ENTRIES: u64 = 100;
 
+/// What one step of balancing does at most.
+const BALANCE_LIMITS: BalanceLimits = BalanceLimits { changes: 1_000, moving: 20 };
+
 /// The leader's memory of its members.
 #[derive(Default)]
 pub(super) struct Controller {
     term: u64,
     sessions: Sessions,
     looked_ms: u64,
+    balanced_ms: u64,
 }
 
 impl Controller {
@@ -39,6 +45,15 @@ impl Controller {
             self.sessions = Sessions::default();
         }
         self.looked_ms = now_ms;
+    }
+
+    /// Whether it is time to look whether the nodes carry as much as each other.
+    fn may_balance(&mut self, interval_ms: u64, now_ms: u64) -> bool {
+        let due = now_ms.saturating_sub(self.balanced_ms) >= interval_ms;
+        if due {
+            self.balanced_ms = now_ms;
+        }
+        due
     }
 }
 
@@ -95,7 +110,7 @@ impl Cluster {
         }
         let promoted = self.promotable(members);
         match promoted.is_empty() {
-            true => Ok(()),
+            true => Ok(self.balance().await?),
             false => {
                 tracing::info!(?promoted, "observers become voters");
                 self.log.add_voters(&promoted).await
@@ -118,6 +133,29 @@ impl Cluster {
                 tracing::warn!(%node, %epoch, "a node has been silent for too long and is fenced");
                 self.log.propose(Change::new(records).decided_on(image.applied)).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// One step towards nodes that carry as much as each other.
+    async fn balance(&self) -> Result<(), Unavailable> {
+        let config = self.published.image().config.clone();
+        if !self.controller.lock().may_balance(config.balance_interval_ms, self.road.clock.monotonic_ms()) {
+            return Ok(());
+        }
+        let _turn = self.turn().await?;
+        let image = self.published.image();
+        let Balance { elections, reassignments } =
+            decide_balance(&image, config.balance_leaders, config.balance_replicas, BALANCE_LIMITS);
+        let mut records = decide_elections(&image, &elections, Election::Preferred).records;
+        records.extend(decide_reassignments(&image, &reassignments, &FreeSpace::new()).records);
+        if !records.is_empty() {
+            tracing::info!(
+                elections = elections.len(),
+                reassignments = reassignments.len(),
+                "nodes are made to carry as much as each other"
+            );
+            self.log.propose(Change::new(records).decided_on(image.applied)).await?;
         }
         Ok(())
     }

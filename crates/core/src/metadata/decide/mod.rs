@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, draws a random number of its own, or waits. [`super::Metadata`] commits the records.
 
 mod alter_partition;
+mod balance;
 mod configs;
 mod elections;
 mod membership;
@@ -13,6 +14,7 @@ mod spread;
 mod topics;
 
 pub use alter_partition::{AlterPartition, decide_alter_partition};
+pub use balance::{Balance, BalanceLimits, decide_balance};
 pub(super) use configs::decide_configs;
 pub use configs::{ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate};
 pub use elections::{Election, decide_elections, partitions_to_elect};

@@ -1,7 +1,7 @@
 //! Which nodes hold the replicas of new partitions: evenly, leaders and replicas alike, and each replica on another rack while there is one.
 //!
 //! Pure and deterministic. What the cluster holds already is counted in, so that a node that was added fills up. Nodes that are
-//! not available are taken only where there are too few others.
+//! not available, or are to be emptied, are taken only where there are too few others.
 
 use crate::metadata::image::{MetadataImage, NodeImage};
 use duolog_base::NodeId;
@@ -21,7 +21,8 @@ struct Candidate {
 impl Spread {
     pub(super) fn new(image: &MetadataImage) -> Spread {
         let candidate = |node: &NodeImage| {
-            let (rack, is_available) = (node.rack.clone(), node.is_available());
+            let is_drained = image.config.drained_nodes.contains(&node.id.0);
+            let (rack, is_available) = (node.rack.clone(), node.is_available() && !is_drained);
             Candidate { node: node.id, rack, is_available, leads: 0, holds: 0 }
         };
         let mut spread = Spread { nodes: image.nodes.values().map(candidate).collect() };
