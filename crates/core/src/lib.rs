@@ -7,6 +7,7 @@
 //! * [`group`]: consumer groups, the first service on that runtime.
 //! * [`filter`]: which messages a subscription wants: tags and SQL92 expressions.
 //! * [`query`]: finding messages by key.
+//! * [`replication`]: leaders and followers of partitions that several nodes hold.
 
 pub mod broker;
 pub mod config;
@@ -15,3 +16,4 @@ pub mod filter;
 pub mod group;
 pub mod metadata;
 pub mod query;
+pub mod replication;

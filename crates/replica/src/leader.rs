@@ -85,6 +85,11 @@ impl Leader {
         self.in_sync.committed()
     }
 
+    /// The followers, each with how much of its log counts, if it has fetched in this epoch.
+    pub fn followers(&self) -> impl Iterator<Item = (NodeId, Option<Offset>)> + '_ {
+        self.followers.iter().map(|(node, progress)| (*node, progress.durable()))
+    }
+
     /// Takes a newer version of the partition in the same leader epoch.
     pub(crate) fn update(&mut self, state: &PartitionState, now_ms: u64) {
         assert_eq!(state.leader_epoch, self.epoch, "another epoch is another leader");

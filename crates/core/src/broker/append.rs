@@ -6,9 +6,11 @@ use super::Broker;
 use super::validate::{self, Checked};
 use crate::config::FlushMode;
 use crate::metadata::{PartitionImage, TopicImage};
+use crate::replication::{AppendRefusal, Promise, Receipt, Replication, Wanted};
 use bytes::BytesMut;
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, TimestampMs};
 use duolog_log::{AppendBatch, AppendError, AppendOrigin, Appended, LogPosition};
+use duolog_replica::{AckOutcome, NotEnoughReplicas};
 use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::ops::Range;
@@ -120,6 +122,8 @@ pub struct PendingAppend {
     results: Vec<Result<Produced, ProduceError>>,
     /// Promises of the logs that the batches went to, none if there is nothing to wait for; they err if their log stops.
     stored: SmallVec<[oneshot::Receiver<()>; 1]>,
+    /// Promises of the partitions with several replicas that batches are committed, each for the batches at these places.
+    committed: Vec<Promise>,
 }
 
 impl PendingAppend {
@@ -138,6 +142,18 @@ impl PendingAppend {
                 self.results.iter_mut().filter(|result| result.is_ok()).for_each(|result| *result = Err(ProduceError::Stopped));
             }
         }
+        while let Some((places, outcome)) = self.committed.last_mut() {
+            let failed = match ready!(Pin::new(outcome).poll(context)) {
+                Ok(AckOutcome::Committed) => None,
+                Ok(AckOutcome::TooFewInSync) => Some(ProduceError::NotEnoughReplicasAfterAppend),
+                Ok(AckOutcome::NotLeader) => Some(ProduceError::NotLeader),
+                Err(_) => Some(ProduceError::Stopped),
+            };
+            if let Some(error) = failed {
+                places.iter().for_each(|place| self.results[*place] = Err(error.clone()));
+            }
+            self.committed.pop();
+        }
         Poll::Ready(())
     }
 
@@ -145,6 +161,16 @@ impl PendingAppend {
     pub fn results(&self) -> &[Result<Produced, ProduceError>] {
         &self.results
     }
+}
+
+/// A batch that may be appended, as far as it is known without the partition.
+struct Accepted {
+    batch: AppendBatch,
+    wait: Wait,
+    /// Whether this node leads the partition by the metadata's word alone.
+    leads: bool,
+    /// Where its answer goes.
+    place: usize,
 }
 
 /// What an append waits for.
@@ -161,17 +187,22 @@ impl Broker {
         let now = self.clock.now();
         let mut results = Vec::with_capacity(batches.len());
         let mut accepted = Vec::with_capacity(batches.len());
-        let mut wait = Wait::Nothing;
         let (mut bytes, mut records) = (0, 0);
         for batch in batches {
             match prepare(&mut buffer, batch, acks, origin, now) {
                 Ok((partition, checked)) => {
-                    wait = wait.max(wait_for(acks, batch.topic.config.flush));
                     bytes += checked.range.len() as u64;
                     records += checked.records as u64;
                     let Checked { range, log_append_time, .. } = checked;
-                    let (partition, leader_epoch) = (partition.number, partition.leader_epoch);
-                    accepted.push(AppendBatch { partition, range, leader_epoch, tag_filter: batch.tag_filter });
+                    let (number, leader_epoch) = (partition.number, partition.leader_epoch);
+                    let batch_in_log = AppendBatch { partition: number, range, leader_epoch, tag_filter: batch.tag_filter };
+                    let wait = wait_for(acks, batch.topic.config.flush);
+                    accepted.push(Accepted {
+                        batch: batch_in_log,
+                        wait,
+                        leads: self.leads_alone(partition),
+                        place: results.len(),
+                    });
                     results.push(Ok(Produced { base_offset: Offset(-1), log_append_time, log_start: Offset(-1) }));
                 }
                 Err(error) => results.push(Err(error)),
@@ -183,17 +214,74 @@ impl Broker {
             self.metrics.records_in.add(records);
             self.metrics.batches_in.add(accepted.len() as u64);
         }
-        let stored = match accepted.is_empty() {
-            true => SmallVec::new(),
-            false => {
+        let mut pending = PendingAppend { results, stored: SmallVec::new(), committed: Vec::new() };
+        match self.replication() {
+            _ if accepted.is_empty() => {}
+            None => {
+                let wait = accepted.iter().map(|accepted| accepted.wait).max().unwrap_or(Wait::Nothing);
+                let accepted: Vec<AppendBatch> = accepted.into_iter().map(|accepted| accepted.batch).collect();
                 let receipt = self.log.append(buffer, &accepted, origin.in_log(), now);
-                fill_in(&mut results, receipt.results);
-                self.wait(wait, &receipt.ends)
+                fill_in(&mut pending.results, receipt.results);
+                pending.stored = self.wait(wait, &receipt.ends);
             }
-        };
-        let failed = results.iter().filter(|result| result.is_err()).count();
+            Some(replication) => self.append_in_cluster(replication, buffer, accepted, acks, origin, &mut pending),
+        }
+        let failed = pending.results.iter().filter(|result| result.is_err()).count();
         self.metrics.appends_failed.add(failed as u64);
-        PendingAppend { results, stored }
+        pending
+    }
+
+    /// Whether the metadata says that this node leads the partition, and has its only replica.
+    fn leads_alone(&self, partition: &PartitionImage) -> bool {
+        partition.leader == self.node && self.is_alone(partition)
+    }
+
+    fn append_in_cluster(
+        &self,
+        replication: &Replication,
+        buffer: BytesMut,
+        accepted: Vec<Accepted>,
+        acks: Acks,
+        origin: Origin,
+        pending: &mut PendingAppend,
+    ) {
+        let now = self.clock.now();
+        let places: SmallVec<[usize; 4]> = accepted.iter().map(|accepted| accepted.place).collect();
+        let waits: SmallVec<[Wait; 4]> = accepted.iter().map(|accepted| accepted.wait).collect();
+        let wanted: Vec<Wanted> = accepted
+            .into_iter()
+            .map(|Accepted { batch, leads, .. }| Wanted { batch, committed: acks == Acks::All, alone: leads })
+            .collect();
+        let receipt = replication.append(&wanted, |batches| self.log.append(buffer, batches, origin.in_log(), now));
+        let Receipt { results, ends, mut promises, replicated } = receipt;
+        let (mut wait, mut promised) = (Wait::Nothing, Wait::Nothing);
+        for ((result, place), (own, replicated)) in results.into_iter().zip(&places).zip(waits.into_iter().zip(replicated)) {
+            match replicated && acks == Acks::All {
+                true => promised = promised.max(own),
+                false if result.is_ok() => wait = wait.max(own),
+                false => {}
+            }
+            match result {
+                Ok(appended) => fill_in_one(&mut pending.results[*place], appended),
+                Err(refusal) => pending.results[*place] = Err(refusal.into()),
+            }
+        }
+        // Replication learns of it through the observer.
+        self.hasten(promised, &ends);
+        pending.stored = self.wait(wait, &ends);
+        for (batches, _) in &mut promises {
+            batches.iter_mut().for_each(|batch| *batch = places[*batch]);
+        }
+        pending.committed = promises;
+    }
+
+    /// Has the logs write, or sync, what somebody waits for.
+    fn hasten(&self, wait: Wait, ends: &[LogPosition]) {
+        match wait {
+            Wait::Nothing => {}
+            Wait::Written => ends.iter().for_each(|end| drop(self.log.wait_written(*end))),
+            Wait::Durable => ends.iter().for_each(|end| self.log.want_durable(*end)),
+        }
     }
 
     fn wait(&self, wait: Wait, ends: &[LogPosition]) -> SmallVec<[oneshot::Receiver<()>; 1]> {
@@ -218,7 +306,8 @@ fn prepare<'a>(
         return Err(ProduceError::InternalTopic { topic: batch.topic.name.clone() });
     }
     let (in_sync, least) = (partition.in_sync.len(), batch.topic.config.min_insync_replicas);
-    if acks == Acks::All && (in_sync as i64) < i64::from(least) {
+    // Of several replicas the leader knows better.
+    if acks == Acks::All && partition.replicas.len() < 2 && (in_sync as i64) < i64::from(least) {
         return Err(ProduceError::NotEnoughReplicas { in_sync, least });
     }
     let checked = validate::check(buffer, batch.range.clone(), batch.topic, origin, now)?;
@@ -238,15 +327,30 @@ fn fill_in(results: &mut [Result<Produced, ProduceError>], answers: Vec<Result<A
     let mut answers = answers.into_iter();
     for result in results.iter_mut().filter(|result| result.is_ok()) {
         let answer = answers.next().expect("the log answers every batch");
-        *result = match (answer, result.as_ref()) {
-            (Ok(appended), Ok(produced)) => {
-                Ok(Produced { base_offset: appended.base_offset, log_start: appended.log_start, ..*produced })
-            }
-            (Err(error), _) => Err(error.into()),
-            (Ok(_), Err(_)) => unreachable!("only accepted batches are visited"),
-        };
+        match answer {
+            Ok(appended) => fill_in_one(result, appended),
+            Err(error) => *result = Err(error.into()),
+        }
     }
     assert!(answers.next().is_none(), "the log answers nothing else");
+}
+
+fn fill_in_one(result: &mut Result<Produced, ProduceError>, appended: Appended) {
+    if let Ok(produced) = result {
+        (produced.base_offset, produced.log_start) = (appended.base_offset, appended.log_start);
+    }
+}
+
+impl From<AppendRefusal> for ProduceError {
+    fn from(refusal: AppendRefusal) -> ProduceError {
+        match refusal {
+            AppendRefusal::NotLeader => ProduceError::NotLeader,
+            AppendRefusal::NotEnoughReplicas(NotEnoughReplicas { in_sync, least }) => {
+                ProduceError::NotEnoughReplicas { in_sync, least: least as i32 }
+            }
+            AppendRefusal::Log(error) => error.into(),
+        }
+    }
 }
 
 impl From<AppendError> for ProduceError {

@@ -70,6 +70,9 @@ impl Broker {
         lookup: OffsetLookup,
     ) -> Result<Option<FoundOffset>, LookupError> {
         let image = topic.partition(partition).ok_or(LookupError::UnknownPartition)?;
+        if self.is_held_by_others(image) {
+            return Err(LookupError::NotLeader);
+        }
         let ends = self.ends(topic, partition).ok_or(LookupError::UnknownPartition)?;
         let at = |offset| Some(FoundOffset { offset, timestamp: TimestampMs::NONE, leader_epoch: self.epoch_at(image, offset) });
         match lookup {
@@ -102,6 +105,9 @@ impl Broker {
         epoch: LeaderEpoch,
     ) -> Result<Option<EpochEnd>, LookupError> {
         let image = topic.partition(partition).ok_or(LookupError::UnknownPartition)?;
+        if self.is_held_by_others(image) {
+            return Err(LookupError::NotLeader);
+        }
         if epoch == image.leader_epoch {
             // The present epoch ends where the log does, whether or not it has written yet.
             let end = self.log.ends(image.number).ok_or(LookupError::UnknownPartition)?.end;
@@ -120,6 +126,9 @@ impl Broker {
         before: Option<Offset>,
     ) -> Result<Offset, DeleteRecordsError> {
         let image = topic.partition(partition).ok_or(DeleteRecordsError::UnknownPartition)?;
+        if self.leads(image).is_none() {
+            return Err(DeleteRecordsError::NotLeader);
+        }
         let ends = self.ends(topic, partition).ok_or(DeleteRecordsError::UnknownPartition)?;
         if !topic.config.delete {
             return Err(DeleteRecordsError::PolicyForbids);

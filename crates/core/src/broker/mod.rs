@@ -32,10 +32,12 @@ pub use watch::Watch;
 
 use crate::config::{BrokerConfig, FlushMode};
 use crate::metadata::{Metadata, MetadataImage, NodeDirectory, PartitionImage, TopicImage};
+use crate::replication::{Heartbeats, ReplicaStatus, Replication};
 use duolog_base::{Clock, LeaderEpoch, NodeId, Offset, PartitionIndex};
 use duolog_log::{LogEnds, LogFailure, Store};
 use duolog_peer::{Peers, Switchboard};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch as signal;
 
 /// The way to the other nodes, and back.
@@ -48,6 +50,13 @@ pub struct Road {
     pub switchboard: Arc<Switchboard>,
 }
 
+/// What a broker has in a cluster only.
+struct Membership {
+    road: Road,
+    heartbeats: Heartbeats,
+    replication: Arc<Replication>,
+}
+
 /// The partitions of this node.
 pub struct Broker {
     node: NodeId,
@@ -58,7 +67,7 @@ pub struct Broker {
     directories: Vec<NodeDirectory>,
     metadata: Arc<Metadata>,
     /// `None` of a node alone.
-    road: Option<Road>,
+    membership: Option<Membership>,
     producer_ids: producer_ids::ProducerIds,
     observer: Arc<watch::Observer>,
     metrics: BrokerMetrics,
@@ -120,35 +129,74 @@ impl Broker {
 
     /// The way to the other nodes; `None` of a node alone.
     pub fn road(&self) -> Option<&Road> {
-        self.road.as_ref()
+        self.membership.as_ref().map(|membership| &membership.road)
     }
 
-    /// The epoch in which this node leads the partition, if it does.
+    /// Turns true when another life of this node has registered: the process must end, and start again. Never, of a node alone.
+    pub fn superseded(&self) -> signal::Receiver<bool> {
+        match &self.membership {
+            Some(membership) => membership.heartbeats.superseded(),
+            None => signal::channel(false).1,
+        }
+    }
+
+    /// Before an orderly stop: asks the controller to give all leadership to others, for so long at most. Whether it did.
+    pub async fn hand_over(&self, limit: Duration) -> bool {
+        match &self.membership {
+            Some(membership) => membership.heartbeats.hand_over(limit).await,
+            None => true,
+        }
+    }
+
+    /// The replicated partitions of this node; none of a node alone.
+    pub fn replicas(&self) -> Vec<ReplicaStatus> {
+        self.replication().map(|replication| replication.status()).unwrap_or_default()
+    }
+
+    fn replication(&self) -> Option<&Arc<Replication>> {
+        self.membership.as_ref().map(|membership| &membership.replication)
+    }
+
+    /// The epoch in which this node leads the partition, if it does and may act on it.
     pub fn leads(&self, partition: &PartitionImage) -> Option<LeaderEpoch> {
-        (partition.leader == self.node).then_some(partition.leader_epoch)
+        let by_image = || (partition.leader == self.node && self.is_alone(partition)).then_some(partition.leader_epoch);
+        match self.replication().and_then(|replication| replication.leads(partition.number)) {
+            Some(leads) => leads,
+            None => by_image(),
+        }
+    }
+
+    /// Whether nobody else holds a replica, so that nothing need be replicated.
+    fn is_alone(&self, partition: &PartitionImage) -> bool {
+        self.membership.is_none() || partition.replicas == [self.node]
     }
 
     /// Where the partition's records begin and end, as a client may see them.
     pub fn ends(&self, topic: &TopicImage, partition: PartitionIndex) -> Option<PartitionEnds> {
         let image = topic.partition(partition)?;
-        Some(visible_ends(topic, image, self.log.ends(image.number)?))
+        Some(self.visible_ends(topic, image, self.log.ends(image.number)?))
+    }
+
+    /// What is stored, as far as the topic's flush mode and the other replicas let a client see it.
+    fn visible_ends(&self, topic: &TopicImage, partition: &PartitionImage, ends: LogEnds) -> PartitionEnds {
+        let replicated = self.replication().and_then(|replication| replication.high_watermark(partition.number));
+        let high_watermark = match (replicated, topic.config.flush) {
+            (Some(high_watermark), _) => high_watermark.min(ends.end),
+            // A replica of which nothing is known yet.
+            (None, _) if !self.is_alone(partition) => ends.start,
+            (None, FlushMode::Sync) => ends.durable,
+            (None, FlushMode::Async) => ends.written,
+        };
+        // The log start may have been raised to an end that is not shown yet.
+        let high_watermark = high_watermark.max(ends.start);
+        let leader_epoch = partition.leader_epoch;
+        PartitionEnds { log_start: ends.start, high_watermark, last_stable: high_watermark, leader_epoch }
     }
 
     /// The offset below which everything may be shown to a consumer.
     pub fn high_watermark(&self, topic: &TopicImage, partition: PartitionIndex) -> Option<Offset> {
         Some(self.ends(topic, partition)?.high_watermark)
     }
-}
-
-/// What is stored, as far as the topic's flush mode lets a client see it.
-fn visible_ends(topic: &TopicImage, partition: &PartitionImage, ends: LogEnds) -> PartitionEnds {
-    let high_watermark = match topic.config.flush {
-        FlushMode::Sync => ends.durable,
-        FlushMode::Async => ends.written,
-    };
-    // The log start may have been raised to an end that is not shown yet.
-    let high_watermark = high_watermark.max(ends.start);
-    PartitionEnds { log_start: ends.start, high_watermark, last_stable: high_watermark, leader_epoch: partition.leader_epoch }
 }
 
 #[cfg(test)]

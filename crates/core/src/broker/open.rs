@@ -3,15 +3,16 @@
 use super::directories::{DataDirectories, DirectoryError};
 use super::partitions::{METADATA_DIR, MetadataBehind, Misplaced, PartitionOpener, ReconcileError};
 use super::watch::Observer;
-use super::{Broker, BrokerMetrics, Road};
+use super::{Broker, BrokerMetrics, Membership, Road};
 use crate::config::BrokerConfig;
 use crate::metadata::{ClusterOptions, Metadata, MetadataOpenError, MetadataOptions, NodeDirectory, RandomIds};
 use crate::query::extract_keys;
+use crate::replication::{Heartbeats, Replication, Surroundings};
 use duolog_base::{Clock, Disk, NodeId};
 use duolog_log::{KeyOptions, LogOptions, OpenError, RetentionPolicy, Store, TidyOptions};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::watch as signal;
 
@@ -82,8 +83,14 @@ impl Broker {
         let options = log_options(&config, directories.len());
         let log = open_logs(disk.clone(), &directories, options, observer.clone(), clock.clone()).await?;
         let node = NodeId(config.node_id);
-        let opener = Arc::new(PartitionOpener { node, log: log.clone(), directories: directories.clone() });
-        let road = cluster.as_ref().map(|cluster| (cluster.peers.clone(), cluster.switchboard.clone()));
+        let opener = Arc::new(PartitionOpener {
+            node,
+            log: log.clone(),
+            directories: directories.clone(),
+            in_cluster: cluster.is_some(),
+            replication: OnceLock::new(),
+        });
+        let member = cluster.as_ref().map(Member::of);
         let metadata_options = MetadataOptions {
             dir: directories[0].path.join(METADATA_DIR),
             directories: directories.clone(),
@@ -108,6 +115,7 @@ impl Broker {
         if dropped > 0 {
             tracing::info!(partitions = dropped, "dropped partitions that the metadata no longer knows");
         }
+        let membership = member.map(|member| member.begin(node, &log, &clock, &metadata, &observer, &opener));
         let broker = Arc::new(Broker {
             node,
             config,
@@ -115,7 +123,7 @@ impl Broker {
             log,
             directories,
             metadata,
-            road: road.map(|(peers, switchboard)| Road { peers, switchboard }),
+            membership,
             producer_ids: Default::default(),
             observer,
             metrics: BrokerMetrics::default(),
@@ -134,6 +142,10 @@ impl Broker {
         if let Some(task) = self.housekeeping.lock().take() {
             task.abort();
         }
+        if let Some(membership) = &self.membership {
+            membership.heartbeats.stop();
+            membership.replication.stop();
+        }
         self.metadata.close().await;
         let log = self.log.clone();
         match tokio::task::spawn_blocking(move || log.close()).await {
@@ -142,6 +154,46 @@ impl Broker {
             Err(error) => tracing::error!(%error, "closing the log was interrupted"),
         }
         self.locks.lock().clear();
+    }
+}
+
+/// What is needed of the options once the metadata is open.
+struct Member {
+    road: Road,
+    heartbeat: Duration,
+    lag: Duration,
+}
+
+impl Member {
+    fn of(options: &ClusterOptions) -> Member {
+        let road = Road { peers: options.peers.clone(), switchboard: options.switchboard.clone() };
+        Member { road, heartbeat: options.heartbeat, lag: options.replica_lag }
+    }
+
+    /// Takes the roles that the metadata gives, and tells the controller that this node lives.
+    fn begin(
+        self,
+        node: NodeId,
+        log: &Arc<Store>,
+        clock: &Arc<dyn Clock>,
+        metadata: &Arc<Metadata>,
+        observer: &Arc<Observer>,
+        opener: &PartitionOpener,
+    ) -> Membership {
+        let replication = Replication::new(Surroundings {
+            node,
+            log: log.clone(),
+            clock: clock.clone(),
+            metadata: metadata.clone(),
+            road: self.road.clone(),
+            readers: observer.clone(),
+            lag: self.lag,
+        });
+        observer.set_replication(&replication);
+        let _ = opener.replication.set(Arc::downgrade(&replication));
+        replication.begin();
+        let heartbeats = Heartbeats::start(metadata.clone(), self.heartbeat);
+        Membership { road: self.road, heartbeats, replication }
     }
 }
 
@@ -219,6 +271,9 @@ impl Broker {
     /// One step of housekeeping; may wait for the disk.
     fn house_step(&self, retain: bool, expire: bool) {
         let now = self.clock.now();
+        if let Some(replication) = self.replication() {
+            replication.set_stable_ends();
+        }
         self.set_cleaning();
         if retain {
             self.retain();
@@ -247,8 +302,11 @@ impl Broker {
                 max_age_ms: (topic.config.retention_ms >= 0).then_some(topic.config.retention_ms),
                 max_bytes: u64::try_from(topic.config.retention_bytes).ok(),
             };
-            for partition in &topic.partitions {
+            for partition in topic.partitions.iter().filter(|partition| self.leads(partition).is_some()) {
                 let Some(start) = self.log.retention_target(partition.number, policy, now) else { continue };
+                // Followers go by the leader's log start, which is never beyond what is committed.
+                let committed = self.replication().and_then(|replication| replication.high_watermark(partition.number));
+                let start = committed.map_or(start, |committed| start.min(committed));
                 match self.log.set_log_start(partition.number, start) {
                     Ok(_) => tracing::debug!(topic = topic.name, partition = %partition.number, %start, "retention"),
                     Err(error) => tracing::warn!(topic = topic.name, partition = %partition.number, %error, "retention"),

@@ -3,12 +3,13 @@
 //! Called in the order of the metadata log, before the change is answered to whoever asked for it.
 
 use crate::metadata::{ImageListener, MetadataImage, NodeDirectory, PartitionImage, TopicImage};
+use crate::replication::Replication;
 use duolog_base::{NodeId, PartitionIndex, PartitionNumber};
 use duolog_log::dedicated::{PartitionHome, PartitionName};
 use duolog_log::{Layout, LogPosition, PartitionError, Place, Store};
 use hashbrown::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Where the first data directory holds the metadata.
 pub(super) const METADATA_DIR: &str = "meta";
@@ -19,6 +20,10 @@ pub(super) struct PartitionOpener {
     pub(super) log: Arc<Store>,
     /// In the order of the store, the one that holds the metadata first.
     pub(super) directories: Vec<NodeDirectory>,
+    /// Whether the node is in a cluster: leaders of several replicas are then made by replication.
+    pub(super) in_cluster: bool,
+    /// Told after the logs; not before the node is registered.
+    pub(super) replication: OnceLock<Weak<Replication>>,
 }
 
 /// A partition's batches are in a data directory where they do not belong.
@@ -62,6 +67,13 @@ impl ImageListener for PartitionOpener {
                 self.open_changed(before, topic);
             }
         }
+        let replication = self.replication.get().and_then(Weak::upgrade);
+        if let Some(replication) = replication {
+            replication.image_changed(old, new);
+            if replication.may_act_on(new) {
+                self.drop_left(old, new);
+            }
+        }
         for topic in old.topics.values() {
             if new.topic_by_id(topic.id).is_none() {
                 for partition in &topic.partitions {
@@ -77,7 +89,8 @@ impl PartitionOpener {
     fn open_changed(&self, before: Option<&Arc<TopicImage>>, topic: &TopicImage) {
         for (index, partition) in topic.partitions.iter().enumerate() {
             let known = before.and_then(|before| before.partitions.get(index));
-            let led = known.is_some_and(|known| known.leader_epoch == partition.leader_epoch && known.leader == partition.leader);
+            let led = known.is_some_and(|known| known.leader_epoch == partition.leader_epoch && known.leader == partition.leader)
+                && known.and_then(|known| self.place(known)) == self.place(partition);
             let cut = partition.layout == Layout::Shared
                 || before.is_some_and(|before| before.config.segments == topic.config.segments);
             if !(led && cut) {
@@ -100,8 +113,21 @@ impl PartitionOpener {
                 }
             }
         }
-        if partition.leader == self.node {
+        let replicated = self.in_cluster && partition.replicas.len() > 1;
+        if partition.leader == self.node && !replicated {
             self.log.set_leader_epoch(partition.number, partition.leader_epoch);
+        }
+    }
+
+    /// Drops the partitions of which this node holds no replica any more.
+    fn drop_left(&self, old: &MetadataImage, new: &MetadataImage) {
+        for topic in new.topics.values() {
+            let Some(before) = old.topic_by_id(topic.id).filter(|before| !Arc::ptr_eq(before, topic)) else { continue };
+            for (known, partition) in before.partitions.iter().zip(&topic.partitions) {
+                if known.replicas.contains(&self.node) && !partition.replicas.contains(&self.node) {
+                    not_dropped(partition.number, self.log.drop_partition(partition.number));
+                }
+            }
         }
     }
 

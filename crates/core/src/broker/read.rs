@@ -1,9 +1,9 @@
 //! Reading: where a partition's batches lie, up to what a consumer may see. Data is read only for those who ask for the bytes of a
 //! plan, on the blocking pool.
 
-use super::{Broker, Watch, visible_ends};
+use super::{Broker, Watch};
 use crate::config::FlushMode;
-use crate::metadata::TopicImage;
+use crate::metadata::{PartitionImage, TopicImage};
 use bytes::Bytes;
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, PartitionNumber};
 use duolog_log::{ReadError, ReadLimits, ReadPlan, TagFilter};
@@ -58,9 +58,8 @@ impl Broker {
         tags: Option<TagFilter>,
     ) -> Result<Fetched, FetchError> {
         let image = topic.partition(partition).ok_or(FetchError::UnknownPartition)?;
-        let log_ends = self.log.ends(image.number).ok_or(FetchError::UnknownPartition)?;
-        let ends = visible_ends(topic, image, log_ends);
-        if from < ends.log_start || from > log_ends.end {
+        let (ends, log_end) = self.ends_to_read(topic, image)?;
+        if from < ends.log_start || from > log_end {
             return Err(FetchError::OutOfRange { asked: from, ends });
         }
         if from >= ends.high_watermark || (max_bytes == 0 && !at_least_one) {
@@ -71,6 +70,40 @@ impl Broker {
             Ok(plan) => Ok(Fetched { plan, ends }),
             Err(error) => Err(fetch_error(error, ends)),
         }
+    }
+
+    /// As [`Broker::read`], up to the log's end: what is not committed yet is given, too. For whoever rebuilds from the partition what it
+    /// is about to append to.
+    pub fn read_log_end(
+        &self,
+        topic: &TopicImage,
+        partition: PartitionIndex,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Result<Fetched, FetchError> {
+        let image = topic.partition(partition).ok_or(FetchError::UnknownPartition)?;
+        let (ends, log_end) = self.ends_to_read(topic, image)?;
+        if from < ends.log_start || from > log_end {
+            return Err(FetchError::OutOfRange { asked: from, ends });
+        }
+        let limits = ReadLimits { upto: log_end, max_bytes, at_least_one: true, tags: None };
+        match self.log.read(image.number, from, limits) {
+            Ok(plan) => Ok(Fetched { plan, ends }),
+            Err(error) => Err(fetch_error(error, ends)),
+        }
+    }
+
+    fn ends_to_read(&self, topic: &TopicImage, image: &PartitionImage) -> Result<(PartitionEnds, Offset), FetchError> {
+        if self.is_held_by_others(image) {
+            return Err(FetchError::NotLeader);
+        }
+        let log_ends = self.log.ends(image.number).ok_or(FetchError::UnknownPartition)?;
+        Ok((self.visible_ends(topic, image, log_ends), log_ends.end))
+    }
+
+    /// Whether this node holds no replica of the partition, but others do.
+    pub(super) fn is_held_by_others(&self, image: &PartitionImage) -> bool {
+        self.road().is_some() && !image.replicas.contains(&self.node)
     }
 
     /// Registers interest in partitions. Do so before reading: what arrives after the read then wakes the watch.

@@ -6,13 +6,14 @@
 
 use super::metrics::LogCounters;
 use crate::config::FlushMode;
+use crate::replication::{Readers, Replication};
 use duolog_base::PartitionNumber;
 use duolog_log::{Advance, LogFailure, LogObserver};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::{Notify, watch as signal};
 
 /// Where the log reports to.
@@ -22,12 +23,21 @@ pub(super) struct Observer {
     /// Guards who waits for which partition; held for a few map operations.
     watched: Mutex<HashMap<PartitionNumber, SmallVec<[Registration; 1]>>>,
     failed: signal::Sender<Option<LogFailure>>,
+    /// Decides what may be shown of partitions with several replicas. Not of a node alone.
+    replication: OnceLock<Weak<Replication>>,
     pub(super) counters: LogCounters,
+}
+
+/// What makes more of a partition visible.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    Log(Advance),
+    Committed,
 }
 
 struct Registration {
     waiter: Arc<Waiter>,
-    wants: Advance,
+    wants: Shows,
 }
 
 /// Who waits.
@@ -54,8 +64,18 @@ impl Observer {
             registrations: AtomicUsize::new(0),
             watched: Mutex::new(HashMap::new()),
             failed: signal::Sender::new(None),
+            replication: OnceLock::new(),
             counters: LogCounters::default(),
         })
+    }
+
+    /// What may be shown of replicated partitions is decided there from now on.
+    pub(super) fn set_replication(&self, replication: &Arc<Replication>) {
+        let _ = self.replication.set(Arc::downgrade(replication));
+    }
+
+    fn replication(&self) -> Option<Arc<Replication>> {
+        self.replication.get().and_then(Weak::upgrade)
     }
 
     pub(super) fn failed(&self) -> signal::Receiver<Option<LogFailure>> {
@@ -88,6 +108,30 @@ impl Observer {
 impl LogObserver for Observer {
     fn advanced(&self, partitions: &[PartitionNumber], what: Advance) {
         self.counters.advanced(what);
+        if let Some(replication) = self.replication() {
+            replication.log_advanced(partitions, what);
+        }
+        self.fire(partitions, Shows::Log(what));
+    }
+
+    fn failed(&self, failure: &LogFailure) {
+        tracing::error!(%failure, "the log has stopped; the process must be restarted");
+        self.failed.send_replace(Some(failure.clone()));
+        if let Some(replication) = self.replication() {
+            replication.give_up_waiting();
+        }
+    }
+}
+
+impl Readers for Observer {
+    fn committed(&self, partition: PartitionNumber) {
+        self.fire(&[partition], Shows::Committed);
+    }
+}
+
+impl Observer {
+    /// Tells those who wait for just this.
+    fn fire(&self, partitions: &[PartitionNumber], what: Shows) {
         fence(Ordering::SeqCst);
         if self.registrations.load(Ordering::SeqCst) == 0 {
             return;
@@ -111,11 +155,6 @@ impl LogObserver for Observer {
         }
         self.registrations.fetch_sub(used_up, Ordering::SeqCst);
     }
-
-    fn failed(&self, failure: &LogFailure) {
-        tracing::error!(%failure, "the log has stopped; the process must be restarted");
-        self.failed.send_replace(Some(failure.clone()));
-    }
 }
 
 /// A registered interest in some partitions; ends when it is dropped.
@@ -130,13 +169,19 @@ impl Watch {
     /// Registers interest in the next advance of partitions. Whoever reads a partition after this misses nothing: what
     /// the read does not see is told. A partition that is registered already stays so, for the flush mode given last.
     pub fn add(&mut self, partitions: impl IntoIterator<Item = (PartitionNumber, FlushMode)>) {
+        // Before the lock: replication calls the observer with its own locks held. Whoever waits for the log of a partition that gets other
+        // replicas is told too early once.
+        let replication = self.observer.replication();
+        let is_replicated = |partition| replication.as_ref().is_some_and(|replication| replication.has_slot(partition));
+        let wanted = partitions.into_iter().map(|(partition, flush)| match flush {
+            _ if is_replicated(partition) => (partition, Shows::Committed),
+            FlushMode::Sync => (partition, Shows::Log(Advance::Durable)),
+            FlushMode::Async => (partition, Shows::Log(Advance::Written)),
+        });
+        let wanted: SmallVec<[_; 4]> = wanted.collect();
         let mut watched = self.observer.watched.lock();
         let mut added = 0;
-        for (partition, flush) in partitions {
-            let wants = match flush {
-                FlushMode::Sync => Advance::Durable,
-                FlushMode::Async => Advance::Written,
-            };
+        for (partition, wants) in wanted {
             let registrations = watched.entry(partition).or_default();
             match registrations.iter_mut().find(|registration| Arc::ptr_eq(&registration.waiter, &self.waiter)) {
                 Some(registration) => registration.wants = wants,

@@ -65,6 +65,8 @@ impl Site {
             incarnation: format!("life {}", INCARNATIONS.fetch_add(1, Ordering::Relaxed)),
             voters: DEFAULT_VOTERS,
             session: Duration::from_millis(1000),
+            heartbeat: Duration::from_millis(200),
+            replica_lag: DEFAULT_REPLICA_LAG,
             request_limit: self.request_limit,
         };
         let metadata = Metadata::open_in_cluster_with_limits(self.options(), cluster, self.limits).await.unwrap();

@@ -28,7 +28,9 @@ mod sessions;
 mod storage;
 mod topic_id;
 
-pub use cluster::{ClusterOptions, DEFAULT_REQUEST_LIMIT, DEFAULT_SESSION, DEFAULT_VOTERS, HEARTBEAT_INTERVAL};
+pub use cluster::{
+    ClusterOptions, DEFAULT_REPLICA_LAG, DEFAULT_REQUEST_LIMIT, DEFAULT_SESSION, DEFAULT_VOTERS, HEARTBEAT_INTERVAL,
+};
 pub use decide::{
     AlterPartition, Balance, BalanceLimits, ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, Decided, Decision,
     Election, FreeSpace, Heartbeat, HeartbeatAnswer, MAX_NEW_PARTITIONS, NewPartitions, NewTopic, Reassignment, Registration,

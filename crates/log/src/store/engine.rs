@@ -67,6 +67,13 @@ impl Engine<'_> {
         }
     }
 
+    pub fn want_durable(self, position: Position) {
+        match self {
+            Engine::Shared(log) => log.want_durable(position),
+            Engine::Dedicated(log) => log.want_durable(position),
+        }
+    }
+
     pub fn wait_durable(self, position: Position) -> oneshot::Receiver<()> {
         match self {
             Engine::Shared(log) => log.wait_durable(position),

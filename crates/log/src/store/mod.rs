@@ -77,6 +77,13 @@ pub struct LogPosition {
     position: Position,
 }
 
+impl LogPosition {
+    /// Which log it is a position in.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+}
+
 /// What an append hands back: an answer a batch, and what to wait for.
 #[derive(Debug)]
 pub struct StoreReceipt {
@@ -203,6 +210,11 @@ impl Store {
     /// Resolves when everything before `end` is durable; the receiver errs if the log stops.
     pub fn wait_durable(&self, end: LogPosition) -> oneshot::Receiver<()> {
         self.engine(end.place).wait_durable(end.position)
+    }
+
+    /// Asks for everything before `end` to be synced without waiting for company; the observer is told.
+    pub fn want_durable(&self, end: LogPosition) {
+        self.engine(end.place).want_durable(end.position);
     }
 
     /// The epoch given to the partition's leader; older ones are refused from now on.

@@ -47,8 +47,13 @@ const CALL_LIMIT: Duration = Duration::from_secs(8);
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// A member that has been silent for so long is fenced, unless the options say otherwise. Kafka's `broker.session.timeout.ms`.
 pub const DEFAULT_SESSION: Duration = Duration::from_secs(9);
-/// How often a member says that it lives. Kafka's `broker.heartbeat.interval.ms`.
+/// How often a member says that it lives, unless the options say otherwise. Kafka's `broker.heartbeat.interval.ms`.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
+/// A follower that has not had all that its leader has for so long is taken out of the in-sync set, unless the options say otherwise.
+/// Kafka's `replica.lag.time.max.ms`.
+pub const DEFAULT_REPLICA_LAG: Duration = Duration::from_secs(30);
+/// How many heartbeats without an answer fit into a session, at least.
+const HEARTBEAT_TRIES: u32 = 3;
 /// Voters that a cluster has if it has as many nodes.
 pub const DEFAULT_VOTERS: usize = 3;
 
@@ -70,6 +75,10 @@ pub struct ClusterOptions {
     pub voters: usize,
     /// A member that is silent for longer is fenced.
     pub session: Duration,
+    /// How often this node says that it lives; several times a session.
+    pub heartbeat: Duration,
+    /// A follower that has not had all that its leader has for so long is taken out of the in-sync set.
+    pub replica_lag: Duration,
     /// How long a request looks for a leader and waits for its answer.
     pub request_limit: Duration,
 }
@@ -233,7 +242,17 @@ impl Cluster {
         kind: CallKind,
         question: &Q,
     ) -> Result<Option<A>, Unavailable> {
-        let called = self.road.peers.call(node, Purpose::CONTROL, kind, encode(question), CALL_LIMIT).await;
+        self.ask_within(node, kind, question, CALL_LIMIT).await
+    }
+
+    async fn ask_within<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        node: NodeId,
+        kind: CallKind,
+        question: &Q,
+        limit: Duration,
+    ) -> Result<Option<A>, Unavailable> {
+        let called = self.road.peers.call(node, Purpose::CONTROL, kind, encode(question), limit).await;
         match called {
             Ok(answer) => decode(&answer).map(Some).ok_or(Unavailable::TimedOut),
             Err(CallError::Unreachable { .. } | CallError::Refused { .. }) => Ok(None),
@@ -245,9 +264,11 @@ impl Cluster {
         }
     }
 
-    /// Tells the leader that a member lives, and what it wants.
+    /// Tells the leader that a member lives, and what it wants. Gives up soon enough for another heartbeat within the session: the leader
+    /// may be another node by then.
     pub(super) async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, MembershipError> {
-        let deadline = Instant::now() + HEARTBEAT_INTERVAL;
+        let limit = self.session / HEARTBEAT_TRIES;
+        let deadline = Instant::now() + limit;
         loop {
             match self.leadership() {
                 Leadership::Here { term } => {
@@ -257,7 +278,7 @@ impl Cluster {
                     }
                 }
                 Leadership::At(leader) => {
-                    let reply = self.ask(leader, HEARTBEAT, &HeartbeatCall::from(heartbeat)).await?;
+                    let reply = self.ask_within(leader, HEARTBEAT, &HeartbeatCall::from(heartbeat), limit).await?;
                     let result = reply.map(|reply: HeartbeatReply| reply.result(heartbeat));
                     if let Some(result) = result.filter(|result| *result != Err(Unavailable::NotController.into())) {
                         return result;

@@ -1,0 +1,213 @@
+//! Replication between brokers: the shell around [`duolog_replica::Replica`]. It decides nothing itself.
+//!
+//! A partition with more than one replica, one of which is this node's, has a [`Slot`]: the replica behind a lock, and copies of what readers
+//! ask for. Whatever changes the partition's log here (a client's append, a cut, a leader's batches) holds the slot's lock from the check of
+//! the role to the log's answer, so that nothing of an old epoch comes in late. Several slots are locked in the order of their numbers.
+//! Locks are taken in the order table of slots, slot, log; and the map of waiting readers last.
+//!
+//! * `assume`: images become roles. * `append`: what clients append waits to be committed. * `serve`, `session`: a leader answers followers.
+//! * `fetcher`, `take_in`: a follower asks, and appends what it is given. * `propose`: changes of in-sync sets. * `heartbeat`: this node lives.
+//! * `messages`: what goes over the wire.
+//!
+//! A partition whose only replica is this node has no slot unless it had more replicas before: what is durable is committed.
+
+mod append;
+mod assume;
+mod fetcher;
+mod heartbeat;
+mod messages;
+mod propose;
+mod serve;
+mod session;
+mod slot;
+mod status;
+mod take_in;
+
+pub(crate) use append::{AppendRefusal, Promise, Receipt, Wanted};
+pub(crate) use heartbeat::Heartbeats;
+pub(crate) use slot::Slot;
+pub use status::ReplicaStatus;
+
+use crate::broker::Road;
+use crate::config::FlushMode;
+use crate::metadata::Metadata;
+use duolog_base::{Clock, LeaderEpoch, NodeId, Offset, PartitionNumber};
+use duolog_log::{Advance, Store};
+use duolog_replica::{Incarnation, LogView, ReplicationLimits};
+use fetcher::Fetchers;
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use session::Sessions;
+use slot::SlotState;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+/// A proposal that is not answered for so long is made again.
+const PROPOSAL_RETRY: Duration = Duration::from_secs(2);
+
+/// Told when more of a partition may be shown, or when its role has changed.
+pub(crate) trait Readers: Send + Sync {
+    fn committed(&self, partition: PartitionNumber);
+}
+
+/// What replication works with.
+pub(crate) struct Surroundings {
+    pub(crate) node: NodeId,
+    pub(crate) log: Arc<Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metadata: Arc<Metadata>,
+    pub(crate) road: Road,
+    pub(crate) readers: Arc<dyn Readers>,
+    /// A follower that has not had all that its leader has for so long leaves the in-sync set.
+    pub(crate) lag: Duration,
+}
+
+/// The replicas of this node.
+pub(crate) struct Replication {
+    around: Surroundings,
+    limits: ReplicationLimits,
+    /// This life of the node; nothing is done before it is known.
+    me: OnceLock<Incarnation>,
+    /// Read by appends until they are in the log: a partition without a slot is not given one meanwhile.
+    slots: RwLock<HashMap<PartitionNumber, Arc<Slot>>>,
+    /// Held while an image is acted on: one after the other.
+    acting: Mutex<()>,
+    fetchers: Fetchers,
+    sessions: Sessions,
+    tickets: AtomicU64,
+    /// In-sync sets are to be looked at now.
+    propose_now: Notify,
+    stopped: AtomicBool,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Replication {
+    pub(crate) fn new(around: Surroundings) -> Arc<Replication> {
+        let limits =
+            ReplicationLimits { lag_ms: around.lag.as_millis() as u64, proposal_retry_ms: PROPOSAL_RETRY.as_millis() as u64 };
+        let first_session = around.clock.now().0.max(0) as u64;
+        Arc::new(Replication {
+            around,
+            limits,
+            me: OnceLock::new(),
+            slots: RwLock::default(),
+            acting: Mutex::default(),
+            fetchers: Fetchers::default(),
+            sessions: Sessions::new(first_session),
+            tickets: AtomicU64::new(0),
+            propose_now: Notify::new(),
+            stopped: AtomicBool::new(false),
+            tasks: Mutex::default(),
+        })
+    }
+
+    /// Begins to act, as the life that the controller has given this epoch: takes its roles, serves followers, follows.
+    pub(crate) fn begin(self: &Arc<Self>) {
+        let Some(epoch) = self.around.metadata.broker_epoch() else { return };
+        self.me.get_or_init(|| Incarnation { node: self.around.node, epoch: Some(epoch) });
+        self.act_on_all();
+        self.around.road.switchboard.connect(messages::KINDS, Arc::new(serve::Door(Arc::downgrade(self))));
+        self.tasks.lock().push(tokio::spawn(propose::run(Arc::downgrade(self))));
+    }
+
+    /// Ends all tasks; producers that wait are not answered.
+    pub(crate) fn stop(&self) {
+        if self.stopped.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.around.road.switchboard.disconnect(messages::KINDS);
+        self.tasks.lock().drain(..).for_each(|task| task.abort());
+        self.fetchers.stop();
+        self.sessions.stop();
+        self.give_up_waiting();
+    }
+
+    /// Producers that wait learn that the log has stopped.
+    pub(crate) fn give_up_waiting(&self) {
+        for slot in self.all() {
+            slot.lock().forget_waiting();
+        }
+    }
+
+    /// Tells the log how much of compacted partitions will not be cut off any more.
+    pub(crate) fn set_stable_ends(&self) {
+        for slot in self.slots.read().values().filter(|slot| slot.lock().topic.config.compact) {
+            self.around.log.set_stable_end(slot.number, slot.high_watermark());
+        }
+    }
+
+    pub(crate) fn slot(&self, partition: PartitionNumber) -> Option<Arc<Slot>> {
+        self.slots.read().get(&partition).cloned()
+    }
+
+    /// The high watermark of a replicated partition; `None` if it has no slot.
+    pub(crate) fn high_watermark(&self, partition: PartitionNumber) -> Option<Offset> {
+        self.slots.read().get(&partition).map(|slot| slot.high_watermark())
+    }
+
+    /// The epoch in which this node leads a replicated partition: `None` if it has no slot.
+    pub(crate) fn leads(&self, partition: PartitionNumber) -> Option<Option<LeaderEpoch>> {
+        self.slots.read().get(&partition).map(|slot| slot.leads())
+    }
+
+    pub(crate) fn has_slot(&self, partition: PartitionNumber) -> bool {
+        self.slots.read().contains_key(&partition)
+    }
+
+    /// All slots, in the order of their numbers.
+    fn all(&self) -> Vec<Arc<Slot>> {
+        let mut all: Vec<Arc<Slot>> = self.slots.read().values().cloned().collect();
+        all.sort_unstable_by_key(|slot| slot.number);
+        all
+    }
+
+    /// The log has come further with these partitions. Called by the log's threads, without any lock of the log.
+    pub(crate) fn log_advanced(&self, partitions: &[PartitionNumber], what: Advance) {
+        let slots = self.slots.read();
+        if slots.is_empty() {
+            return;
+        }
+        for slot in partitions.iter().filter_map(|partition| slots.get(partition)) {
+            if slot.leads().is_none() || !slot.counts(what) {
+                continue;
+            }
+            let mut state = slot.lock();
+            let Some(view) = self.view(slot, &state) else { continue };
+            if let Some(leader) = state.replica.leader_mut() {
+                leader.log_advanced(view);
+                self.after(slot, &mut state);
+            }
+        }
+    }
+
+    /// The ends of the partition's log now; `None` if the log does not have it.
+    fn view(&self, slot: &Slot, state: &SlotState) -> Option<LogView> {
+        let ends = self.around.log.ends(slot.number)?;
+        let durable = match state.topic.config.flush {
+            FlushMode::Sync => ends.durable,
+            FlushMode::Async => ends.written,
+        };
+        Some(LogView { start: ends.start, durable: durable.max(ends.start), end: ends.end, last_epoch: ends.last_epoch })
+    }
+
+    /// Tells readers, producers and followers what an event has brought.
+    fn after(&self, slot: &Slot, state: &mut SlotState) {
+        state.answer_producers();
+        let moved = slot.publish(state);
+        if moved {
+            self.around.readers.committed(slot.number);
+            state.tell_followers(slot.number, false);
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.around.clock.monotonic_ms()
+    }
+}
+
+#[cfg(test)]
+mod tests;

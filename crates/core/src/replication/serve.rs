@@ -1,0 +1,196 @@
+//! A leader answers its followers: looks at the partitions of which there may be news, and waits as long as there is none.
+
+use super::Replication;
+use super::messages::{self, FETCH, FetchCall, NUDGE, Outcome, Part, Reply};
+use super::session::{Asked, Session, Told};
+use super::slot::Slot;
+use bytes::Bytes;
+use duolog_base::{LeaderEpoch, NodeId, PartitionNumber};
+use duolog_log::{ReadLimits, ReadPart, ReadPlan};
+use duolog_peer::{Answer, CallKind, CallRefusal, PeerService};
+use duolog_replica::FollowerFetch;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a call waits for news.
+pub(super) const LONG_POLL: Duration = Duration::from_millis(500);
+/// Bytes of batches in an answer, but at least one batch.
+const ANSWER_BYTES: usize = 8 << 20;
+/// Of these, bytes of one partition, but at least one batch.
+const PARTITION_BYTES: usize = 1 << 20;
+/// What is asked is shown to the replicas again so many times within the time that a follower may lag.
+const ASSERTIONS_A_LAG: u64 = 4;
+const MAX_ASSERT_MS: u64 = 2_000;
+
+/// The service on the switchboard.
+pub(super) struct Door(pub(super) Weak<Replication>);
+
+impl PeerService for Door {
+    fn call(&self, from: NodeId, kind: CallKind, body: Bytes) -> Answer {
+        let replication = self.0.upgrade();
+        Box::pin(async move {
+            let replication = replication.ok_or(CallRefusal::Stopping)?;
+            match kind {
+                FETCH => replication.serve_fetch(from, messages::decode_fetch(&body)?).await,
+                NUDGE => {
+                    if let Some(session) = replication.sessions.find(from, messages::decode_nudge(&body)?) {
+                        session.nudge();
+                    }
+                    Ok(Vec::new())
+                }
+                _ => Err(CallRefusal::NotServed),
+            }
+        })
+    }
+}
+
+/// An answer that is being put together.
+#[derive(Default)]
+struct Draft {
+    parts: Vec<Part>,
+    plans: Vec<ReadPlan>,
+    bytes: usize,
+}
+
+/// What a look at a partition has brought.
+enum Look {
+    /// Nothing: the slot will tell.
+    Parked,
+    /// Data for which the answer has no room.
+    NoRoom,
+    Refused(Outcome),
+    Granted(Outcome, ReadPlan, Told),
+}
+
+impl Replication {
+    async fn serve_fetch(&self, from: NodeId, call: FetchCall) -> Result<Vec<Bytes>, CallRefusal> {
+        let deadline = Instant::now() + LONG_POLL;
+        let assert_ms = (self.limits.lag_ms / ASSERTIONS_A_LAG).min(MAX_ASSERT_MS);
+        let Some(session) = self.sessions.join(from, &call, assert_ms, self.now_ms()) else {
+            return Ok(vec![messages::encode_reply(&Reply::UnknownSession)]);
+        };
+        let mut draft = Draft::default();
+        loop {
+            self.look_at_news(&session, &mut draft);
+            if !draft.parts.is_empty() || !session.wait(deadline).await {
+                break;
+            }
+        }
+        self.send(&session, draft).await
+    }
+
+    /// Looks at all partitions of which there is news, as far as the answer has room.
+    fn look_at_news(&self, session: &Arc<Session>, draft: &mut Draft) {
+        let mut partitions = session.take_news();
+        let mut conversation = session.conversation.lock();
+        while let Some(partition) = partitions.pop_front() {
+            let Some(asked) = conversation.asked.get_mut(&partition) else { continue };
+            let Some(fetch) = asked.fetch.clone() else { continue };
+            let look = match self.slot(partition) {
+                Some(slot) => self.look(session, &slot, &fetch, asked, ANSWER_BYTES.saturating_sub(draft.bytes)),
+                None => Look::Refused(Outcome::NotLeader),
+            };
+            let outcome = match look {
+                Look::Parked => continue,
+                Look::NoRoom => {
+                    partitions.push_front(partition);
+                    break;
+                }
+                Look::Refused(outcome) => {
+                    conversation.asked.remove(&partition);
+                    draft.plans.push(ReadPlan::default());
+                    outcome
+                }
+                Look::Granted(outcome, plan, told) => {
+                    *asked = Asked { fetch: None, told: Some(told) };
+                    draft.bytes += plan.bytes;
+                    draft.plans.push(plan);
+                    outcome
+                }
+            };
+            draft.parts.push(Part { partition: partition.0, number: fetch.number, outcome });
+        }
+        session.put_back(partitions);
+    }
+
+    fn look(&self, session: &Arc<Session>, slot: &Slot, fetch: &FollowerFetch, asked: &Asked, room: usize) -> Look {
+        let mut state = slot.lock();
+        state.unpark(session.node);
+        let view = self.view(slot, &state).filter(|_| !state.gone);
+        let Some(view) = view else { return Look::Refused(Outcome::NotLeader) };
+        let Ok(known) = self.known_epoch(slot.number, fetch) else { return Look::Refused(Outcome::Unreadable) };
+        let granted = state.replica.fetch(fetch, view, &|_| known, self.now_ms());
+        self.after(slot, &mut state);
+        let grant = match granted {
+            Ok(grant) => grant,
+            Err(refusal) => return Look::Refused(Outcome::refused(refusal)),
+        };
+        let mut plan = ReadPlan::default();
+        if fetch.offset < view.end {
+            if room == 0 {
+                return Look::NoRoom;
+            }
+            let limits = ReadLimits { upto: view.end, max_bytes: room.min(PARTITION_BYTES), at_least_one: true, tags: None };
+            match self.around.log.read(slot.number, fetch.offset, limits) {
+                Ok(read) => plan = read,
+                Err(error) => {
+                    tracing::warn!(partition = %slot.number, %error, "a follower cannot be given its batches");
+                    return Look::Refused(Outcome::Unreadable);
+                }
+            }
+        }
+        let told = (fetch.leader_epoch, grant.high_watermark, grant.log_start);
+        if plan.bytes == 0 && asked.told == Some(told) {
+            state.park(session);
+            return Look::Parked;
+        }
+        Look::Granted(Outcome::granted(grant, plan.bytes), plan, told)
+    }
+
+    /// Where the log here ends the epoch of the follower's last batch.
+    fn known_epoch(
+        &self,
+        partition: PartitionNumber,
+        fetch: &FollowerFetch,
+    ) -> Result<Option<duolog_log::EpochEnd>, duolog_log::ReadError> {
+        match fetch.last_epoch {
+            LeaderEpoch::NONE => Ok(None),
+            epoch => self.around.log.epoch_end(partition, epoch),
+        }
+    }
+
+    async fn send(&self, session: &Session, draft: Draft) -> Result<Vec<Bytes>, CallRefusal> {
+        let Draft { mut parts, plans, .. } = draft;
+        let mut batches = Vec::new();
+        for (part, plan) in parts.iter_mut().zip(plans) {
+            let Outcome::Granted { bytes, .. } = &mut part.outcome else { continue };
+            match bytes_of(plan).await {
+                Ok(read) => {
+                    *bytes = read.iter().map(Bytes::len).sum::<usize>() as u32;
+                    batches.extend(read);
+                }
+                Err(error) => {
+                    tracing::warn!(partition = part.partition, %error, "a follower cannot be given its batches");
+                    part.outcome = Outcome::Unreadable;
+                }
+            }
+        }
+        let mut answer = vec![messages::encode_reply(&Reply::News { session: session.id(), parts })];
+        answer.extend(batches);
+        Ok(answer)
+    }
+}
+
+/// The plan's bytes: what is in memory as it is, what is in files read.
+async fn bytes_of(plan: ReadPlan) -> Result<Vec<Bytes>, duolog_log::ReadError> {
+    let in_memory = |part: &ReadPart| matches!(part, ReadPart::Memory(_));
+    if plan.parts.iter().all(in_memory) {
+        let slice = |part| match part {
+            ReadPart::Memory(bytes) => Some(bytes),
+            ReadPart::File { .. } => None,
+        };
+        return Ok(plan.parts.into_iter().filter_map(slice).collect());
+    }
+    Ok(vec![crate::broker::materialize(plan).await?])
+}

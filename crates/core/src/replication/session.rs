@@ -1,0 +1,189 @@
+//! What a leader remembers of one follower between its calls: what it has asked, and of which partitions there may be news.
+
+use super::messages::FetchCall;
+use duolog_base::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionNumber};
+use duolog_replica::FollowerFetch;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// News that nobody waits for (a higher high watermark) waits for company for so long.
+const LAZY_PAUSE: Duration = Duration::from_millis(20);
+/// Partitions that one follower may ask a node for.
+const MAX_ASKED: usize = 1 << 20;
+
+/// What was told of a partition last: the leader epoch, the high watermark and the log start.
+pub(super) type Told = (LeaderEpoch, Offset, Offset);
+
+/// A partition that the follower asks for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    /// `None` once it is answered.
+    pub(super) fetch: Option<FollowerFetch>,
+    pub(super) told: Option<Told>,
+}
+
+#[derive(Default)]
+pub(super) struct Conversation {
+    next_call: u64,
+    pub(super) asked: HashMap<PartitionNumber, Asked>,
+    /// When all that is asked was last shown to the replicas, which judge by it who keeps up.
+    asserted_ms: u64,
+}
+
+/// Partitions to look at.
+#[derive(Default)]
+struct News {
+    partitions: VecDeque<PartitionNumber>,
+    urgent: bool,
+    nudged: bool,
+}
+
+pub(super) struct Session {
+    pub(super) node: NodeId,
+    id: u64,
+    pub(super) conversation: Mutex<Conversation>,
+    news: Mutex<News>,
+    arrived: Notify,
+}
+
+impl Session {
+    fn new(node: NodeId, id: u64) -> Arc<Session> {
+        let (conversation, news, arrived) = Default::default();
+        Arc::new(Session { node, id, conversation, news, arrived })
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// There may be news of a partition.
+    pub(super) fn tell(&self, partition: PartitionNumber, urgent: bool) {
+        let mut news = self.news.lock();
+        news.partitions.push_back(partition);
+        news.urgent |= urgent;
+        self.arrived.notify_one();
+    }
+
+    /// What was told is not to wait.
+    pub(super) fn urge(&self) {
+        self.news.lock().urgent = true;
+        self.arrived.notify_one();
+    }
+
+    /// The follower wants its answer now.
+    pub(super) fn nudge(&self) {
+        self.news.lock().nudged = true;
+        self.arrived.notify_one();
+    }
+
+    /// The partitions to look at, in the order in which there was news of them.
+    pub(super) fn take_news(&self) -> VecDeque<PartitionNumber> {
+        let mut news = self.news.lock();
+        news.urgent = false;
+        std::mem::take(&mut news.partitions)
+    }
+
+    /// What there was no room for is looked at first next time.
+    pub(super) fn put_back(&self, partitions: VecDeque<PartitionNumber>) {
+        let mut news = self.news.lock();
+        let later = std::mem::replace(&mut news.partitions, partitions);
+        news.partitions.extend(later);
+        news.urgent |= !news.partitions.is_empty();
+    }
+
+    /// Waits for news; `false` if there is none to wait for: the time is over, or the follower wants its answer.
+    pub(super) async fn wait(&self, deadline: Instant) -> bool {
+        let mut company = None;
+        loop {
+            {
+                let mut news = self.news.lock();
+                if std::mem::take(&mut news.nudged) {
+                    return false;
+                }
+                if news.urgent {
+                    return true;
+                }
+                if !news.partitions.is_empty() {
+                    company.get_or_insert_with(|| Instant::now() + LAZY_PAUSE);
+                }
+            }
+            let until = company.map_or(deadline, |company: Instant| company.min(deadline));
+            if tokio::time::timeout_at(until, self.arrived.notified()).await.is_err() {
+                return company.is_some();
+            }
+        }
+    }
+
+    /// Takes in what a call asks. All that is asked for is shown to the replicas again if that is so long ago.
+    fn take_in(&self, call: &FetchCall, assert_ms: u64, now_ms: u64) {
+        let mut conversation = self.conversation.lock();
+        conversation.next_call += 1;
+        for partition in &call.gone {
+            conversation.asked.remove(&PartitionNumber(*partition));
+        }
+        let mut partitions = VecDeque::new();
+        for ask in &call.asks {
+            let partition = PartitionNumber(ask.partition);
+            conversation.asked.entry(partition).or_default().fetch = Some(ask.fetch(self.node, BrokerEpoch(call.broker_epoch)));
+            partitions.push_back(partition);
+        }
+        if now_ms.saturating_sub(conversation.asserted_ms) >= assert_ms {
+            conversation.asserted_ms = now_ms;
+            let waiting = conversation.asked.iter().filter(|(_, asked)| asked.fetch.is_some());
+            partitions.extend(waiting.map(|(partition, _)| *partition));
+        }
+        drop(conversation);
+        let mut news = self.news.lock();
+        news.partitions.extend(partitions);
+        news.nudged = false;
+    }
+}
+
+/// The sessions of a leader, one a follower.
+pub(super) struct Sessions {
+    by_node: Mutex<HashMap<NodeId, Arc<Session>>>,
+    next_id: AtomicU64,
+}
+
+impl Sessions {
+    /// Ids go up from `first`: those of an earlier life of the node mean nothing.
+    pub(super) fn new(first: u64) -> Sessions {
+        Sessions { by_node: Mutex::default(), next_id: AtomicU64::new(first.max(1)) }
+    }
+
+    /// The session that a call belongs to, with what the call asks; `None` if there is none that expects it.
+    pub(super) fn join(&self, node: NodeId, call: &FetchCall, assert_ms: u64, now_ms: u64) -> Option<Arc<Session>> {
+        let session = {
+            let mut by_node = self.by_node.lock();
+            if call.session == 0 && call.number == 0 {
+                let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+                by_node.insert(node, Session::new(node, id));
+            }
+            by_node.get(&node)?.clone()
+        };
+        {
+            let conversation = session.conversation.lock();
+            let expected = (call.session == 0 || call.session == session.id) && call.number == conversation.next_call;
+            if !expected || conversation.asked.len() + call.asks.len() > MAX_ASKED {
+                return None;
+            }
+        }
+        session.take_in(call, assert_ms, now_ms);
+        Some(session)
+    }
+
+    pub(super) fn find(&self, node: NodeId, id: u64) -> Option<Arc<Session>> {
+        self.by_node.lock().get(&node).filter(|session| session.id == id).cloned()
+    }
+
+    /// Calls that wait are answered with what there is.
+    pub(super) fn stop(&self) {
+        self.by_node.lock().values().for_each(|session| session.nudge());
+    }
+}

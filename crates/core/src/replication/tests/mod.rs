@@ -1,0 +1,8 @@
+//! Scenarios of three brokers over the loopback interface, each with a simulated disk: nothing acknowledged is lost, whoever is lost.
+
+mod cluster;
+mod failover;
+mod protocol;
+mod reassignment;
+
+use cluster::{Cluster, Node, until};
