@@ -5,7 +5,8 @@ use duolog_core::config::ConfigError;
 use duolog_core::coordinator;
 use duolog_core::group::GroupError;
 use duolog_core::metadata::{
-    AlterConfigError, CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectLeaderError, ReassignError, Unavailable,
+    AlterConfigError, ChangeVotersError, CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectLeaderError,
+    ReassignError, Unavailable, UnregisterError,
 };
 use duolog_wire::kafka::ErrorCode;
 
@@ -128,6 +129,22 @@ pub(crate) fn reassign(error: &ReassignError) -> ErrorCode {
         // It passes once others are in sync: clients may try again.
         ReassignError::TooFewInSync { .. } => ErrorCode::NotEnoughReplicas,
         ReassignError::Unavailable(error) => unavailable(error),
+    }
+}
+
+pub(crate) fn unregister(error: &UnregisterError) -> ErrorCode {
+    match error {
+        UnregisterError::Unregistered { .. } => ErrorCode::BrokerIdNotRegistered,
+        UnregisterError::Live { .. } | UnregisterError::HoldsReplicas { .. } => ErrorCode::InvalidRequest,
+        UnregisterError::Unavailable(error) => unavailable(error),
+    }
+}
+
+pub(crate) fn change_voters(error: &ChangeVotersError) -> ErrorCode {
+    match error {
+        ChangeVotersError::UnknownNode { .. } => ErrorCode::VoterNotFound,
+        ChangeVotersError::LastVoter { .. } | ChangeVotersError::Alone => ErrorCode::InvalidRequest,
+        ChangeVotersError::Unavailable(error) => unavailable(error),
     }
 }
 

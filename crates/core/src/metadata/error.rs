@@ -204,6 +204,19 @@ pub enum MembershipError {
     Unavailable(#[from] Unavailable),
 }
 
+/// A node is not taken off the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnregisterError {
+    #[error("node {node} is not registered")]
+    Unregistered { node: NodeId },
+    #[error("node {node} is running: stop it first")]
+    Live { node: NodeId },
+    #[error("node {node} holds replicas of {partitions} partitions: move them to others first")]
+    HoldsReplicas { node: NodeId, partitions: usize },
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
 /// A leader's change of an in-sync set is refused. (KIP-497, KIP-903)
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AlterPartitionError {

@@ -60,6 +60,11 @@ impl MetadataImage {
                 let (epoch, incarnation) = (BrokerEpoch(*epoch), incarnation.clone());
                 self.set_membership(NodeId(*id), Membership { epoch, incarnation, fenced: *fenced, stopping: *stopping })?;
             }
+            MetadataRecord::NodeRemoved { id } => {
+                let id = NodeId(*id);
+                self.nodes.remove(&id).ok_or(FoldError::UnknownNode { id })?;
+                self.node_config.remove(&id);
+            }
             MetadataRecord::Topic { id, name, internal, overrides } => self.add_topic(id, name, *internal, overrides)?,
             MetadataRecord::Partitions { topic, first, partitions } => self.add_partitions(topic, *first, partitions)?,
             MetadataRecord::PartitionChanged { topic, index, partition } => self.change_partition(topic, *index, partition)?,

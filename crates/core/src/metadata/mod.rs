@@ -35,12 +35,12 @@ pub use decide::{
     AlterPartition, Balance, BalanceLimits, ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, Decided, Decision,
     Election, FreeSpace, Heartbeat, HeartbeatAnswer, MAX_NEW_PARTITIONS, NewPartitions, NewTopic, Reassignment, Registration,
     TopicReference, decide_alter_partition, decide_balance, decide_create_topics, decide_elections, decide_fencing,
-    decide_heartbeat, decide_reassignments, decide_registration, partitions_to_elect,
+    decide_heartbeat, decide_reassignments, decide_registration, decide_unregistration, partitions_to_elect,
 };
 pub use error::{
     AdoptTopicsError, AllocateProducerIdsError, AlterConfigError, AlterPartitionError, AssignmentProblem, ChangeVotersError,
     CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectLeaderError, MembershipError, MetadataOpenError,
-    ReassignError, Unavailable,
+    ReassignError, Unavailable, UnregisterError,
 };
 pub use fold::{FoldError, fold};
 pub use image::{Endpoint, Membership, MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};

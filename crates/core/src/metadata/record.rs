@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// Highest level of records this binary reads and writes.
 ///
 /// 1: the first. 2: data directories of nodes and partitions, layouts. 3: the name server's configuration, topic names with `%`.
-/// 4: membership of nodes, changes of partitions.
+/// 4: membership of nodes, changes of partitions. 5: listeners of nodes, nodes that are gone for good.
 pub const FEATURE_LEVEL: u32 = 5;
 
 /// One change of the cluster's state.
@@ -36,6 +36,8 @@ pub enum MetadataRecord {
     /// A life of a node begins, or it is fenced, let in again, or about to stop. With a new epoch every partition it leads gets a new
     /// leader epoch, as by [`MetadataRecord::NodeStarted`]. Since level 4.
     Membership { id: i32, epoch: u64, incarnation: String, fenced: bool, stopping: bool },
+    /// A node is gone for good, and what was configured for it. Since level 5.
+    NodeRemoved { id: i32 },
     /// A topic, still without partitions. `id` as Kafka prints it.
     Topic { id: String, name: String, internal: bool, overrides: BTreeMap<String, String> },
     /// Partitions added to a topic, from index `first` on.
@@ -224,6 +226,13 @@ mod tests {
         let endpoint =
             EndpointRecord { name: "outside".to_owned(), scheme: "kafka".to_owned(), host: "h".to_owned(), port: 9092 };
         let record = MetadataRecord::Node { id: 1, rack: None, directories: Vec::new(), endpoints: vec![endpoint] };
+        assert_eq!((read(text), serde_json::to_string(&record).unwrap()), (record, text.to_owned()));
+    }
+
+    #[test]
+    fn the_stored_form_of_a_node_that_is_gone_stays_as_it_is() {
+        let text = r#"{"NodeRemoved":{"id":7}}"#;
+        let record = MetadataRecord::NodeRemoved { id: 7 };
         assert_eq!((read(text), serde_json::to_string(&record).unwrap()), (record, text.to_owned()));
     }
 

@@ -38,10 +38,13 @@ mod p55_describe_quorum;
 mod p57_update_features;
 mod p60_describe_cluster;
 mod p61_describe_producers;
+mod p64_unregister_broker;
 mod p71_get_telemetry_subscriptions;
 mod p72_push_telemetry;
 mod p74_list_config_resources;
 mod p75_describe_topic_partitions;
+mod p80_add_raft_voter;
+mod p81_remove_raft_voter;
 
 pub(crate) use p00_produce::ProduceReply;
 
@@ -94,10 +97,13 @@ pub(crate) const TABLE: &[Api] = &[
     p57_update_features::API,
     p60_describe_cluster::API,
     p61_describe_producers::API,
+    p64_unregister_broker::API,
     p71_get_telemetry_subscriptions::API,
     p72_push_telemetry::API,
     p74_list_config_resources::API,
     p75_describe_topic_partitions::API,
+    p80_add_raft_voter::API,
+    p81_remove_raft_voter::API,
 ];
 
 /// Finds an API by its key.

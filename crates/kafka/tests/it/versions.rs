@@ -134,10 +134,13 @@ async fn sweep(key: i16, mut case: Case) {
         57 => admin::update_features(case).await,
         60 => admin::describe_cluster(case).await,
         61 => data::describe_producers(case).await,
+        64 => admin::unregister_broker(case).await,
         71 => admin::get_telemetry_subscriptions(case).await,
         72 => admin::push_telemetry(case).await,
         74 => admin::list_config_resources(case).await,
         75 => admin::describe_topic_partitions(case).await,
+        80 => admin::add_raft_voter(case).await,
+        81 => admin::remove_raft_voter(case).await,
         key => panic!("API {key} is listed and has no case here"),
     }
     case.still_usable().await;

@@ -11,7 +11,7 @@
 
 use super::placement::{FreeSpace, Placement};
 use super::settle::{Rules, set_leader, settle, versioned};
-use crate::metadata::error::MembershipError;
+use crate::metadata::error::{MembershipError, UnregisterError};
 use crate::metadata::fold::partition_changed;
 use crate::metadata::image::{Endpoint, Membership, MetadataImage, NodeDirectory, NodeImage, PartitionImage};
 use crate::metadata::record::MetadataRecord;
@@ -171,6 +171,19 @@ pub fn decide_fencing(image: &MetadataImage, node: NodeId, epoch: BrokerEpoch) -
         change_membership(image, node, Membership { fenced: true, ..membership.clone() }, &FreeSpace::new(), &mut records);
     }
     records
+}
+
+/// Decides that a node is gone for good: one that is fenced and holds nothing.
+pub fn decide_unregistration(image: &MetadataImage, node: NodeId) -> Result<Decided<()>, UnregisterError> {
+    let known = image.nodes.get(&node).ok_or(UnregisterError::Unregistered { node })?;
+    if known.is_live() {
+        return Err(UnregisterError::Live { node });
+    }
+    let partitions = image.topics.values().flat_map(|topic| &topic.partitions);
+    match partitions.filter(|partition| partition.replicas.contains(&node)).count() {
+        0 => Ok(Decided { answer: (), records: vec![MetadataRecord::NodeRemoved { id: node.0 }] }),
+        partitions => Err(UnregisterError::HoldsReplicas { node, partitions }),
+    }
 }
 
 fn member(image: &MetadataImage, node: NodeId, epoch: BrokerEpoch) -> Result<(&NodeImage, &Membership), MembershipError> {

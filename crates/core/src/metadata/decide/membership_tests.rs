@@ -183,3 +183,17 @@ fn a_snapshot_keeps_members_and_what_became_of_partitions() {
     let empty = MetadataImage::empty(Arc::new(BrokerConfig::default()));
     assert_eq!(fold(&empty, &image.to_records(), image.applied).unwrap(), image);
 }
+
+#[test]
+fn only_a_node_that_does_not_run_and_holds_nothing_is_taken_off() {
+    let image = cluster();
+    let four = registered(&image, &registration(4, "first", 40)).0;
+    let refused = |image: &MetadataImage, node| decide_unregistration(image, NodeId(node)).unwrap_err();
+    assert_eq!(refused(&four, 5), UnregisterError::Unregistered { node: NodeId(5) });
+    assert_eq!(refused(&four, 1), UnregisterError::Live { node: NodeId(1) });
+    let fenced = applied(&four, &decide_fencing(&four, NodeId(3), four.broker_epoch(NodeId(3)).unwrap()));
+    assert_eq!(refused(&fenced, 3), UnregisterError::HoldsReplicas { node: NodeId(3), partitions: 1 });
+    let left = applied(&fenced, &decide_unregistration(&fenced, NodeId(4)).unwrap().records);
+    assert_eq!(left.nodes.keys().map(|node| node.0).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(fold(&MetadataImage::empty(image.config.clone()), &left.to_records(), left.applied).unwrap().nodes, left.nodes);
+}

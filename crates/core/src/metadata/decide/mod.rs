@@ -18,7 +18,10 @@ pub use balance::{Balance, BalanceLimits, decide_balance};
 pub(super) use configs::decide_configs;
 pub use configs::{ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate};
 pub use elections::{Election, decide_elections, partitions_to_elect};
-pub use membership::{Decided, Heartbeat, HeartbeatAnswer, Registration, decide_fencing, decide_heartbeat, decide_registration};
+pub use membership::{
+    Decided, Heartbeat, HeartbeatAnswer, Registration, decide_fencing, decide_heartbeat, decide_registration,
+    decide_unregistration,
+};
 pub use placement::FreeSpace;
 pub use reassign::{Reassignment, decide_reassignments};
 pub use topics::{MAX_NEW_PARTITIONS, NewPartitions, NewTopic, TopicReference, decide_create_topics};

@@ -4,9 +4,11 @@ use super::{LogLimits, MAX_CHANGED_PARTITIONS, Metadata, MetadataOptions, Quorum
 use crate::metadata::cluster::{Cluster, ClusterOptions, Patience};
 use crate::metadata::decide::{
     AlterPartition, Decided, Decision, Heartbeat, HeartbeatAnswer, Registration, decide_alter_partition, decide_heartbeat,
-    decide_registration,
+    decide_registration, decide_unregistration,
 };
-use crate::metadata::error::{AlterPartitionError, ChangeVotersError, MembershipError, MetadataOpenError, Unavailable};
+use crate::metadata::error::{
+    AlterPartitionError, ChangeVotersError, MembershipError, MetadataOpenError, Unavailable, UnregisterError,
+};
 use crate::metadata::image::{Endpoint, MetadataImage};
 use crate::metadata::published::Published;
 use crate::metadata::raft::{RaftLog, Road};
@@ -130,6 +132,11 @@ impl Metadata {
             None => Err(ChangeVotersError::Alone),
             Some(cluster) => cluster.remove_voter(node).await,
         }
+    }
+
+    /// Takes a node off the cluster for good.
+    pub async fn unregister(&self, node: NodeId) -> Result<(), UnregisterError> {
+        self.settle_one(|image| decide_unregistration(image, node)).await
     }
 
     /// Changes in-sync sets; an answer for each, in order: the partition as it is then.

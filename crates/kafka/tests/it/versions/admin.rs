@@ -4,6 +4,8 @@ use super::{API_VERSIONS, Case, MISSING, MISSING_ID, PARTITIONS, TOPIC, codes, w
 use crate::client::DATA_DIRECTORIES;
 use duolog_base::TopicId;
 use duolog_wire::kafka::ErrorCode;
+use duolog_wire::kafka::messages::add_raft_voter_request::AddRaftVoterRequest;
+use duolog_wire::kafka::messages::add_raft_voter_response::AddRaftVoterResponse;
 use duolog_wire::kafka::messages::alter_partition_reassignments_request::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
@@ -40,6 +42,10 @@ use duolog_wire::kafka::messages::metadata_request::{MetadataRequest, MetadataRe
 use duolog_wire::kafka::messages::metadata_response::MetadataResponse;
 use duolog_wire::kafka::messages::push_telemetry_request::PushTelemetryRequest;
 use duolog_wire::kafka::messages::push_telemetry_response::PushTelemetryResponse;
+use duolog_wire::kafka::messages::remove_raft_voter_request::RemoveRaftVoterRequest;
+use duolog_wire::kafka::messages::remove_raft_voter_response::RemoveRaftVoterResponse;
+use duolog_wire::kafka::messages::unregister_broker_request::UnregisterBrokerRequest;
+use duolog_wire::kafka::messages::unregister_broker_response::UnregisterBrokerResponse;
 use duolog_wire::kafka::messages::update_features_request::{FeatureUpdateKey, UpdateFeaturesRequest};
 use duolog_wire::kafka::messages::update_features_response::UpdateFeaturesResponse;
 use duolog_wire::kafka::messages::{
@@ -432,5 +438,31 @@ pub(super) async fn describe_topic_partitions(case: &mut Case) {
         codes(answer.topics.iter().map(|one| one.error_code), &[ErrorCode::UnknownTopicOrPartition, ErrorCode::None]);
         assert_eq!(answer.topics[1].partitions.len(), PARTITIONS.min(response_partition_limit) as usize);
         assert_eq!(answer.next_cursor.is_some(), response_partition_limit == 1);
+    }
+}
+
+pub(super) async fn unregister_broker(case: &mut Case) {
+    let here = case.world.server.broker.node().0;
+    let asked = [(here, ErrorCode::InvalidRequest), (here + 1, ErrorCode::BrokerIdNotRegistered)];
+    for (broker_id, expected) in asked {
+        let response = case.ask(64, |e, version| UnregisterBrokerRequest { broker_id }.encode(e, version)).await;
+        let answer = whole(&response, case.version, UnregisterBrokerResponse::decode);
+        codes([answer.error_code], &[expected]);
+        assert!(answer.error_message.is_some());
+    }
+}
+
+pub(super) async fn add_raft_voter(case: &mut Case) {
+    let request = AddRaftVoterRequest { cluster_id: None, voter_id: 2, ..Default::default() };
+    let response = case.ask(80, |e, version| request.encode(e, version)).await;
+    codes([whole(&response, case.version, AddRaftVoterResponse::decode).error_code], &[ErrorCode::InvalidRequest]);
+}
+
+pub(super) async fn remove_raft_voter(case: &mut Case) {
+    let asked = [(None, ErrorCode::InvalidRequest), (Some("another"), ErrorCode::InconsistentClusterId)];
+    for (cluster_id, expected) in asked {
+        let request = RemoveRaftVoterRequest { cluster_id, voter_id: 2, ..Default::default() };
+        let response = case.ask(81, |e, version| request.encode(e, version)).await;
+        codes([whole(&response, case.version, RemoveRaftVoterResponse::decode).error_code], &[expected]);
     }
 }
