@@ -118,12 +118,13 @@ impl InternalLog for BrokerLog {
             let topic = self.image()?;
             let failed = |error: &dyn std::fmt::Display| InternalLogError::Read(error.to_string());
             let fetched =
-                self.broker.read(&topic, partition, from, REPLAY_CHUNK_BYTES, true, None).map_err(|error| failed(&error))?;
+                self.broker.read_log_end(&topic, partition, from, REPLAY_CHUNK_BYTES).map_err(|error| failed(&error))?;
             let next = fetched.plan.next;
             let batches = materialize(fetched.plan).await.map_err(|error| failed(&error))?;
             Ok(Chunk { batches, next })
         })
     }
+
     fn committed(&self, partition: PartitionIndex, end: Offset) -> LogFuture<'_, ()> {
         Box::pin(async move {
             loop {
