@@ -85,7 +85,7 @@ impl Server {
     }
 
     pub async fn client(&self) -> Client {
-        Client { stream: TcpStream::connect(self.address).await.unwrap(), correlation: 0 }
+        Client::connect(self.address).await
     }
 }
 
@@ -116,6 +116,10 @@ impl Response {
 }
 
 impl Client {
+    pub async fn connect(address: SocketAddr) -> Client {
+        Client { stream: TcpStream::connect(address).await.unwrap(), correlation: 0 }
+    }
+
     pub async fn send(&mut self, key: i16, version: i16, body: impl FnOnce(&mut Encoder)) -> i32 {
         self.correlation += 1;
         let mut encoder = Encoder::new();
