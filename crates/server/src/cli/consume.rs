@@ -87,7 +87,9 @@ pub(super) async fn run(arguments: ConsumeArguments) -> Result<(), Failure> {
         Ok(()) = tokio::signal::ctrl_c() => Ok(()),
     };
     // A cancelled exchange leaves its connection with half an answer in it; saying goodbye needs fresh ones.
-    session.cluster = Cluster::connect(&session.arguments.server.bootstrap).await?;
+    let known = session.cluster.nodes().into_iter().map(|node| node.address);
+    let known: Vec<String> = session.arguments.server.bootstrap.iter().cloned().chain(known).collect();
+    session.cluster = Cluster::connect(&known).await?;
     let goodbye = session.end().await;
     outcome.and(goodbye)
 }

@@ -1,5 +1,6 @@
 //! Why a command ends with exit code 1.
 
+use super::DemoError;
 use super::log::ImportProblem;
 use crate::client::ClientError;
 use crate::serve::ServeError;
@@ -38,6 +39,16 @@ pub(crate) enum Failure {
     OffsetOutOfRange { topic: String, partition: i32, offset: i64, start: i64, end: i64 },
     #[error("group {group} has active members; stop them first")]
     GroupActive { group: String },
+    #[error("the cluster has no node {node}")]
+    NoSuchNode { node: i32 },
+    #[error("{topic} has {replicas} replicas a partition, and there are {others} other live nodes")]
+    TooFewNodes { topic: String, replicas: usize, others: usize },
+    #[error("node {node} holds {replicas} replicas; `duolog cluster drain {node}` moves them to others")]
+    HoldsReplicas { node: i32, replicas: usize },
+    #[error("node {node} runs at {address}: stop it first")]
+    NodeRuns { node: i32, address: String },
+    #[error(transparent)]
+    Demo(#[from] DemoError),
     #[error("{problems} problems found")]
     Problems { problems: u64 },
     /// What was wrong has been printed already, item by item.

@@ -2,10 +2,11 @@
 //!
 //! One file a command. Commands talk the Kafka protocol through [`crate::client`], except `serve`, `config list`,
 //! `completions`, and `log`, which reads a data directory that no server has open.
-//! Exit codes: 0 done, 1 failed, 2 not understood (clap's own).
+//! Exit codes: 0 done, 1 failed, 2 not understood (clap's own), 3 another process has taken this node's place.
 
 pub(crate) mod arguments;
 mod bench;
+mod cluster;
 mod completions;
 mod config;
 mod consume;
@@ -15,6 +16,7 @@ mod log;
 mod produce;
 mod topic;
 
+pub(crate) use cluster::DemoError;
 pub(crate) use failure::Failure;
 
 use crate::output::Output;
@@ -43,6 +45,9 @@ enum Command {
     /// List, describe, reset and delete consumer groups
     #[command(subcommand)]
     Group(group::GroupCommand),
+    /// Look at a cluster, drain or remove a node, try a cluster out
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Measure how a server's speed depends on the number of partitions; writes at full speed, then removes its topics
     Bench(bench::BenchArguments),
     /// Look into a data directory, without a server
@@ -79,6 +84,7 @@ impl CommandLine {
             Command::Produce(arguments) => wait_for(produce::run(arguments)),
             Command::Consume(arguments) => wait_for(consume::run(arguments)),
             Command::Group(command) => wait_for(group::run(command)),
+            Command::Cluster(command) => wait_for(cluster::run(command)),
             Command::Bench(arguments) => wait_for(bench::run(arguments)),
             Command::Log(command) => log::run(command),
             Command::Config(command) => config::run(command),

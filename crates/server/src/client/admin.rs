@@ -64,7 +64,7 @@ impl Cluster {
             ..Default::default()
         };
         let request = CreateTopicsRequest { topics: vec![creatable], timeout_ms: ADMIN_TIMEOUT_MS, ..Default::default() };
-        let reply = self.controller().await?.ask(CREATE_TOPICS, |e, version| request.encode(e, version)).await?;
+        let reply = self.ask_controller(CREATE_TOPICS, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(CreateTopicsResponse::decode)?;
         for result in &response.topics {
             accept(result.error_code, result.error_message, || format!("topic {}", topic.name))?;
@@ -74,7 +74,7 @@ impl Cluster {
 
     pub async fn delete_topic(&mut self, name: &str) -> Result<(), ClientError> {
         let request = DeleteTopicsRequest { topic_names: vec![name], timeout_ms: ADMIN_TIMEOUT_MS, ..Default::default() };
-        let reply = self.controller().await?.ask(DELETE_TOPICS, |e, version| request.encode(e, version)).await?;
+        let reply = self.ask_controller(DELETE_TOPICS, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(DeleteTopicsResponse::decode)?;
         for result in &response.responses {
             accept(result.error_code, result.error_message, || format!("topic {name}"))?;
@@ -86,7 +86,7 @@ impl Cluster {
     pub async fn create_partitions(&mut self, topic: &str, count: i32) -> Result<(), ClientError> {
         let growth = CreatePartitionsTopic { name: topic, count, assignments: None };
         let request = CreatePartitionsRequest { topics: vec![growth], timeout_ms: ADMIN_TIMEOUT_MS, ..Default::default() };
-        let reply = self.controller().await?.ask(CREATE_PARTITIONS, |e, version| request.encode(e, version)).await?;
+        let reply = self.ask_controller(CREATE_PARTITIONS, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(CreatePartitionsResponse::decode)?;
         for result in &response.results {
             accept(result.error_code, result.error_message, || format!("topic {topic}"))?;
@@ -102,7 +102,7 @@ impl Cluster {
         });
         let resource = AlterConfigsResource { resource_type: TOPIC, resource_name: topic, configs: alterations.collect() };
         let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
-        let reply = self.controller().await?.ask(INCREMENTAL_ALTER_CONFIGS, |e, version| request.encode(e, version)).await?;
+        let reply = self.ask_controller(INCREMENTAL_ALTER_CONFIGS, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(IncrementalAlterConfigsResponse::decode)?;
         for result in &response.responses {
             accept(result.error_code, result.error_message, || format!("topic {topic}"))?;
@@ -113,7 +113,7 @@ impl Cluster {
     pub async fn topic_configs(&mut self, topic: &str) -> Result<Vec<ConfigEntry>, ClientError> {
         let resource = DescribeConfigsResource { resource_type: TOPIC, resource_name: topic, configuration_keys: None };
         let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
-        let reply = self.controller().await?.ask(DESCRIBE_CONFIGS, |e, version| request.encode(e, version)).await?;
+        let reply = self.ask_controller(DESCRIBE_CONFIGS, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(DescribeConfigsResponse::decode)?;
         let mut entries = Vec::new();
         for result in &response.results {

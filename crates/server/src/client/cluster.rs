@@ -1,7 +1,7 @@
 //! The cluster as a client sees it: nodes, leaders, coordinators, and one connection to each node in use.
 
-use super::api::{FIND_COORDINATOR, METADATA};
-use super::connection::Connection;
+use super::api::{Api, FIND_COORDINATOR, METADATA};
+use super::connection::{Connection, Reply};
 use super::error::{ClientError, accept, known};
 use super::retry::Retry;
 use duolog_base::TopicId;
@@ -10,6 +10,7 @@ use duolog_wire::kafka::messages::find_coordinator_request::FindCoordinatorReque
 use duolog_wire::kafka::messages::find_coordinator_response::FindCoordinatorResponse;
 use duolog_wire::kafka::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use duolog_wire::kafka::messages::metadata_response::{MetadataResponse, MetadataResponseTopic};
+use duolog_wire::kafka::{EncodeError, Encoder};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -116,12 +117,60 @@ impl Cluster {
         self.nodes.iter().map(|(id, address)| NodeAddress { id: *id, address: address.clone() }).collect()
     }
 
-    /// The connection to the node that takes changes of topics and configurations.
-    pub(super) async fn controller(&mut self) -> Result<&mut Connection, ClientError> {
-        if !self.nodes.contains_key(&self.controller) {
-            self.learn(Some(&[]), false).await?;
+    /// Asks a node. A connection that fails is forgotten, and so is the node's address if nobody answers there: it may have moved.
+    pub(super) async fn ask(
+        &mut self,
+        node: i32,
+        api: Api,
+        encode: impl FnOnce(&mut Encoder, i16) -> Result<(), EncodeError>,
+    ) -> Result<Reply, ClientError> {
+        let connection = match self.node(node).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                self.nodes.remove(&node);
+                return Err(error);
+            }
+        };
+        let asked = connection.ask(api, encode).await;
+        if asked.is_err() {
+            self.forget(node);
         }
-        self.node(self.controller).await
+        asked
+    }
+
+    /// Asks the controller, or whoever is there: each node takes changes of topics and configurations. As long as nobody could be reached,
+    /// nothing was done, and it is tried again.
+    pub(super) async fn ask_controller(
+        &mut self,
+        api: Api,
+        encode: impl Fn(&mut Encoder, i16) -> Result<(), EncodeError>,
+    ) -> Result<Reply, ClientError> {
+        let mut retry = Retry::within(PATIENCE);
+        loop {
+            if !self.nodes.contains_key(&self.controller) {
+                self.learn(Some(&[]), false).await?;
+            }
+            let known = self.nodes.contains_key(&self.controller);
+            let node = if known { Some(self.controller) } else { self.nodes.keys().next().copied() };
+            let node = node.ok_or(ClientError::NoNode { node: self.controller })?;
+            match self.ask(node, api, &encode).await {
+                Err(ClientError::Connect { .. } | ClientError::NoNode { .. }) if retry.again().await => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn ask_entry(
+        &mut self,
+        api: Api,
+        encode: impl FnOnce(&mut Encoder, i16) -> Result<(), EncodeError>,
+    ) -> Result<Reply, ClientError> {
+        let asked = self.entry().await?.ask(api, encode).await;
+        if asked.is_err() {
+            // The server may have been restarted since the connection was opened.
+            self.entry = None;
+        }
+        asked
     }
 
     /// All topics.
@@ -153,8 +202,6 @@ impl Cluster {
     async fn learn(&mut self, names: Option<&[&str]>, create: bool) -> Result<Vec<(TopicLayout, ErrorCode)>, ClientError> {
         match self.learn_once(names, create).await {
             Err(error) if error.is_passing() && !matches!(error, ClientError::Connect { .. }) => {
-                // The server may have been restarted since the connection was opened.
-                self.entry = None;
                 self.learn_once(names, create).await
             }
             done => done,
@@ -168,7 +215,7 @@ impl Cluster {
             .as_ref()
             .map(|names| names.iter().map(|name| MetadataRequestTopic { name: Some(name), ..Default::default() }).collect());
         let request = MetadataRequest { topics, allow_auto_topic_creation: create, ..Default::default() };
-        let reply = self.entry().await?.ask(METADATA, |e, version| request.encode(e, version)).await?;
+        let reply = self.ask_entry(METADATA, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(MetadataResponse::decode)?;
         self.nodes = response.brokers.iter().map(|broker| (broker.node_id, format!("{}:{}", broker.host, broker.port))).collect();
         self.controller = response.controller_id;
@@ -188,7 +235,7 @@ impl Cluster {
 
     async fn find_coordinator(&mut self, group: &str) -> Result<i32, ClientError> {
         let request = FindCoordinatorRequest { key: group, key_type: GROUP, ..Default::default() };
-        let reply = self.entry().await?.ask(FIND_COORDINATOR, |e, version| request.encode(e, version)).await?;
+        let reply = self.ask_entry(FIND_COORDINATOR, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(FindCoordinatorResponse::decode)?;
         accept(response.error_code, response.error_message, || format!("coordinator of group {group}"))?;
         self.nodes.insert(response.node_id, format!("{}:{}", response.host, response.port));

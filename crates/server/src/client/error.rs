@@ -72,9 +72,12 @@ impl ClientError {
     /// Whether another attempt, perhaps over a new connection, may succeed.
     pub fn is_passing(&self) -> bool {
         match self {
-            ClientError::Io { .. } | ClientError::Timeout { .. } | ClientError::NoLeader { .. } | ClientError::Connect { .. } => {
-                true
-            }
+            // A node that is gone may lead for a moment longer.
+            ClientError::Io { .. }
+            | ClientError::Timeout { .. }
+            | ClientError::NoLeader { .. }
+            | ClientError::NoNode { .. }
+            | ClientError::Connect { .. } => true,
             ClientError::Refused { code, .. } => code.is_retriable(),
             _ => false,
         }

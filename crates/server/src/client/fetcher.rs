@@ -21,6 +21,8 @@ const NO_SESSION_ID: i32 = 0;
 /// Final epoch: the request is not part of a session (KIP-227).
 const NO_SESSION_EPOCH: i32 = -1;
 const CONSUMER: i32 = -1;
+/// Before a leader that did not answer is looked for again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A record as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +97,8 @@ impl Fetcher {
         for (leader, partitions) in by_leader {
             match self.fetch_from(cluster, leader, &partitions, share, &mut records).await {
                 Err(error) if error.is_passing() => {
-                    cluster.forget(leader);
+                    // Who leads now may not be known yet.
+                    tokio::time::sleep(PAUSE).await;
                     self.learn_leaders(cluster).await?;
                 }
                 done => done?,
@@ -142,7 +145,7 @@ impl Fetcher {
             topics: topics.into_iter().map(topic).collect(),
             ..Default::default()
         };
-        let reply = cluster.node(leader).await?.ask(FETCH, |e, version| request.encode(e, version)).await?;
+        let reply = cluster.ask(leader, FETCH, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(FetchResponse::decode)?;
         accept(response.error_code, None, || "fetch".to_owned())?;
         for topic in &response.responses {

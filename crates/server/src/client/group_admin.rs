@@ -1,9 +1,10 @@
 //! Groups seen from outside: list, describe, delete.
 
 use super::api::{DELETE_GROUPS, DESCRIBE_GROUPS, LIST_GROUPS};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, PATIENCE};
 use super::error::{ClientError, accept};
 use super::member::decode_assignment;
+use super::retry::Retry;
 use duolog_wire::kafka::messages::delete_groups_request::DeleteGroupsRequest;
 use duolog_wire::kafka::messages::delete_groups_response::DeleteGroupsResponse;
 use duolog_wire::kafka::messages::describe_groups_request::DescribeGroupsRequest;
@@ -55,7 +56,7 @@ impl Cluster {
         let mut groups = Vec::new();
         for node in self.nodes() {
             let request = ListGroupsRequest::default();
-            let reply = self.node(node.id).await?.ask(LIST_GROUPS, |e, version| request.encode(e, version)).await?;
+            let reply = self.ask(node.id, LIST_GROUPS, |e, version| request.encode(e, version)).await?;
             let response = reply.decode(ListGroupsResponse::decode)?;
             accept(response.error_code, None, || node.address.clone())?;
             groups.extend(response.groups.iter().map(|group| GroupSummary {
@@ -70,9 +71,19 @@ impl Cluster {
 
     /// A group that does not exist is described as `Dead`, without members.
     pub async fn describe_group(&mut self, group: &str) -> Result<GroupDescription, ClientError> {
+        let mut retry = Retry::within(PATIENCE);
+        loop {
+            match self.describe_group_once(group).await {
+                Err(error) if error.is_passing() && retry.again().await => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn describe_group_once(&mut self, group: &str) -> Result<GroupDescription, ClientError> {
         let coordinator = self.group_coordinator(group).await?;
         let request = DescribeGroupsRequest { groups: vec![group], ..Default::default() };
-        let reply = self.node(coordinator).await?.ask(DESCRIBE_GROUPS, |e, version| request.encode(e, version)).await?;
+        let reply = self.ask(coordinator, DESCRIBE_GROUPS, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(DescribeGroupsResponse::decode)?;
         let described = response.groups.first().ok_or_else(|| ClientError::Incomplete { topic: group.to_owned() })?;
         accept(described.error_code, described.error_message, || format!("group {group}"))?;
@@ -80,9 +91,20 @@ impl Cluster {
     }
 
     pub async fn delete_group(&mut self, group: &str) -> Result<(), ClientError> {
+        let mut retry = Retry::within(PATIENCE);
+        loop {
+            match self.delete_group_once(group).await {
+                // Only what the coordinator has refused: an answer that was lost may have been that it is done.
+                Err(error @ ClientError::Refused { .. }) if error.is_passing() && retry.again().await => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn delete_group_once(&mut self, group: &str) -> Result<(), ClientError> {
         let coordinator = self.group_coordinator(group).await?;
         let request = DeleteGroupsRequest { groups_names: vec![group] };
-        let reply = self.node(coordinator).await?.ask(DELETE_GROUPS, |e, version| request.encode(e, version)).await?;
+        let reply = self.ask(coordinator, DELETE_GROUPS, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(DeleteGroupsResponse::decode)?;
         for result in &response.results {
             accept(result.error_code, None, || format!("group {group}"))?;

@@ -101,11 +101,7 @@ impl GroupMember {
             ..Default::default()
         };
         let coordinator = cluster.group_coordinator(&self.group).await?;
-        let answer = cluster.node(coordinator).await?.ask(HEARTBEAT, |e, version| request.encode(e, version)).await;
-        if answer.is_err() {
-            cluster.forget(coordinator);
-        }
-        let reply = answer?;
+        let reply = cluster.ask(coordinator, HEARTBEAT, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(HeartbeatResponse::decode)?;
         accept(response.error_code, None, || self.subject())
     }
@@ -149,11 +145,7 @@ impl GroupMember {
             protocols: vec![JoinGroupRequestProtocol { name: PROTOCOL, metadata: &metadata }],
             ..Default::default()
         };
-        let answer = cluster.node(coordinator).await?.ask(JOIN_GROUP, |e, version| request.encode(e, version)).await;
-        if answer.is_err() {
-            cluster.forget(coordinator);
-        }
-        let reply = answer?;
+        let reply = cluster.ask(coordinator, JOIN_GROUP, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(JoinGroupResponse::decode)?;
         if !response.member_id.is_empty() {
             self.member = response.member_id.to_owned();
@@ -213,7 +205,7 @@ impl GroupMember {
             assignments,
             ..Default::default()
         };
-        let reply = cluster.node(coordinator).await?.ask(SYNC_GROUP, |e, version| request.encode(e, version)).await?;
+        let reply = cluster.ask(coordinator, SYNC_GROUP, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(SyncGroupResponse::decode)?;
         accept(response.error_code, None, || self.subject())?;
         decode_assignment(response.assignment).map_err(|_| ClientError::Assignment { group: self.group.clone() })
@@ -240,7 +232,7 @@ impl GroupMember {
         let coordinator = cluster.group_coordinator(&self.group).await?;
         let members = vec![MemberIdentity { member_id: &self.member, ..Default::default() }];
         let request = LeaveGroupRequest { group_id: &self.group, members, ..Default::default() };
-        let reply = cluster.node(coordinator).await?.ask(LEAVE_GROUP, |e, version| request.encode(e, version)).await?;
+        let reply = cluster.ask(coordinator, LEAVE_GROUP, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(LeaveGroupResponse::decode)?;
         accept(response.error_code, None, || self.subject())
     }

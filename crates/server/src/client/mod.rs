@@ -9,6 +9,7 @@ mod admin;
 mod api;
 mod assignor;
 mod cluster;
+mod cluster_admin;
 mod connection;
 mod error;
 mod fetcher;
@@ -21,6 +22,10 @@ mod retry;
 
 pub use admin::{ConfigChange, ConfigEntry, NewTopicSpec};
 pub use cluster::{Cluster, NodeAddress, PartitionLayout, TopicLayout};
+pub use cluster_admin::{
+    ClusterDescription, DataDirectory, MovingPartition, NodeDescription, QuorumDescription, QuorumReplica, StoredReplica,
+    WantedReplicas,
+};
 pub use connection::{Connection, Reply};
 pub use error::ClientError;
 pub use fetcher::{FetchedRecord, Fetcher};

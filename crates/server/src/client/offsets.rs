@@ -72,21 +72,34 @@ impl Cluster {
         partitions: &[i32],
         timestamp: i64,
     ) -> Result<BTreeMap<i32, i64>, ClientError> {
+        let mut topic = topic.clone();
+        let mut found = BTreeMap::new();
+        let mut retry = Retry::within(PATIENCE);
+        loop {
+            let missing = partitions.iter().copied().filter(|partition| !found.contains_key(partition)).collect::<Vec<_>>();
+            match self.list_offsets_once(&topic, &missing, timestamp, &mut found).await {
+                Err(error) if error.is_passing() && retry.again().await => topic = self.topic(&topic.name, false).await?,
+                done => return done.map(|()| found),
+            }
+        }
+    }
+
+    /// Asks all leaders; what was found counts even if one of them fails.
+    async fn list_offsets_once(
+        &mut self,
+        topic: &TopicLayout,
+        partitions: &[i32],
+        timestamp: i64,
+        found: &mut BTreeMap<i32, i64>,
+    ) -> Result<(), ClientError> {
         let mut by_leader: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
         for partition in partitions {
             by_leader.entry(topic.leader(*partition)?).or_default().push(*partition);
         }
-        let mut found = BTreeMap::new();
         for (leader, partitions) in by_leader {
-            let mut retry = Retry::within(PATIENCE);
-            loop {
-                match self.list_offsets_of(leader, &topic.name, &partitions, timestamp).await {
-                    Err(error) if error.is_passing() && retry.again().await => self.forget(leader),
-                    done => break found.extend(done?),
-                }
-            }
+            found.extend(self.list_offsets_of(leader, &topic.name, &partitions, timestamp).await?);
         }
-        Ok(found)
+        Ok(())
     }
 
     async fn list_offsets_of(
@@ -100,7 +113,7 @@ impl Cluster {
             partitions.iter().map(|&partition_index| ListOffsetsPartition { partition_index, timestamp, ..Default::default() });
         let topics = vec![ListOffsetsTopic { name: topic, partitions: wanted.collect() }];
         let request = ListOffsetsRequest { replica_id: CONSUMER, topics, ..Default::default() };
-        let reply = self.node(leader).await?.ask(LIST_OFFSETS, |e, version| request.encode(e, version)).await?;
+        let reply = self.ask(leader, LIST_OFFSETS, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(ListOffsetsResponse::decode)?;
         let mut found = BTreeMap::new();
         for partition in response.topics.iter().flat_map(|topic| &topic.partitions) {
@@ -124,7 +137,7 @@ impl Cluster {
     async fn committed_once(&mut self, group: &str) -> Result<Vec<CommittedOffset>, ClientError> {
         let coordinator = self.group_coordinator(group).await?;
         let request = OffsetFetchRequest { group_id: group, topics: None, ..Default::default() };
-        let reply = self.node(coordinator).await?.ask(OFFSET_FETCH, |e, version| request.encode(e, version)).await?;
+        let reply = self.ask(coordinator, OFFSET_FETCH, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(OffsetFetchResponse::decode)?;
         accept(response.error_code, None, || format!("group {group}"))?;
         let mut committed = Vec::new();
@@ -175,7 +188,7 @@ impl Cluster {
             ..Default::default()
         };
         let coordinator = self.group_coordinator(who.group).await?;
-        let reply = self.node(coordinator).await?.ask(OFFSET_COMMIT, |e, version| request.encode(e, version)).await?;
+        let reply = self.ask(coordinator, OFFSET_COMMIT, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(OffsetCommitResponse::decode)?;
         for topic in &response.topics {
             for partition in &topic.partitions {

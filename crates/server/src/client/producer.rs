@@ -127,11 +127,7 @@ impl Producer {
             leaders.entry(self.topic.leader(*partition)?).or_default().push(*partition);
         }
         for (leader, partitions) in leaders {
-            let answer = self.produce(leader, &partitions, pending, delivered).await;
-            if matches!(answer, Err(ClientError::Io { .. } | ClientError::Timeout { .. })) {
-                self.cluster.forget(leader);
-            }
-            answer?;
+            self.produce(leader, &partitions, pending, delivered).await?;
         }
         Ok(())
     }
@@ -155,14 +151,18 @@ impl Producer {
             timeout_ms: SERVER_TIMEOUT_MS,
             topic_data: vec![data],
         };
-        let connection = self.cluster.node(leader).await?;
         if self.settings.acks == ACKS_NONE {
+            let connection = self.cluster.node(leader).await?;
             let version = connection.version(PRODUCE)?;
-            connection.send(PRODUCE, version, |e, version| request.encode(e, version)).await?;
+            let sent = connection.send(PRODUCE, version, |e, version| request.encode(e, version)).await;
+            if sent.is_err() {
+                self.cluster.forget(leader);
+            }
+            sent?;
             partitions.iter().for_each(|index| settle(pending, delivered, *index, -1));
             return Ok(());
         }
-        let reply = connection.ask(PRODUCE, |e, version| request.encode(e, version)).await?;
+        let reply = self.cluster.ask(leader, PRODUCE, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(ProduceResponse::decode)?;
         let mut outcome = Ok(());
         // Every answer counts, whatever became of the other partitions.
@@ -232,19 +232,23 @@ impl Producer {
     }
 }
 
+/// Any node gives ids away; one that is gone is passed over.
 async fn init_producer_id(cluster: &mut Cluster) -> Result<(ProducerId, ProducerEpoch), ClientError> {
-    let node = cluster.nodes().first().map(|node| node.id).ok_or(ClientError::NoBootstrap)?;
-    let request = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: i32::MAX, ..Default::default() };
     let mut retry = Retry::within(super::cluster::PATIENCE);
     loop {
-        let reply = cluster.node(node).await?.ask(INIT_PRODUCER_ID, |e, version| request.encode(e, version)).await?;
-        let response = reply.decode(InitProducerIdResponse::decode)?;
-        match accept(response.error_code, None, || "producer id".to_owned()) {
-            Ok(()) => return Ok((ProducerId(response.producer_id), ProducerEpoch(response.producer_epoch))),
+        match ask_producer_id(cluster).await {
             Err(error) if error.is_passing() && retry.again().await => {}
-            Err(error) => return Err(error),
+            done => return done,
         }
     }
+}
+
+async fn ask_producer_id(cluster: &mut Cluster) -> Result<(ProducerId, ProducerEpoch), ClientError> {
+    let request = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: i32::MAX, ..Default::default() };
+    let reply = cluster.ask_controller(INIT_PRODUCER_ID, |e, version| request.encode(e, version)).await?;
+    let response = reply.decode(InitProducerIdResponse::decode)?;
+    accept(response.error_code, None, || "producer id".to_owned())?;
+    Ok((ProducerId(response.producer_id), ProducerEpoch(response.producer_epoch)))
 }
 
 fn accept_partition(topic: &str, answer: &PartitionProduceResponse<'_>) -> Result<(), ClientError> {

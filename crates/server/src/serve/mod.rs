@@ -32,7 +32,7 @@ use logging::LogFormat;
 use member::{Member, MemberSettings};
 use ports::Ports;
 use servers::Servers;
-use signals::Signals;
+pub(crate) use signals::Signals;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -70,6 +70,9 @@ pub(crate) struct ServeArguments {
     /// A configuration key; repeatable. `duolog config list` names them all
     #[arg(long, value_name = "KEY=VALUE", value_parser = crate::cli::arguments::pair)]
     set: Vec<(String, String)>,
+    /// Process without which this one is to end
+    #[arg(long, value_name = "PID", hide = true)]
+    parent: Option<u32>,
     /// How logs are written to standard error
     #[arg(long, value_enum, default_value = "human", env = "DUOLOG_LOG_FORMAT")]
     log_format: LogFormat,
@@ -144,6 +147,9 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<(), ServeError> {
     let member = MemberSettings::of(&config, &listeners)?;
     let http = http_address(&config.http_listen)?;
     logging::start(arguments.log_format);
+    if let Some(parent) = arguments.parent {
+        signals::end_with(parent);
+    }
     files::raise_limit();
     let cores = std::thread::available_parallelism().map_or(MIN_WORKERS, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
