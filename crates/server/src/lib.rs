@@ -19,6 +19,8 @@ use std::process::ExitCode;
 
 /// Exit code for what was not understood; the same as for an unknown flag.
 const USAGE: u8 = 2;
+/// Exit code of a server whose place in the cluster another process has taken: to start it again would not help.
+const SUPERSEDED: u8 = 3;
 
 /// What `main` does.
 pub fn main() -> ExitCode {
@@ -27,7 +29,11 @@ pub fn main() -> ExitCode {
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("duolog: {failure}");
-            if failure.is_usage() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+            match failure {
+                failure if failure.is_usage() => ExitCode::from(USAGE),
+                failure if failure.is_superseded() => ExitCode::from(SUPERSEDED),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -62,6 +62,11 @@ impl Failure {
         matches!(self, Failure::Serve(error) if error.is_usage())
     }
 
+    /// Whether another process has taken the server's place.
+    pub(crate) fn is_superseded(&self) -> bool {
+        matches!(self, Failure::Serve(ServeError::Superseded { .. }))
+    }
+
     /// The reader of our output has gone: `duolog ... | head`. Nothing to complain about.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)

@@ -2,7 +2,8 @@
 //!
 //! Up: configuration, addresses, log, metadata, groups, listeners, then the banner. A member of a cluster may wait for other nodes on the
 //! way, and can be told to stop meanwhile. Down: no new requests, pending acknowledgements answered, log flushed and checkpointed,
-//! exit 0. If the log fails the process ends with code 1 instead, since nothing it could still say would be true.
+//! exit 0; a member lets others take over first. If the log fails the process ends with code 1 instead, since nothing it could still say
+//! would be true, and with code 3 if another process has taken its place in the cluster.
 
 mod banner;
 mod files;
@@ -18,7 +19,7 @@ mod signals;
 
 use banner::{Banner, ShownMember};
 use clap::Args;
-use duolog_base::{Disk, RealDisk, SystemClock};
+use duolog_base::{Disk, NodeId, RealDisk, SystemClock};
 use duolog_core::broker::{Broker, BrokerOpenError, BrokerOptions};
 use duolog_core::config::BrokerConfig;
 use duolog_core::group::GroupCoordinator;
@@ -37,6 +38,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Even on one core a slow request must not hold up all others.
@@ -98,6 +100,8 @@ pub(crate) enum ServeError {
     Tls(TlsError),
     #[error("the log has stopped: {0}")]
     Log(LogFailure),
+    #[error("another process has registered as node {node}, with its data or in its place; this one must not go on")]
+    Superseded { node: NodeId },
 }
 
 impl ServeError {
@@ -216,6 +220,9 @@ async fn serve(
         return Err(error);
     }
     tokio::spawn(signals.exit_at_next());
+    if member.is_some() {
+        hand_over(&broker).await;
+    }
     stop.send_replace(true);
     broker.stop_waiting();
     served.end(&groups).await;
@@ -272,9 +279,19 @@ fn announce(banner: &Banner) {
     }
 }
 
-/// Waits for a signal (fine) or for the log to fail (not).
+/// Lets other nodes lead what this one leads, so that its clients find them before it is gone.
+async fn hand_over(broker: &Broker) {
+    let limit_ms = broker.config().controlled_shutdown_timeout_ms;
+    match broker.hand_over(Duration::from_millis(limit_ms)).await {
+        true => tracing::info!("other nodes lead what this one has led"),
+        false => tracing::warn!(limit_ms, "not everything could be handed over to other nodes"),
+    }
+}
+
+/// Waits for a signal (fine), for the log to fail, or for another process to take this one's place (not).
 async fn until_stopped(signals: &mut Signals, broker: &Broker) -> Result<(), ServeError> {
     let mut failed = broker.failed();
+    let mut superseded = broker.superseded();
     tokio::select! {
         signal = signals.next() => {
             tracing::info!(signal, "stopping");
@@ -284,5 +301,6 @@ async fn until_stopped(signals: &mut Signals, broker: &Broker) -> Result<(), Ser
             Some(failure) => Err(ServeError::Log(failure.clone())),
             None => Ok(()),
         },
+        Ok(_) = superseded.wait_for(|superseded| *superseded) => Err(ServeError::Superseded { node: broker.node() }),
     }
 }
