@@ -39,6 +39,7 @@ pub struct BrokerConfig {
     pub cluster_voters: usize,
     pub broker_session_timeout_ms: u64,
     pub broker_heartbeat_interval_ms: u64,
+    pub replica_lag_max_ms: u64,
     pub controlled_shutdown_timeout_ms: u64,
     /// Nodes that are to hold nothing.
     pub drained_nodes: Vec<i32>,
@@ -138,6 +139,7 @@ impl BrokerConfig {
             cluster_voters: values.number("cluster.voters")?,
             broker_session_timeout_ms: values.number("broker.session.timeout.ms")?,
             broker_heartbeat_interval_ms: values.number("broker.heartbeat.interval.ms")?,
+            replica_lag_max_ms: values.number("replica.lag.time.max.ms")?,
             controlled_shutdown_timeout_ms: values.number("controlled.shutdown.timeout.ms")?,
             drained_nodes: numbers(&values, "cluster.drained.nodes")?,
             balance_leaders: values.boolean("auto.leader.rebalance.enable")?,

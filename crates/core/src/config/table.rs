@@ -174,6 +174,13 @@ pub const KEYS: &[Key] = &[
         "How often a node of a cluster tells the controller that it lives, in milliseconds.",
     ),
     broker(
+        "replica.lag.time.max.ms",
+        Kind::Int { min: 100, max: i32::MAX },
+        "30000",
+        false,
+        "How long a replica may lack something before it counts as out of sync, in milliseconds.",
+    ),
+    broker(
         "controlled.shutdown.timeout.ms",
         NOT_NEGATIVE_INT,
         "10000",

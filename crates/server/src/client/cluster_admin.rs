@@ -53,12 +53,20 @@ pub struct NodeDescription {
 /// Who keeps the metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuorumDescription {
+    /// -1 for none.
     pub leader: i32,
     pub epoch: i32,
     /// After the last entry that is committed.
     pub high_watermark: i64,
     pub voters: Vec<QuorumReplica>,
     pub observers: Vec<QuorumReplica>,
+}
+
+/// Nobody, as far as is known.
+impl Default for QuorumDescription {
+    fn default() -> Self {
+        QuorumDescription { leader: -1, epoch: -1, high_watermark: -1, voters: Vec::new(), observers: Vec::new() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::listen::{Scheme, Spoken, host_and_port};
 use super::ports::{Ports, endpoint, in_use};
 use duolog_base::NodeId;
 use duolog_core::config::BrokerConfig;
-use duolog_core::metadata::{ClusterOptions, DEFAULT_REPLICA_LAG, DEFAULT_REQUEST_LIMIT, Endpoint, IdSource, RandomIds};
+use duolog_core::metadata::{ClusterOptions, DEFAULT_REQUEST_LIMIT, Endpoint, IdSource, RandomIds};
 use duolog_net::Listener;
 use duolog_peer::{
     CallError, CallKind, HandshakeError, Identity, PeerListener, Peers, Refusal, Switchboard, Unreachable, WeakSecret,
@@ -136,7 +136,7 @@ impl Member {
             voters: config.cluster_voters,
             session: Duration::from_millis(config.broker_session_timeout_ms),
             heartbeat: Duration::from_millis(config.broker_heartbeat_interval_ms),
-            replica_lag: DEFAULT_REPLICA_LAG,
+            replica_lag: Duration::from_millis(config.replica_lag_max_ms),
             request_limit: DEFAULT_REQUEST_LIMIT,
         }
     }

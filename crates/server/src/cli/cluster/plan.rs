@@ -74,8 +74,13 @@ mod tests {
         };
         let partitions = (0..).zip(partitions).map(partition).collect();
         let topic = TopicLayout { name: "t".to_owned(), id: Default::default(), internal: false, partitions };
-        let quorum = QuorumDescription { leader: 1, epoch: 1, high_watermark: 0, voters: Vec::new(), observers: Vec::new() };
-        Overview { cluster, quorum, topics: vec![topic], moving: Vec::new(), directories: BTreeMap::new() }
+        Overview {
+            cluster,
+            quorum: QuorumDescription::default(),
+            topics: vec![topic],
+            moving: Vec::new(),
+            directories: BTreeMap::new(),
+        }
     }
 
     fn plan(overview: &Overview, node: i32) -> Vec<(i32, Vec<i32>)> {

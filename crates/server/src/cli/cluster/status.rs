@@ -33,8 +33,11 @@ pub(super) async fn run(arguments: Status) -> Result<(), Failure> {
 fn print(out: &mut Output, overview: &Overview) -> std::io::Result<()> {
     let Overview { cluster, quorum, .. } = overview;
     let nodes = if cluster.nodes.len() == 1 { "1 node".to_owned() } else { format!("{} nodes", cluster.nodes.len()) };
-    let controller = if quorum.leader < 0 { "none".to_owned() } else { format!("node {}", quorum.leader) };
-    out.line(&format!("cluster {}: {nodes}, controller {controller} (epoch {})", cluster.id, quorum.epoch))?;
+    let controller = match quorum.leader {
+        0.. => format!("controller node {} (epoch {})", quorum.leader, quorum.epoch),
+        _ => "no controller".to_owned(),
+    };
+    out.line(&format!("cluster {}: {nodes}, {controller}", cluster.id))?;
     let mut listing =
         Listing::new(&["node", "address", "state", "metadata", "leads", "replicas", "not in sync", "lag", "data", "disk free"]);
     for node in &cluster.nodes {
