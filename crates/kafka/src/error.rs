@@ -47,6 +47,7 @@ pub(crate) fn lookup(error: &LookupError) -> ErrorCode {
     match error {
         LookupError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
         LookupError::NotLeader => ErrorCode::NotLeaderOrFollower,
+        LookupError::Unsettled => ErrorCode::OffsetNotAvailable,
         LookupError::Undecodable { .. } => ErrorCode::CorruptMessage,
         LookupError::Quarantined(_) | LookupError::Io(_) => ErrorCode::KafkaStorageError,
     }

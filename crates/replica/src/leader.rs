@@ -80,6 +80,11 @@ impl Leader {
         self.high_watermark
     }
 
+    /// Whether all that was committed before this epoch is known to be. (KIP-207)
+    pub fn is_settled(&self) -> bool {
+        self.high_watermark >= self.epoch_start
+    }
+
     /// The in-sync set as the metadata has it.
     pub fn in_sync(&self) -> &[NodeId] {
         self.in_sync.committed()

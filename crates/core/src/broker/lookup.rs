@@ -39,6 +39,9 @@ pub enum LookupError {
     UnknownPartition,
     #[error("this node does not lead the partition")]
     NotLeader,
+    /// It leads, but does not know yet that all is committed which earlier leaders have committed. (KIP-207)
+    #[error("the leader cannot vouch for its offsets yet")]
+    Unsettled,
     #[error("partition is quarantined: {0}")]
     Quarantined(String),
     #[error("reading failed: {0}")]
@@ -74,6 +77,9 @@ impl Broker {
             return Err(LookupError::NotLeader);
         }
         let ends = self.ends(topic, partition).ok_or(LookupError::UnknownPartition)?;
+        if lookup != OffsetLookup::Earliest && self.replication().is_some_and(|known| known.is_unsettled(image.number)) {
+            return Err(LookupError::Unsettled);
+        }
         let at = |offset| Some(FoundOffset { offset, timestamp: TimestampMs::NONE, leader_epoch: self.epoch_at(image, offset) });
         match lookup {
             OffsetLookup::Earliest => Ok(at(ends.log_start)),

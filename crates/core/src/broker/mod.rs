@@ -57,6 +57,12 @@ struct Membership {
     replication: Arc<Replication>,
 }
 
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.replication.stop();
+    }
+}
+
 /// The partitions of this node.
 pub struct Broker {
     node: NodeId,

@@ -33,9 +33,9 @@ use crate::config::FlushMode;
 use crate::metadata::Metadata;
 use duolog_base::{Clock, LeaderEpoch, NodeId, Offset, PartitionNumber};
 use duolog_log::{Advance, Store};
-use duolog_replica::{Incarnation, LogView, ReplicationLimits};
+use duolog_replica::{Incarnation, LogView, ReplicationLimits, Role};
 use fetcher::Fetchers;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use session::Sessions;
 use slot::SlotState;
@@ -81,6 +81,9 @@ pub(crate) struct Replication {
     tickets: AtomicU64,
     /// In-sync sets are to be looked at now.
     propose_now: Notify,
+    /// Partitions whose log has advanced while their slot was held.
+    missed: Mutex<HashSet<PartitionNumber>>,
+    missed_some: Notify,
     stopped: AtomicBool,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -100,6 +103,8 @@ impl Replication {
             sessions: Sessions::new(first_session),
             tickets: AtomicU64::new(0),
             propose_now: Notify::new(),
+            missed: Mutex::default(),
+            missed_some: Notify::new(),
             stopped: AtomicBool::new(false),
             tasks: Mutex::default(),
         })
@@ -111,7 +116,8 @@ impl Replication {
         self.me.get_or_init(|| Incarnation { node: self.around.node, epoch: Some(epoch) });
         self.act_on_all();
         self.around.road.switchboard.connect(messages::KINDS, Arc::new(serve::Door(Arc::downgrade(self))));
-        self.tasks.lock().push(tokio::spawn(propose::run(Arc::downgrade(self))));
+        let tasks = [tokio::spawn(propose::run(Arc::downgrade(self))), tokio::spawn(catch_up_always(self.clone()))];
+        self.tasks.lock().extend(tasks);
     }
 
     /// Ends all tasks; producers that wait are not answered.
@@ -154,6 +160,12 @@ impl Replication {
         self.slots.read().get(&partition).map(|slot| slot.leads())
     }
 
+    /// Whether this node leads, but not everything that was committed before is known to be.
+    pub(crate) fn is_unsettled(&self, partition: PartitionNumber) -> bool {
+        let slot = self.slot(partition);
+        slot.is_some_and(|slot| matches!(slot.lock().replica.role(), Role::Leader(leader) if !leader.is_settled()))
+    }
+
     pub(crate) fn has_slot(&self, partition: PartitionNumber) -> bool {
         self.slots.read().contains_key(&partition)
     }
@@ -165,22 +177,38 @@ impl Replication {
         all
     }
 
-    /// The log has come further with these partitions. Called by the log's threads, without any lock of the log.
+    /// The log has come further with these partitions. Called by the log's threads, and by a cut that has the log written first and
+    /// holds a slot: so no slot is waited for. What is held elsewhere is left to [`Replication::catch_up`].
     pub(crate) fn log_advanced(&self, partitions: &[PartitionNumber], what: Advance) {
-        let slots = self.slots.read();
-        if slots.is_empty() {
-            return;
-        }
+        // Recursive: who waits to write the table may wait for a slot that the caller holds.
+        let slots = self.slots.read_recursive();
         for slot in partitions.iter().filter_map(|partition| slots.get(partition)) {
             if slot.leads().is_none() || !slot.counts(what) {
                 continue;
             }
-            let mut state = slot.lock();
-            let Some(view) = self.view(slot, &state) else { continue };
-            if let Some(leader) = state.replica.leader_mut() {
-                leader.log_advanced(view);
-                self.after(slot, &mut state);
+            match slot.try_lock() {
+                Some(mut state) => self.advance(slot, &mut state),
+                None => {
+                    self.missed.lock().insert(slot.number);
+                    self.missed_some.notify_one();
+                }
             }
+        }
+    }
+
+    fn advance(&self, slot: &Slot, state: &mut SlotState) {
+        let Some(view) = self.view(slot, state) else { return };
+        if let Some(leader) = state.replica.leader_mut() {
+            leader.log_advanced(view);
+            self.after(slot, state);
+        }
+    }
+
+    /// Tells the leaders what the log's threads could not.
+    fn catch_up(&self) {
+        let missed = std::mem::take(&mut *self.missed.lock());
+        for slot in missed.into_iter().filter_map(|partition| self.slot(partition)) {
+            self.advance(&slot, &mut slot.lock());
         }
     }
 
@@ -206,6 +234,14 @@ impl Replication {
 
     fn now_ms(&self) -> u64 {
         self.around.clock.monotonic_ms()
+    }
+}
+
+/// Ends with the task that runs it, which is aborted when replication stops.
+async fn catch_up_always(replication: Arc<Replication>) {
+    loop {
+        replication.missed_some.notified().await;
+        replication.catch_up();
     }
 }
 

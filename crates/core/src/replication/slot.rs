@@ -73,6 +73,11 @@ impl Slot {
         self.state.lock()
     }
 
+    /// `None` if somebody else holds it.
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, SlotState>> {
+        self.state.try_lock()
+    }
+
     pub(crate) fn high_watermark(&self) -> Offset {
         Offset(self.high_watermark.load(Ordering::Acquire))
     }

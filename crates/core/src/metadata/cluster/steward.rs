@@ -21,6 +21,9 @@ const CAUGHT_UP_ENTRIES: u64 = 100;
 /// What one step of balancing does at most.
 const BALANCE_LIMITS: BalanceLimits = BalanceLimits { changes: 1_000, moving: 20 };
 
+/// A member whose process has ended is fenced after this part of a session.
+const QUICK_SHARE: u64 = 4;
+
 /// The leader's memory of its members.
 #[derive(Default)]
 pub(super) struct Controller {
@@ -123,7 +126,13 @@ impl Cluster {
         let overdue = {
             let mut controller = self.controller.lock();
             controller.looked_away(session_ms, now_ms);
-            controller.sessions(term).overdue(&self.published.image(), session_ms, now_ms)
+            let sessions = controller.sessions(term);
+            let image = self.published.image();
+            let mut overdue = sessions.overdue(&image, session_ms, now_ms);
+            // Who has been silent for a while, and where nobody listens any more, will not be heard of in time.
+            let ended = sessions.overdue(&image, session_ms / QUICK_SHARE, now_ms);
+            overdue.extend(ended.into_iter().filter(|(node, _)| *node != self.node && self.road.contacts.of(*node).refused));
+            overdue
         };
         for (node, epoch) in overdue {
             let _turn = self.turn().await?;

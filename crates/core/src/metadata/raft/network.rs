@@ -18,6 +18,7 @@ use openraft::{BasicNode, SnapshotSegmentId};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(in crate::metadata) struct Contact {
     /// When it last answered, and when it last had all there was.
     pub(in crate::metadata) answered: Option<TimestampMs>,
     pub(in crate::metadata) caught_up: Option<TimestampMs>,
+    /// When it was called last, nobody listened at its address: its process has ended.
+    pub(in crate::metadata) refused: bool,
 }
 
 /// What the members answered to this node.
@@ -53,9 +56,19 @@ impl Contacts {
         let contact = members.entry(node).or_default();
         contact.end = end;
         contact.answered = Some(now);
+        contact.refused = false;
         if end >= self.log_end.load(Ordering::Relaxed) {
             contact.caught_up = Some(now);
         }
+    }
+
+    /// A call to the node came to nothing.
+    fn failed(&self, node: NodeId, error: &CallError) {
+        let refused = matches!(
+            error,
+            CallError::Unreachable { problem: duolog_peer::Unreachable::Connect { kind: ErrorKind::ConnectionRefused }, .. }
+        );
+        self.members.lock().entry(node).or_default().refused = refused;
     }
 
     /// The node begins anew.
@@ -118,7 +131,11 @@ impl Connection {
         option: &RPCOption,
     ) -> Result<T, RpcError<E>> {
         let Some(road) = &self.road else { return Err(RPCError::Unreachable(Unreachable::new(&NoOtherMember))) };
-        match road.peers.call(self.target, purpose, kind, body, option.hard_ttl()).await {
+        let called = road.peers.call(self.target, purpose, kind, body, option.hard_ttl()).await;
+        if let Err(error) = &called {
+            road.contacts.failed(self.target, error);
+        }
+        match called {
             Ok(answer) => decode(&answer).ok_or_else(|| RPCError::Network(NetworkError::new(&Garbled))),
             Err(error @ (CallError::Unreachable { .. } | CallError::Refused { .. })) => {
                 Err(RPCError::Unreachable(Unreachable::new(&error)))

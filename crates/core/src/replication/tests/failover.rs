@@ -229,3 +229,97 @@ async fn a_follower_begins_anew_where_the_leaders_log_starts() {
     }
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_are_shown_what_is_committed_and_coordinators_all_there_is() {
+    let mut cluster = Cluster::three().await;
+    cluster.create("t", 1, 3, &[("min.insync.replicas", "2")]).await;
+    send_at_last(&cluster, "t", 0, "a").await;
+    cluster.settled("t", 0, &["a"]).await;
+    let leader = cluster.leader("t", 0).await.id().0;
+    let mut sites = Vec::new();
+    for id in [1, 2, 3].into_iter().filter(|id| *id != leader) {
+        sites.push(cluster.nodes.remove(&id).unwrap().stop().await);
+    }
+    let node = &cluster.nodes[&leader];
+    let (topic, partition) = (node.topic("t"), duolog_base::PartitionIndex(0));
+    let number = node.partition("t", 0).number;
+    let watch = node.broker.watch([(number, crate::config::FlushMode::Sync)]);
+    node.send("t", 0, "b", Acks::Leader).await.unwrap();
+    until("it is durable here", || node.broker.log().ends(number).unwrap().durable.0 == 2).await;
+    assert_eq!(node.values("t", 0), ["a"]);
+    assert!(watch.take().is_empty(), "nothing more is committed");
+    let all = node.broker.read_log_end(&topic, partition, duolog_base::Offset(1), 1 << 20).unwrap().plan;
+    assert_eq!(all.next.0, 2);
+    let [second, third] = <[_; 2]>::try_from(sites).ok().unwrap();
+    let (second, third) = tokio::join!(second.start(), third.start());
+    tokio::time::timeout(Duration::from_secs(60), watch.changed()).await.expect("it is committed");
+    cluster.nodes.extend([second, third].map(|node| (node.id().0, node)));
+    cluster.settled("t", 0, &["a", "b"]).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_that_are_not_synced_are_replicated_too() {
+    let cluster = Cluster::three().await;
+    for layout in ["shared", "dedicated"] {
+        cluster.create(layout, 2, 3, &[("duolog.layout", layout), ("flush", "async"), ("min.insync.replicas", "3")]).await;
+        let leader = cluster.leader(layout, 1).await;
+        for value in ["a", "b", "c"] {
+            leader.send(layout, 1, value, Acks::All).await.unwrap();
+        }
+        cluster.settled(layout, 1, &["a", "b", "c"]).await;
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_learns_that_another_life_of_it_has_begun() {
+    let cluster = Cluster::three().await;
+    let node = &cluster.nodes[&3];
+    let mut superseded = node.broker.superseded();
+    assert!(!*superseded.borrow());
+    let registration = crate::metadata::Registration {
+        node: node.id(),
+        incarnation: "another".to_owned(),
+        rack: None,
+        directories: node.broker.directories().to_vec(),
+        endpoints: Vec::new(),
+    };
+    cluster.nodes[&1].broker.metadata().register_member(&registration).await.unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(60), superseded.wait_for(|superseded| *superseded));
+    assert!(told.await.expect("a heartbeat tells it").is_ok());
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_appends_to_many_partitions_while_leaders_move() {
+    const PARTITIONS: i32 = 30;
+    const ROUNDS: usize = 20;
+    let mut cluster = Cluster::three().await;
+    cluster.create("t", PARTITIONS, 3, &[("min.insync.replicas", "2")]).await;
+    let mut acknowledged = vec![Vec::new(); PARTITIONS as usize];
+    for round in 0..ROUNDS {
+        if round == ROUNDS / 2 {
+            let site = cluster.nodes.remove(&2).unwrap().lose_power(round as u64).await;
+            cluster.nodes.insert(2, site.start().await);
+        }
+        let value = format!("round {round}");
+        for node in cluster.nodes.values() {
+            let led: Vec<(i32, &str)> =
+                (0..PARTITIONS).filter(|index| node.leads("t", *index)).map(|index| (index, &*value)).collect();
+            let results = node.send_all("t", &led, Acks::All).await;
+            for ((index, _), _) in led.iter().zip(results).filter(|(_, result)| result.is_ok()) {
+                acknowledged[*index as usize].push(value.clone());
+            }
+        }
+    }
+    assert!(acknowledged.iter().map(Vec::len).sum::<usize>() > 0);
+    for index in 0..PARTITIONS {
+        let values = || cluster.nodes.values().map(|node| node.values("t", index)).collect::<Vec<_>>();
+        let holds = |values: &Vec<String>| acknowledged[index as usize].iter().all(|value| values.contains(value));
+        until("all show all that was acknowledged", || values().iter().all(holds)).await;
+        until("all show the same", || values().windows(2).all(|pair| pair[0] == pair[1])).await;
+    }
+    cluster.stop().await;
+}
