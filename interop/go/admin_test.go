@@ -131,7 +131,7 @@ func TestTheClusterDescribesItself(t *testing.T) {
 	made, adm := topic(t, 1, nil), admin(t)
 	produce(t, client(t), &kgo.Record{Topic: made, Value: make([]byte, 100)})
 	cluster, err := adm.BrokerMetadata(limited(t))
-	if err != nil || cluster.Cluster == "" || len(cluster.Brokers) != 1 || cluster.Brokers[0].Host != "127.0.0.1" {
+	if err != nil || cluster.Cluster == "" || len(cluster.Brokers) != len(bootstrap()) || cluster.Brokers[0].Host != "127.0.0.1" {
 		t.Fatalf("%v, %v", cluster, err)
 	}
 	place := make(kadm.TopicsSet)
@@ -150,7 +150,7 @@ func TestTheClusterDescribesItself(t *testing.T) {
 		t.Fatalf("%v, %v", producers, err)
 	}
 	versions, err := adm.ApiVersions(limited(t))
-	if err != nil || len(versions) != 1 {
+	if err != nil || len(versions) != len(bootstrap()) {
 		t.Fatalf("%v, %v", versions, err)
 	}
 }
@@ -169,11 +169,11 @@ func TestLeadersAndReplicasAreWhereTheyAreWanted(t *testing.T) {
 		fails(t, kerr.ElectionNotNeeded, elected[made][0].Err)
 		fails(t, kerr.UnknownTopicOrPartition, elected[missing][0].Err)
 	}
-	cluster, err := adm.BrokerMetadata(limited(t))
+	described, err := adm.ListTopics(limited(t), made)
 	if err != nil {
 		t.Fatal(err)
 	}
-	here := cluster.Brokers[0].NodeID
+	here := described[made].Partitions[0].Replicas
 	assign := func(topic string, nodes ...int32) error {
 		var wanted kadm.AlterPartitionAssignmentsReq
 		wanted.Assign(topic, 0, nodes)
@@ -183,12 +183,12 @@ func TestLeadersAndReplicasAreWhereTheyAreWanted(t *testing.T) {
 		}
 		return err
 	}
-	if err := assign(made, here); err != nil {
+	if err := assign(made, here...); err != nil {
 		t.Fatal(err)
 	}
-	fails(t, kerr.InvalidReplicaAssignment, assign(made, here+1000))
+	fails(t, kerr.InvalidReplicaAssignment, assign(made, append([]int32{1000}, here[1:]...)...))
 	fails(t, kerr.NoReassignmentInProgress, assign(made))
-	fails(t, kerr.UnknownTopicOrPartition, assign(missing, here))
+	fails(t, kerr.UnknownTopicOrPartition, assign(missing, here...))
 	moving, err := adm.ListPartitionReassignments(limited(t), places)
 	if err != nil || len(moving) != 0 {
 		t.Fatalf("%v, %v", moving, err)

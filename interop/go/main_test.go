@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,7 +20,8 @@ import (
 // Longer than a session timeout.
 const deadline = 30 * time.Second
 
-func bootstrap() string { return os.Getenv("BOOTSTRAP") }
+// One address for each node.
+func bootstrap() []string { return strings.Split(os.Getenv("BOOTSTRAP"), ",") }
 
 // name gives one that nobody else has.
 func name(kind string) string {
@@ -38,7 +40,7 @@ func limited(t *testing.T) context.Context {
 func client(t *testing.T, options ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	all := append([]kgo.Opt{
-		kgo.SeedBrokers(bootstrap()),
+		kgo.SeedBrokers(bootstrap()...),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.SessionTimeout(6 * time.Second),
 		kgo.HeartbeatInterval(500 * time.Millisecond),

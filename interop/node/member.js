@@ -3,7 +3,7 @@
 import kafkajs from 'kafkajs'
 
 const [topic, groupId] = process.argv.slice(2)
-const kafka = new kafkajs.Kafka({ brokers: [process.env.BOOTSTRAP], logLevel: kafkajs.logLevel.NOTHING })
+const kafka = new kafkajs.Kafka({ brokers: process.env.BOOTSTRAP.split(','), logLevel: kafkajs.logLevel.NOTHING })
 const consumer = kafka.consumer({ groupId, sessionTimeout: 6000, heartbeatInterval: 500, rebalanceTimeout: 6000, maxWaitTimeInMs: 100 })
 const say = what => console.log(JSON.stringify(what))
 

@@ -19,6 +19,7 @@ POLL_SECONDS = 0.2
 # Some 400 records a second: the run is about faults, and its checker remembers every record.
 AT_ONCE = 4
 PAUSE_SECONDS = 0.01
+LEADER_SECONDS = 30
 
 mode, client, addresses, topic, partitions = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
 stop = threading.Event()
@@ -89,12 +90,24 @@ def consume():
     positions = [0] * partitions
     while not stop.is_set():
         advance(consumer, positions)
-    ends = [consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)[1] for partition in range(partitions)]
+    ends = [end_of(consumer, partition) for partition in range(partitions)]
     while any(position < end for position, end in zip(positions, ends)):
         advance(consumer, positions)
     for partition, end in enumerate(ends):
         write("end", partition, offset=end)
     consumer.close()
+
+
+def end_of(consumer, partition):
+    """While another node takes the lead, librdkafka leaves it to its user to ask again."""
+    deadline = time.monotonic() + LEADER_SECONDS
+    while True:
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)[1]
+        except KafkaException as error:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_SECONDS)
 
 
 def advance(consumer, positions):

@@ -202,7 +202,7 @@ func crossRead(t *testing.T, messages []*primitive.MessageExt) {
 		}
 		wanted[queue][one.QueueOffset] = one
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{messages[0].Topic: begin}))
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(bootstrap, ",")...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{messages[0].Topic: begin}))
 	must(t, err)
 	defer client.Close()
 	ctx := limited(t)

@@ -31,6 +31,11 @@ final class Broker {
         this.bootstrap = bootstrap;
     }
 
+    /** HOST:PORT of each node. */
+    List<String> addresses() {
+        return List.of(bootstrap.split(","));
+    }
+
     /** A name nobody else has. */
     static String name(String kind) {
         return kind + "-" + UUID.randomUUID();
@@ -48,7 +53,7 @@ final class Broker {
             map.put(configs[at], configs[at + 1]);
         }
         try (Admin admin = admin()) {
-            admin.createTopics(List.of(new NewTopic(name, partitions, (short) 1).configs(map))).all().get();
+            admin.createTopics(List.of(new NewTopic(name, partitions, (short) -1).configs(map))).all().get();
             online(admin, name, partitions);
         }
         return name;

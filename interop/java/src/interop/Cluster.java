@@ -8,6 +8,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
+import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.DescribeClusterResult;
 import org.apache.kafka.clients.admin.FeatureMetadata;
@@ -51,9 +52,9 @@ final class Cluster {
             DescribeClusterResult cluster = admin.describeCluster();
             Check.that(!cluster.clusterId().get().isEmpty(), "the cluster has an id");
             List<Node> nodes = List.copyOf(cluster.nodes().get());
-            Check.equal(1, nodes.size());
-            Check.equal("127.0.0.1", nodes.get(0).host());
-            Check.equal(nodes.get(0).id(), cluster.controller().get().id());
+            Set<String> addresses = nodes.stream().map(node -> node.host() + ":" + node.port()).collect(Collectors.toSet());
+            Check.equal(Set.copyOf(broker.addresses()), addresses);
+            Check.that(nodes.contains(cluster.controller().get()), "the controller is one of the nodes");
         }
     }
 
@@ -62,7 +63,7 @@ final class Cluster {
         broker.fill(topic, 1, 100);
         TopicPartition partition = new TopicPartition(topic, 0);
         try (Admin admin = broker.admin()) {
-            int node = admin.describeCluster().nodes().get().iterator().next().id();
+            int node = replicas(admin, partition).get(0);
             var directories = admin.describeLogDirs(List.of(node)).allDescriptions().get().get(node);
             var holding = directories.values().stream().filter(one -> one.replicaInfos().containsKey(partition)).toList();
             Check.equal(1, holding.size());
@@ -141,14 +142,21 @@ final class Cluster {
         TopicPartition present = new TopicPartition(broker.topic(1), 0);
         TopicPartition missing = new TopicPartition(Broker.name("java"), 0);
         try (Admin admin = broker.admin()) {
-            int here = admin.describeCluster().nodes().get().iterator().next().id();
-            reassign(admin, present, List.of(here));
-            Check.fails(InvalidReplicaAssignmentException.class, () -> reassign(admin, present, List.of(here + 1000)));
+            List<Integer> here = replicas(admin, present);
+            reassign(admin, present, here);
+            Check.fails(InvalidReplicaAssignmentException.class, () -> reassign(admin, present, List.of(1000)));
             Check.fails(NoReassignmentInProgressException.class, () -> reassign(admin, present, null));
-            Check.fails(UnknownTopicOrPartitionException.class, () -> reassign(admin, missing, List.of(here)));
+            Check.fails(UnknownTopicOrPartitionException.class, () -> reassign(admin, missing, here));
             Check.equal(Map.of(), admin.listPartitionReassignments().reassignments().get());
             Check.equal(Map.of(), admin.listPartitionReassignments(Set.of(present, missing)).reassignments().get());
         }
+    }
+
+    /** Where they are, the preferred leader first. */
+    private static List<Integer> replicas(Admin admin, TopicPartition partition) throws Exception {
+        String topic = partition.topic();
+        var described = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions();
+        return described.get(partition.partition()).replicas().stream().map(Node::id).toList();
     }
 
     /** Without nodes it takes back what is under way. */

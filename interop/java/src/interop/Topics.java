@@ -55,8 +55,8 @@ final class Topics {
             Check.that(!description.topicId().equals(Uuid.ZERO_UUID), "the topic has an id");
             Check.that(!description.isInternal(), "the topic is not internal");
             description.partitions().forEach(partition -> {
-                Check.equal(List.of(partition.leader()), partition.replicas());
-                Check.equal(List.of(partition.leader()), partition.isr());
+                Check.that(partition.replicas().contains(partition.leader()), "the leader is a replica");
+                Check.equal(Set.copyOf(partition.replicas()), Set.copyOf(partition.isr()));
             });
             Check.equal(topic, admin.describeTopics(TopicCollection.ofTopicIds(List.of(description.topicId())))
                     .allTopicIds().get().get(description.topicId()).name());
@@ -125,7 +125,7 @@ final class Topics {
         refused(broker, InvalidTopicException.class, new NewTopic("..", 1, (short) 1));
         refused(broker, InvalidTopicException.class, new NewTopic("a".repeat(250), 1, (short) 1));
         refused(broker, InvalidPartitionsException.class, new NewTopic(Broker.name("java"), 0, (short) 1));
-        refused(broker, InvalidReplicationFactorException.class, new NewTopic(Broker.name("java"), 1, (short) 3));
+        refused(broker, InvalidReplicationFactorException.class, new NewTopic(Broker.name("java"), 1, (short) (broker.addresses().size() + 1)));
         refused(broker, InvalidReplicationFactorException.class, new NewTopic(Broker.name("java"), 1, (short) 0));
         refused(broker, InvalidConfigurationException.class, new NewTopic(Broker.name("java"), 1, (short) 1).configs(Map.of("no.such.key", "1")));
         refused(broker, InvalidConfigurationException.class, new NewTopic(Broker.name("java"), 1, (short) 1).configs(Map.of("retention.ms", "soon")));

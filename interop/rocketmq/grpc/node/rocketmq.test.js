@@ -117,7 +117,7 @@ async function push(topic) {
 /** A Kafka consumer finds what was received at the same offset with the same value, and what was sent where the receipt says. */
 async function crossRead(topic, received, receipts) {
   if (!BOOTSTRAP) return
-  const kafka = new kafkajs.Kafka({ brokers: [BOOTSTRAP], logLevel: kafkajs.logLevel.NOTHING })
+  const kafka = new kafkajs.Kafka({ brokers: BOOTSTRAP.split(','), logLevel: kafkajs.logLevel.NOTHING })
   const admin = kafka.admin()
   await admin.connect()
   const ends = await admin.fetchTopicOffsets(topic)
