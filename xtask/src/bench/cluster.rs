@@ -4,7 +4,7 @@ use super::cases::Settings;
 use super::failure::Failure;
 use super::ready::Wanted;
 use super::server::{Member, Server, Subject};
-use crate::interop::kafka::free_ports;
+use crate::interop::address::free_port;
 use crate::interop::places::Places;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,8 @@ impl Cluster {
         if nodes == 1 {
             return Ok(Cluster { nodes: vec![Server::new(places, subject, settings, more, None)?] });
         }
-        let ports = (0..nodes).map(|_| free_ports()).collect::<Result<Vec<_>, _>>();
+        // Below those that connections get: the first nodes connect before the last one listens.
+        let ports = (0..nodes).map(|_| Ok((free_port(0..=0)?, free_port(0..=0)?))).collect::<std::io::Result<Vec<_>>>();
         let ports = ports.map_err(|error| Failure::file(&places.run, error))?;
         let node = |at| Server::new(places, subject, settings, more, Some(&Member { at, ports: &ports }));
         Ok(Cluster { nodes: (0..nodes).map(node).collect::<Result<_, _>>()? })
