@@ -6,6 +6,10 @@ use std::time::Instant;
 /// Crates that must not come in through somebody's default features (see `deny.toml` for the reasons).
 const BANNED: &[&str] = &["aws-lc-rs", "aws-lc-sys", "native-tls", "openssl", "openssl-sys", "librocksdb-sys"];
 
+/// Nodes of the clusters under test, and the suites that run against them: a family each, to stay within the time of a run.
+const CLUSTER: &str = "3";
+const CLUSTER_SUITES: &[&str] = &["--suite", "java-newest", "--suite", "librdkafka", "--suite", "franz-go"];
+
 type Stage = (&'static str, fn() -> Result<(), Failure>);
 
 const STAGES: &[Stage] = &[
@@ -18,7 +22,9 @@ const STAGES: &[Stage] = &[
     ("oracle", || run("cargo", &["xtask", "oracle"])),
     ("build", || run("cargo", &["build", "--release", "--locked", "--package", "duolog"])),
     ("interop", || run("cargo", &["xtask", "interop"])),
+    ("interop-cluster", || run("cargo", &[&["xtask", "interop", "--nodes", CLUSTER], CLUSTER_SUITES].concat())),
     ("chaos", || run("cargo", &["xtask", "chaos"])),
+    ("chaos-cluster", || run("cargo", &["xtask", "chaos", "--nodes", CLUSTER])),
     ("bench", load_generator),
 ];
 

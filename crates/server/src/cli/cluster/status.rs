@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const LISTED: usize = 50;
 
 #[derive(Args)]
-pub(super) struct Status {
+pub(in crate::cli) struct Status {
     #[command(flatten)]
     server: ServerArguments,
     #[command(flatten)]
