@@ -98,6 +98,16 @@ impl Gathering {
         Ok(Place { batch: self.batches.len() - 1, index: 0 })
     }
 
+    /// The one batch that was gathered, with the word of its tags.
+    pub(crate) fn into_batch(self) -> (BytesMut, u64) {
+        let mut bytes = BytesMut::new();
+        let mut batches = self.batches.into_iter();
+        let batch = batches.next().expect("something was gathered");
+        assert!(batches.next().is_none(), "one batch");
+        batch.builder.build(&mut bytes).expect("an uncompressed batch is bounded when its records are added");
+        (bytes, batch.tags)
+    }
+
     /// Gives all messages their offsets. Does not wait.
     pub(crate) fn append(self, broker: &Broker) -> Appending {
         let mut rest: Vec<(usize, Gathered)> = self.batches.into_iter().enumerate().collect();
@@ -171,27 +181,4 @@ impl Appending {
         let (append, result) = self.batches[place.batch];
         self.pending[append].results()[result].clone().map(|produced| produced.base_offset.plus(place.index.into()))
     }
-}
-
-/// Stores one message and waits for it.
-pub(crate) async fn store(
-    broker: &Broker,
-    target: &Target,
-    message: &Outgoing<'_>,
-    limits: MessageLimits,
-) -> Result<Offset, StoreError> {
-    let mut gathering = Gathering::default();
-    let (place, _) = gathering.push(target, message, limits)?;
-    let mut appending = gathering.append(broker);
-    std::future::poll_fn(|context| appending.poll_done(context)).await;
-    Ok(appending.offset(place)?)
-}
-
-/// Why a message of the server's own is not stored.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum StoreError {
-    #[error(transparent)]
-    Message(#[from] MessageError),
-    #[error(transparent)]
-    Log(#[from] ProduceError),
 }

@@ -3,11 +3,12 @@
 //! bytes -> frame -> typed header -> `remoting/cNNN_name.rs` -> `duolog_core` -> answer. A queue is a partition, with the same
 //! number and the same offsets. gRPC requests are answered by `grpc/rpc_name.rs` from the same state. What a RocketMQ message is
 //! as a record, and a record as a message, is said in [`message`] only. What belongs to clients' connections (who
-//! is a member of which group, who holds which lock) is state of this node's own.
+//! is a member of which group, who holds which lock) is in memory, on a cluster at one node for each group ([`cluster`]).
 
 mod ahead;
 mod append;
 pub mod clients;
+mod cluster;
 mod collect;
 pub mod compact;
 mod group_config;

@@ -64,6 +64,11 @@ impl Locks {
         held
     }
 
+    /// Forgets the locks of groups that this node does not keep any longer.
+    pub fn keep(&self, is_kept: impl Fn(&str) -> bool) {
+        self.groups.lock().retain(|group, _| is_kept(group));
+    }
+
     /// Gives back those of the locks that are the client's.
     pub fn unlock(&self, group: &str, client: &str, queues: &[MessageQueue]) {
         let mut groups = self.groups.lock();

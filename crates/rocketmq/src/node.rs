@@ -1,15 +1,17 @@
 //! What every request is answered from: the broker, the groups, and what this node knows of RocketMQ's clients.
 
 use crate::ahead::ReadAhead;
-use crate::clients::Clients;
+use crate::clients::{Channel, Clients};
+use crate::cluster::{Cluster, Place, is_guest_number};
 use crate::locks::Locks;
 use crate::names::NodeNames;
 use crate::offsets::Offsets;
 use crate::rates::{Counted, Rates};
-use duolog_base::TimestampMs;
+use duolog_base::{PartitionIndex, TimestampMs};
 use duolog_core::broker::{Broker, Counter};
 use duolog_core::config::{ConfigError, GroupConfig};
 use duolog_core::group::GroupCoordinator;
+use duolog_core::metadata::{Endpoint, MetadataImage, TopicImage};
 use duolog_net::Peer;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -29,7 +31,14 @@ pub struct Node {
     pub(crate) rates: Rates,
     /// Messages given to RocketMQ's clients.
     pub(crate) messages_out: Counter,
+    /// `None` of a node alone.
+    pub(crate) cluster: Option<Cluster>,
     address: OnceLock<BrokerAddress>,
+}
+
+fn host_and_port(endpoint: &Endpoint) -> String {
+    let Endpoint { host, port, .. } = endpoint;
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Where clients reach the broker, whichever listener they asked.
@@ -54,6 +63,7 @@ impl Node {
             rates: Rates::default(),
             messages_out: Counter::default(),
             ahead: ReadAhead::default(),
+            cluster: broker.road().map(|road| Cluster::new(road.clone(), booted.0)),
             address: OnceLock::new(),
             broker,
             groups,
@@ -76,6 +86,12 @@ impl Node {
 
     /// The same as far as it is an address of the network: message ids have no room for names.
     pub fn store_host(&self, peer: &Peer) -> SocketAddr {
+        // Who comes by way of another node has dialled that.
+        if is_guest_number(peer.connection)
+            && let Some(registered) = self.registered()
+        {
+            return registered;
+        }
         match self.address.get().and_then(|address| address.advertised.as_ref()) {
             Some((host, port)) => match host.parse::<IpAddr>() {
                 Ok(ip) => SocketAddr::new(ip, *port),
@@ -92,6 +108,53 @@ impl Node {
             Some(address) => address.bound,
             None => here,
         }
+    }
+
+    /// Where the node has registered that RocketMQ's clients reach it, if that is an address of the network.
+    fn registered(&self) -> Option<SocketAddr> {
+        let image = self.broker.image();
+        let endpoint = image.nodes.get(&self.broker.node())?.endpoint("rocketmq", "")?;
+        Some(SocketAddr::new(endpoint.host.parse().ok()?, endpoint.port))
+    }
+
+    /// Where clients reach each node that lives; empty of a node alone.
+    pub(crate) fn broker_addresses(&self) -> Vec<String> {
+        let image = self.broker.image();
+        let live = image.nodes.values().filter(|node| node.is_live());
+        live.filter_map(|node| node.endpoint("rocketmq", "")).map(host_and_port).collect()
+    }
+
+    /// What a client is told to dial: this node, or another one if this one is about to stop or has no listener for it.
+    pub(crate) fn route_address(&self, peer: &Peer) -> String {
+        let (image, me) = (self.broker.image(), self.broker.node());
+        let stays =
+            image.nodes.get(&me).is_none_or(|node| node.membership.as_ref().is_none_or(|membership| !membership.stopping));
+        if stays && self.address.get().is_some() {
+            return self.address(peer);
+        }
+        let others = image.nodes.values().filter(|node| node.id != me && node.is_available());
+        let others: Vec<&Endpoint> = others.filter_map(|node| node.endpoint("rocketmq", "")).collect();
+        match others.is_empty() {
+            true => self.address(peer),
+            false => host_and_port(others[self.monotonic_ms() as usize % others.len()]),
+        }
+    }
+
+    /// Whether another node holds the client's connection.
+    pub(crate) fn is_guest(&self, channel: &Channel) -> bool {
+        is_guest_number(channel.id())
+    }
+
+    /// A queue of the topic for one who does not mind: one that this node leads, if it leads any.
+    pub(crate) fn any_queue(&self, topic: &TopicImage, image: &MetadataImage) -> PartitionIndex {
+        let moment = self.monotonic_ms() as usize;
+        let led = |queue: &usize| self.place_of(image, &topic.partitions[*queue]) == Place::Here;
+        let own: Vec<usize> = match self.cluster {
+            Some(_) => (0..topic.partitions.len()).filter(led).collect(),
+            None => Vec::new(),
+        };
+        let any = if own.is_empty() { moment % topic.partitions.len().max(1) } else { own[moment % own.len()] };
+        PartitionIndex(any as i32)
     }
 
     /// Messages of all clients so far.

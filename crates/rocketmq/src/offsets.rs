@@ -4,8 +4,10 @@
 //! noted and stored together a moment later; a question finds them at once. What a client waits for is stored before it is
 //! answered, and drops what was noted before. A crash costs what was noted in the last moment, which the clients send again.
 
+use crate::cluster::Place as CurrentPlace;
 use crate::names::RETRY_PREFIX;
 use crate::node::Node;
+use crate::remoting::Refusal;
 use crate::resets::{Resets, TooManyResets};
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex};
 use duolog_core::group::{Basis, CommitPartition, CommitRequest, CommitTopic, FetchRequest, FetchTopic, GroupError, Place};
@@ -28,12 +30,29 @@ pub struct Offsets {
 impl Node {
     /// Notes an offset; it is stored a moment later. One that the member says of the time before it learns of a new one is not.
     pub fn note_offset(&self, group: &str, topic: &str, queue: PartitionIndex, offset: Offset, basis: Basis) -> bool {
+        let at = Place { group, topic, partition: queue };
+        if self.home_now(group) != CurrentPlace::Here {
+            return !self.offsets.resets.holds(group, topic, queue) && self.note_elsewhere(at, offset, basis);
+        }
         let is_held = || self.offsets.resets.holds(group, topic, queue);
-        self.groups.note(Place { group, topic, partition: queue }, offset, basis, is_held)
+        self.groups.note(at, offset, basis, is_held)
     }
 
     /// The offset a group has come to; `None` if it has none there.
-    pub async fn committed(&self, group: &str, topic: &str, queue: PartitionIndex) -> Result<Option<Offset>, GroupError> {
+    pub async fn committed(&self, group: &str, topic: &str, queue: PartitionIndex) -> Result<Option<Offset>, Refusal> {
+        if let Some(offset) = self.noted_elsewhere(Place { group, topic, partition: queue }) {
+            return Ok(Some(offset));
+        }
+        self.committed_at_home(group, topic, queue).await
+    }
+
+    /// The same at the group's home.
+    pub(crate) async fn committed_here(
+        &self,
+        group: &str,
+        topic: &str,
+        queue: PartitionIndex,
+    ) -> Result<Option<Offset>, GroupError> {
         if let Some(offset) = self.groups.noted(Place { group, topic, partition: queue }) {
             return Ok(Some(offset));
         }
@@ -58,7 +77,7 @@ impl Node {
     }
 
     /// Stores an offset.
-    pub async fn commit(&self, group: &str, topic: &TopicImage, queue: PartitionIndex, offset: Offset) -> Result<(), GroupError> {
+    pub async fn commit(&self, group: &str, topic: &TopicImage, queue: PartitionIndex, offset: Offset) -> Result<(), Refusal> {
         self.commit_all(group, topic, &[(queue, offset)]).await
     }
 
@@ -70,17 +89,30 @@ impl Node {
         let outcome = self.commit_all(group, topic, offsets).await;
         if outcome.is_err() || !is_alive(group) {
             resets.forget(group, &topic.name, offsets);
+        } else {
+            self.spread_reset(group, &topic.name, offsets).await;
         }
         Ok(outcome?)
     }
 
     /// Stores what was noted.
     pub async fn store_offsets(&self) {
+        self.empty_outbox().await;
         self.groups.store_noted(&self.broker.image()).await;
     }
 
+    async fn commit_all(&self, group: &str, topic: &TopicImage, offsets: &[(PartitionIndex, Offset)]) -> Result<(), Refusal> {
+        self.forget_noted(group, &topic.name, offsets.iter().map(|(queue, _)| *queue));
+        self.commit_at_home(group, topic, offsets).await
+    }
+
     /// Commits as one who uses the group as a store of offsets only.
-    async fn commit_all(&self, group: &str, topic: &TopicImage, offsets: &[(PartitionIndex, Offset)]) -> Result<(), GroupError> {
+    pub(crate) async fn commit_here(
+        &self,
+        group: &str,
+        topic: &TopicImage,
+        offsets: &[(PartitionIndex, Offset)],
+    ) -> Result<(), GroupError> {
         let existing = offsets.iter().filter(|(queue, _)| topic.partition(*queue).is_some());
         let commit = |(queue, offset): &(PartitionIndex, Offset)| CommitPartition {
             partition: *queue,
@@ -94,11 +126,17 @@ impl Node {
     }
 }
 
+impl From<Refusal> for ResetError {
+    fn from(refusal: Refusal) -> ResetError {
+        ResetError::Refused(refusal)
+    }
+}
+
 /// Why the offsets of a group are not set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResetError {
     #[error(transparent)]
     TooMany(#[from] TooManyResets),
-    #[error(transparent)]
-    Group(#[from] GroupError),
+    #[error("{}", .0.remark)]
+    Refused(Refusal),
 }

@@ -7,7 +7,6 @@ use crate::pull::{Pulled, Wanted};
 use crate::queues::ask_each;
 use crate::remoting::Refusal;
 use duolog_base::{Offset, PartitionIndex, TimestampMs};
-use duolog_core::broker::OffsetLookup;
 use duolog_core::filter::Subscription;
 use duolog_core::group::{CommittedTopic, FetchRequest, FetchTopic, GroupError, ListFilter};
 use duolog_core::metadata::{OFFSETS_TOPIC, TopicImage};
@@ -23,9 +22,9 @@ pub(crate) type QueueOffsets = BTreeMap<i32, Offset>;
 const RATE_MS: i64 = 60_000;
 
 impl Node {
-    /// The offsets of a group, by topic.
-    pub(crate) async fn progress(&self, group: &str) -> Result<BTreeMap<String, QueueOffsets>, GroupError> {
-        self.store_offsets().await;
+    /// The offsets of a group whose home this is, by topic.
+    pub(crate) async fn progress_here(&self, group: &str) -> Result<BTreeMap<String, QueueOffsets>, GroupError> {
+        self.groups.store_noted(&self.broker.image()).await;
         if !self.has_offsets() {
             return Ok(BTreeMap::new());
         }
@@ -33,9 +32,9 @@ impl Node {
         Ok(found.into_iter().map(|topic| (topic.name.clone(), offsets(&topic))).collect())
     }
 
-    /// The offsets in a topic, by group; groups without any are left out.
-    pub(crate) async fn topic_progress(&self, topic: &TopicImage) -> Result<BTreeMap<String, QueueOffsets>, GroupError> {
-        self.store_offsets().await;
+    /// The offsets in a topic, by group, of groups that are at home here; those without any are left out.
+    pub(crate) async fn topic_progress_here(&self, topic: &TopicImage) -> Result<BTreeMap<String, QueueOffsets>, GroupError> {
+        self.groups.store_noted(&self.broker.image()).await;
         let partitions: Vec<PartitionIndex> = (0..topic.partitions.len() as i32).map(PartitionIndex).collect();
         let mut groups = BTreeMap::new();
         for group_id in self.coordinated_groups().await? {
@@ -49,21 +48,22 @@ impl Node {
         Ok(groups)
     }
 
-    /// The groups that somebody has configured, is in, or has offsets in.
-    pub(crate) async fn group_names(&self) -> Result<BTreeSet<String>, GroupError> {
-        self.store_offsets().await;
+    /// The groups that somebody has configured, is in, or has offsets in, as far as this node knows.
+    pub(crate) async fn group_names_here(&self) -> Result<BTreeSet<String>, GroupError> {
+        self.groups.store_noted(&self.broker.image()).await;
         let mut names = self.coordinated_groups().await?;
         names.extend(self.broker.image().group_config.keys().cloned());
         names.extend(self.clients.consumer_groups());
         Ok(names)
     }
 
-    pub(crate) async fn has_group(&self, group: &str) -> Result<bool, GroupError> {
+    /// Whether anybody has configured the group, is in it, or has offsets in it. This is its home.
+    pub(crate) async fn has_group_here(&self, group: &str) -> Result<bool, GroupError> {
         let is_known = self.broker.image().group_config.contains_key(group);
         if is_known || self.clients.with_consumers(group, |_| ()).is_some() {
             return Ok(true);
         }
-        self.store_offsets().await;
+        self.groups.store_noted(&self.broker.image()).await;
         Ok(self.has_offsets() && self.groups.describe(group).await?.is_some())
     }
 
@@ -80,10 +80,15 @@ impl Node {
     }
 
     /// When the message at the offset, or the next one that is there, was stored; `None` if there is none.
-    pub(crate) async fn stored_at(&self, topic: &Arc<TopicImage>, queue: i32, offset: Offset) -> Result<Option<i64>, Refusal> {
+    pub(crate) async fn stored_here(
+        &self,
+        topic: &Arc<TopicImage>,
+        queue: PartitionIndex,
+        offset: Offset,
+    ) -> Result<Option<i64>, Refusal> {
         let wanted = Wanted {
             topic: topic.clone(),
-            queue: PartitionIndex(queue),
+            queue,
             from: offset,
             max_messages: 1,
             max_bytes: 0,
@@ -109,9 +114,9 @@ impl Node {
 
     /// Messages of a queue from the first one on that was born then or later.
     async fn born_since(&self, topic: &TopicImage, queue: PartitionIndex, since: TimestampMs) -> Result<i64, Refusal> {
-        let Some(ends) = self.broker.ends(topic, queue) else { return Ok(0) };
-        let first = self.broker.find_offset(topic, queue, OffsetLookup::AtTime(since)).await?;
-        Ok(first.map_or(0, |first| (ends.high_watermark.0 - first.offset.0).max(0)))
+        let Some(first) = self.offset_at(topic, queue, since).await? else { return Ok(0) };
+        let ends = self.queue_ends(topic, queue).await?;
+        Ok((ends.high_watermark.0 - first.0).max(0))
     }
 }
 

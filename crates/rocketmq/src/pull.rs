@@ -74,6 +74,11 @@ pub struct PullOutcome {
 impl Node {
     /// Reads once.
     pub async fn pull(&self, wanted: &Wanted) -> Result<PullOutcome, Refusal> {
+        if self.cluster.is_some() {
+            // A follower has the messages, too, but does not know at once what is committed.
+            let partition = wanted.topic.partition(wanted.queue);
+            partition.and_then(|partition| self.broker.leads(partition)).ok_or_else(Refusal::not_here)?;
+        }
         let mut reading = Reading::new(wanted);
         loop {
             let planned = wanted.max_messages.saturating_mul(PLANNED_BYTES_PER_MESSAGE);

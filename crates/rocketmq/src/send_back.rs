@@ -1,10 +1,10 @@
 //! Storing a message once more because its consumer failed: in the group's retry topic, or in that of its dead letters.
 
-use crate::append::{StoreError, Target, store};
+use crate::append::Target;
 use crate::message::{MessageLimits, Outgoing};
 use crate::node::Node;
 use crate::remoting::Refusal;
-use duolog_base::{PartitionIndex, TimestampMs};
+use duolog_base::TimestampMs;
 use duolog_core::broker::Acks;
 use duolog_wire::remoting::message::StoredMessage;
 use duolog_wire::remoting::message_id::OffsetMessageId;
@@ -25,7 +25,7 @@ pub(crate) async fn send_back(node: &Node, group: &str, message: &StoredMessage<
         Fate::Retry { queues } => node.ensure_retry_topic(group, queues).await?,
         Fate::Dead => node.ensure_dead_letter_topic(group).await?,
     };
-    let queue = PartitionIndex((node.monotonic_ms() % topic.partitions.len().max(1) as u64) as i32);
+    let queue = node.any_queue(&topic, &node.broker.image());
     let target = Target { topic, queue, acks: Acks::All };
     let id = OffsetMessageId { store_host: message.store_host, commit_log_offset: message.commit_log_offset }.to_string();
     let origin_id = message.properties.get(name::ORIGIN_MESSAGE_ID).unwrap_or(&id);
@@ -53,8 +53,5 @@ pub(crate) async fn send_back(node: &Node, group: &str, message: &StoredMessage<
         prepared_transaction_offset: 0,
     };
     let limits = MessageLimits { max_body_bytes: message.body.len().max(1) };
-    store(&node.broker, &target, &again, limits).await.map(|_| ()).map_err(|error| match error {
-        StoreError::Message(error) => error.into(),
-        StoreError::Log(error) => error.into(),
-    })
+    node.store(&target, &again, limits).await.map(|_| ())
 }

@@ -42,6 +42,7 @@ impl RocketMqServer {
         if let Some(bound) = server.local_addresses().first() {
             node.set_address(BrokerAddress { bound: *bound, advertised });
         }
+        node.connect();
         Ok(RocketMqServer { server, node, brokers: count })
     }
 
@@ -61,6 +62,7 @@ impl RocketMqServer {
         let ended = self.server.serve(stop).await;
         keeping.await.map_err(io::Error::other)?;
         self.node.store_offsets().await;
+        self.node.disconnect();
         ended
     }
 }
@@ -79,6 +81,7 @@ async fn keep(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
                 let now_ms = node.monotonic_ms();
                 node.clients.expire(now_ms);
                 node.locks.expire(now_ms);
+                node.expire_guests();
                 node.sample_rates();
             }
         }

@@ -59,6 +59,18 @@ impl ConsumerGroup {
         ids
     }
 
+    /// What the members say of the group, as one of them would say it.
+    pub(super) fn description(&self, name: &str) -> ConsumerData {
+        ConsumerData {
+            consume_from_where: self.consume_from_where,
+            consume_type: self.consume_type,
+            group_name: name.to_owned(),
+            message_model: self.message_model,
+            subscription_data_set: self.subscriptions.values().map(|subscription| subscription.data.clone()).collect(),
+            ..ConsumerData::default()
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

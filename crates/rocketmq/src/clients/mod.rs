@@ -115,6 +115,30 @@ impl Clients {
         }
     }
 
+    /// Another node keeps the group from now on: members whose connections are not here are no longer this node's business. The others,
+    /// each with what it said of the group.
+    pub fn leave_to_holders(&self, name: &str, is_guest: impl Fn(&Channel) -> bool) -> Vec<(Client, ConsumerData)> {
+        let mut state = self.state.lock();
+        let Some(group) = state.consumers.get_mut(name) else { return Vec::new() };
+        let guests: Vec<u64> =
+            group.members().filter(|member| is_guest(&member.channel)).map(|member| member.channel.id()).collect();
+        for guest in &guests {
+            group.leave(*guest);
+        }
+        let data = group.description(name);
+        let own = group.members().map(|member| (member.clone(), data.clone())).collect();
+        if group.is_empty() {
+            state.consumers.remove(name);
+        }
+        for guest in guests {
+            if let Some(memberships) = state.connections.get_mut(&guest) {
+                memberships.consumers.remove(name);
+            }
+            state.forget_connection_if_idle(guest);
+        }
+        own
+    }
+
     /// Looks at a consumer group while nobody changes it; `None` if it has no members.
     pub fn with_consumers<T>(&self, group: &str, look: impl FnOnce(&ConsumerGroup) -> T) -> Option<T> {
         self.state.lock().consumers.get(group).map(look)
@@ -139,6 +163,13 @@ impl Clients {
         let mut names: Vec<String> = self.state.lock().consumers.keys().cloned().collect();
         names.sort_unstable();
         names
+    }
+
+    /// The consumer groups whose members want the topic.
+    pub fn subscribers(&self, topic: &str) -> Vec<String> {
+        let state = self.state.lock();
+        let wants = |(_, group): &(&String, &ConsumerGroup)| group.subscriptions.contains_key(topic);
+        state.consumers.iter().filter(wants).map(|(name, _)| name.clone()).collect()
     }
 
     /// The client of that id in a consumer group.

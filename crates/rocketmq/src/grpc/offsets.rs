@@ -6,7 +6,6 @@ use super::call::{Call, group_name};
 use super::convert::milliseconds;
 use super::status::{Refused, ok};
 use duolog_base::{Offset, PartitionIndex, TimestampMs};
-use duolog_core::broker::OffsetLookup;
 use duolog_core::metadata::TopicImage;
 use duolog_rocketmq_proto::{
     Code, GetOffsetRequest, GetOffsetResponse, MessageQueue, QueryOffsetPolicy, QueryOffsetRequest, QueryOffsetResponse,
@@ -44,16 +43,14 @@ pub(super) async fn get(call: Call, request: GetOffsetRequest) -> Result<GetOffs
 
 pub(super) async fn query(call: Call, request: QueryOffsetRequest) -> Result<QueryOffsetResponse, Refused> {
     let (topic, index) = queue(&call, request.message_queue.as_ref())?;
-    let broker = &call.node().broker;
-    let ends = broker.ends(&topic, index).ok_or_else(|| Refused::unknown_topic(&topic.name))?;
+    let ends = call.node().queue_ends(&topic, index).await?;
     let offset = match request.query_offset_policy() {
         QueryOffsetPolicy::Beginning => ends.log_start,
         QueryOffsetPolicy::End => ends.high_watermark,
         QueryOffsetPolicy::Timestamp => {
             let missing = || Refused::new(Code::BadRequest, "a search by time needs one");
             let time = TimestampMs(milliseconds(request.timestamp.as_ref().ok_or_else(missing)?));
-            let found = broker.find_offset(&topic, index, OffsetLookup::AtTime(time)).await?;
-            found.map_or(ends.high_watermark, |found| found.offset)
+            call.node().offset_at(&topic, index, time).await?.unwrap_or(ends.high_watermark)
         }
     };
     Ok(QueryOffsetResponse { status: Some(ok()), offset: offset.0 })

@@ -10,12 +10,14 @@ use super::limits::{MOST_POLLING, POLLING, PULLED_MESSAGES, RECEIVED_BYTES};
 use super::offsets::queue;
 use super::status::{Refused, ok};
 use crate::message::EmptyBody;
-use crate::pull::{Pulled, Wanted};
-use duolog_base::Offset;
+use crate::pull::{PullOutcome, Pulled, Wanted};
+use duolog_base::{LeaderEpoch, Offset};
+use duolog_core::broker::PartitionEnds;
 use duolog_rocketmq_proto::pull_message_response::Content;
 use duolog_rocketmq_proto::{Code, PullMessageRequest, PullMessageResponse, Status};
 use duolog_wire::remoting::message::StoredMessage;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 pub(super) async fn handle(call: Call, request: PullMessageRequest) -> Vec<PullMessageResponse> {
     let contents = pull(&call, &request).await.unwrap_or_else(|refused| vec![Content::Status(refused.status())]);
@@ -41,7 +43,7 @@ async fn pull(call: &Call, request: &PullMessageRequest) -> Result<Vec<Content>,
         empty_body: EmptyBody::AsItIs,
     };
     let polling = duration(request.long_polling_timeout.as_ref()).unwrap_or(POLLING).min(MOST_POLLING);
-    let outcome = call.node().pull_or_wait(wanted, call.hold(polling)).await?;
+    let outcome = pull_at_last(call, wanted, call.hold(polling)).await?;
     let status = |code: Code, message: &str| Status { code: code.into(), message: message.to_owned() };
     let (messages, status) = match outcome.pulled {
         Pulled::Found { messages, count } => {
@@ -61,4 +63,22 @@ async fn pull(call: &Call, request: &PullMessageRequest) -> Result<Vec<Content>,
     contents.push(Content::NextOffset(outcome.next.0));
     contents.push(Content::Status(status));
     Ok(contents)
+}
+
+/// Pulls, once this node leads the queue: until then there is nothing yet. Routes send clients to the leader.
+async fn pull_at_last(call: &Call, wanted: Wanted, deadline: Instant) -> Result<PullOutcome, Refused> {
+    let mut images = call.node().broker.metadata().changes();
+    loop {
+        match call.node().pull_or_wait(wanted.clone(), deadline).await {
+            Err(refusal) if refusal.is_not_here() => {}
+            outcome => return Ok(outcome?),
+        }
+        if Instant::now() >= deadline {
+            let (next, epoch) = (wanted.from, LeaderEpoch::NONE);
+            let ends = PartitionEnds { log_start: Offset(0), high_watermark: next, last_stable: next, leader_epoch: epoch };
+            return Ok(PullOutcome { pulled: Pulled::Nothing, next, ends });
+        }
+        // Whether it changed or it is time is seen above.
+        let _ = tokio::time::timeout_at(deadline, images.changed()).await;
+    }
 }

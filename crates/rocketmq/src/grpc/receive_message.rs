@@ -2,7 +2,7 @@
 //!
 //! *Behaviour*: a queue that is asked for is looked at first and the others after it, except for a push consumer of an ordered
 //! group, which gets what was assigned to it. Where there is nothing the request is held until there is something, or its time is
-//! over. What members of the group have given back from this topic comes along ([`Retries`]). With `auto_renew` messages stay hidden for as long as the client's stream is open. The answer is a status, the messages,
+//! over. Of queues that other nodes lead there is nothing: routes send clients to their leaders. What members of the group have given back from this topic comes along ([`Retries`]). With `auto_renew` messages stay hidden for as long as the client's stream is open. The answer is a status, the messages,
 //! and the time.
 
 use super::call::{Call, duration, group_name, subscription};
@@ -12,6 +12,7 @@ use super::in_flight::Order;
 use super::limits::{LEAST_HIDDEN, MOST_HIDDEN, MOST_POLLING, POLLING, RECEIVED_BYTES, RECEIVED_MESSAGES, RENEWED};
 use super::settings::max_attempts;
 use super::status::{Refused, ok};
+use crate::cluster::Place;
 use duolog_base::{PartitionIndex, PartitionNumber};
 use duolog_core::config::{FlushMode, GroupConfig};
 use duolog_core::metadata::TopicImage;
@@ -41,7 +42,7 @@ async fn receive(call: &Call, request: &ReceiveMessageRequest) -> Result<Vec<Mes
     let group = group_name(request.group.as_ref())?;
     let config = call.consuming(group)?;
     let hidden = hidden(request)?;
-    let queues = queues(&topic, asked.map_or(-1, |queue| queue.id), request, &config)?;
+    let queues = wanted_queues(&topic, asked.map_or(-1, |queue| queue.id), request, &config)?;
     let want = usize::try_from(request.batch_size).unwrap_or(0).clamp(1, RECEIVED_MESSAGES);
     let polling = duration(request.long_polling_timeout.as_ref()).unwrap_or(POLLING).min(MOST_POLLING);
     let is_alive = |client: &str| call.front.clients.is_alive(client, call.now_ms());
@@ -82,8 +83,8 @@ fn hidden(request: &ReceiveMessageRequest) -> Result<Duration, Refused> {
     }
 }
 
-/// The queues to look at, in this order.
-fn queues(
+/// The queues to look at, in this order, as far as this node leads them.
+fn wanted_queues(
     topic: &TopicImage,
     asked: i32,
     request: &ReceiveMessageRequest,
@@ -104,7 +105,7 @@ async fn wait(
     call: &Call,
     group: &str,
     mut wanted: Receive<'_>,
-    mut queues: Vec<PartitionIndex>,
+    wished: Vec<PartitionIndex>,
     want: usize,
     deadline: Instant,
 ) -> Result<Vec<Given>, Refused> {
@@ -112,6 +113,7 @@ async fn wait(
     let consumed = deliveries.consumed(group, &wanted.topic, call.now_ms())?;
     let from: Arc<str> = wanted.topic.name.as_str().into();
     let nobody = Notify::new();
+    let mut queues = led(call, &wanted.topic, &wished);
     let mut stopping = broker.stopping();
     let mut images = broker.metadata().changes();
     let mut is_over = false;
@@ -143,12 +145,21 @@ async fn wait(
                 let name = &wanted.topic.name;
                 let topic = image.topic(name).filter(|topic| topic.id == wanted.topic.id);
                 wanted.topic = topic.cloned().ok_or_else(|| Refused::unknown_topic(name))?;
-                queues.retain(|queue| wanted.topic.partition(*queue).is_some());
+                queues = led(call, &wanted.topic, &wished);
             }
             _ = stopping.wait_for(|stopping| *stopping) => is_over = true,
             () = tokio::time::sleep_until(due) => is_over = Instant::now() >= deadline,
         }
     }
+}
+
+/// Those of the queues that this node leads.
+fn led(call: &Call, topic: &TopicImage, queues: &[PartitionIndex]) -> Vec<PartitionIndex> {
+    let image = call.image();
+    let is_led = |queue: &&PartitionIndex| {
+        topic.partition(**queue).is_some_and(|partition| call.node().place_of(&image, partition) == Place::Here)
+    };
+    queues.iter().filter(is_led).copied().collect()
 }
 
 /// The partitions behind queues, to be watched.
@@ -175,6 +186,8 @@ async fn look(
             let more = call.front.deliveries.receive(call.node(), consumed, *queue, want - given.len(), wanted).await;
             match more {
                 Ok(more) => given.extend(more),
+                // Another node leads it now: clients go there with the next route.
+                Err(refused) if refused.code == Code::HaNotAvailable => {}
                 // What was taken already is not lost for a queue that cannot be read.
                 Err(_) if !given.is_empty() => return Ok(given),
                 Err(refused) => return Err(refused),

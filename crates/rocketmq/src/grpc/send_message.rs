@@ -10,10 +10,11 @@ use super::limits::{MESSAGE_GROUP_BYTES, SENT_MESSAGES, USER_PROPERTIES, USER_PR
 use super::query_route::accepted;
 use super::status::{Refused, of_all, ok};
 use crate::append::{Gathering, Place, Target};
+use crate::cluster::Place as CurrentPlace;
 use crate::message::{MessageLimits, Outgoing};
 use bytes::{Bytes, BytesMut};
 use duolog_base::{Offset, PartitionIndex, TimestampMs};
-use duolog_core::broker::{Acks, ProduceError};
+use duolog_core::broker::Acks;
 use duolog_core::metadata::TopicImage;
 use duolog_rocketmq_proto::{
     Code, DigestType, Encoding, Message, MessageType, SendMessageRequest, SendMessageResponse, SendResultEntry, SystemProperties,
@@ -56,10 +57,11 @@ async fn store(
     topic: &Arc<TopicImage>,
     messages: &[Checked<'_>],
     limits: MessageLimits,
-) -> Result<Vec<Result<Offset, ProduceError>>, Refused> {
+) -> Result<Vec<Result<Offset, Refused>>, Refused> {
     let mut gathering = Gathering::default();
     let store_timestamp = call.node().broker.clock().now();
     let mut places: Vec<Place> = Vec::with_capacity(messages.len());
+    let mut outgoings = Vec::with_capacity(messages.len());
     for message in messages {
         let target = Target { topic: topic.clone(), queue: message.queue, acks: Acks::All };
         let outgoing = Outgoing {
@@ -79,16 +81,27 @@ async fn store(
             prepared_transaction_offset: 0,
         };
         places.push(gathering.push(&target, &outgoing, limits)?.0);
+        outgoings.push((target, outgoing));
     }
-    let mut appending = gathering.append(&call.node().broker);
-    std::future::poll_fn(|context| appending.poll_done(context)).await;
-    Ok(places.into_iter().map(|place| appending.offset(place)).collect())
+    let image = call.image();
+    let place = |target: &Target| topic.partition(target.queue).map(|partition| call.node().place_of(&image, partition));
+    if outgoings.iter().all(|(target, _)| place(target) == Some(CurrentPlace::Here)) {
+        let mut appending = gathering.append(&call.node().broker);
+        std::future::poll_fn(|context| appending.poll_done(context)).await;
+        return Ok(places.into_iter().map(|place| appending.offset(place).map_err(Refused::from)).collect());
+    }
+    // The client's route is an old one.
+    let mut stored = Vec::with_capacity(outgoings.len());
+    for (target, outgoing) in &outgoings {
+        stored.push(call.node().store(target, outgoing, limits).await.map_err(Refused::from));
+    }
+    Ok(stored)
 }
 
-fn entry(message: &Checked<'_>, stored: Result<Offset, ProduceError>) -> SendResultEntry {
+fn entry(message: &Checked<'_>, stored: Result<Offset, Refused>) -> SendResultEntry {
     let (status, offset) = match stored {
         Ok(offset) => (ok(), offset.0),
-        Err(error) => (Refused::from(error).status(), -1),
+        Err(refused) => (refused.status(), -1),
     };
     SendResultEntry {
         status: Some(status),

@@ -65,6 +65,7 @@ impl GrpcServer {
         let budget = Arc::new(Budget::new(limits.total_bytes_in_flight));
         let front = Arc::new(Front { deliveries: Deliveries::new(&node), clients: GrpcClients::default(), node });
         let gate = Arc::new(Gate { front: front.clone(), limits, budget, tls: acceptor()? });
+        front.node.connect();
         Ok(GrpcServer { server: Server::listen(listeners, gate, door)?, front })
     }
 

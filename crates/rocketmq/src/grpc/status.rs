@@ -1,6 +1,5 @@
 //! Why a request is not done, as gRPC clients are told: a code in the answer's body. The gRPC status itself is OK.
 
-use crate::append::StoreError;
 use crate::message::MessageError;
 use crate::remoting::Refusal;
 use duolog_core::broker::{FetchError, LookupError, ProduceError};
@@ -60,7 +59,7 @@ impl From<Refusal> for Refused {
             response::MESSAGE_ILLEGAL | response::INVALID_PARAMETER => Code::BadRequest,
             response::SUBSCRIPTION_PARSE_FAILED => Code::IllegalFilterExpression,
             response::SYSTEM_BUSY => Code::TooManyRequests,
-            response::SERVICE_NOT_AVAILABLE => Code::HaNotAvailable,
+            response::SERVICE_NOT_AVAILABLE | response::NOT_LEADER_FOR_QUEUE => Code::HaNotAvailable,
             _ => Code::InternalServerError,
         };
         Refused::new(code, refusal.remark)
@@ -98,15 +97,6 @@ impl From<MessageError> for Refused {
             MessageError::Batch(_) => Code::PayloadTooLarge,
         };
         Refused::new(code, error.to_string())
-    }
-}
-
-impl From<StoreError> for Refused {
-    fn from(error: StoreError) -> Refused {
-        match error {
-            StoreError::Message(error) => error.into(),
-            StoreError::Log(error) => error.into(),
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! queue's ends and the offset to go on from: 19 there is nothing, 20 nothing was wanted so far, 21 the queue does not reach
 //! there. An offset to commit may come along.
 
+use crate::clients::GroupSubscription;
 use crate::message::EmptyBody;
 use crate::names::check_group;
 use crate::node::Node;
@@ -16,6 +17,7 @@ use duolog_core::config::GroupConfig;
 use duolog_core::filter::Subscription;
 use duolog_core::group::Basis;
 use duolog_core::metadata::TopicImage;
+use duolog_wire::remoting::Command;
 use duolog_wire::remoting::code::response;
 use duolog_wire::remoting::header::{PullMessageRequest, PullMessageResponse};
 use std::sync::Arc;
@@ -75,6 +77,7 @@ fn reset(call: &Call, wanted: &Wanted) -> Result<Option<PullOutcome>, Refusal> {
     let header: PullMessageRequest<'_> = call.header()?;
     let next = resets.take(header.consumer_group, header.topic, wanted.queue).filter(|offset| *offset != wanted.from);
     let Some(next) = next else { return Ok(None) };
+    call.node.spread_reset_done(header.consumer_group, header.topic, vec![wanted.queue.0]);
     let ends = call.node.broker.ends(&wanted.topic, wanted.queue).ok_or_else(|| topics::unknown(header.topic))?;
     Ok(Some(PullOutcome { pulled: Pulled::Moved, next, ends }))
 }
@@ -85,6 +88,20 @@ fn told_of_progress(outcome: PullOutcome, asked: Offset) -> PullOutcome {
         Pulled::Nothing if outcome.next > asked => PullOutcome { pulled: Pulled::NoneWanted, ..outcome },
         _ => outcome,
     }
+}
+
+/// The pull with what only the node knows that holds the client's connection: what its group wants of the topic. `None` if it says so
+/// itself.
+pub(crate) fn complete(call: &Call) -> Result<Option<Command>, Refusal> {
+    let header: PullMessageRequest<'_> = call.header()?;
+    if header.sys_flag & HAS_SUBSCRIPTION != 0 {
+        return Ok(None);
+    }
+    let known = group_subscription(&call.node, &header)?.data;
+    let sys_flag = (header.sys_flag | HAS_SUBSCRIPTION).to_string();
+    let added = [("sysFlag", &*sys_flag), ("subscription", &known.sub_string), ("expressionType", &known.expression_type)];
+    let kept = call.command.fields.iter().filter(|(name, _)| added.iter().all(|(other, _)| other != name));
+    Ok(Some(Command { fields: kept.chain(added).collect(), ..call.command.clone() }))
 }
 
 /// What is wanted, and how long the client waits for it.
@@ -146,13 +163,18 @@ fn subscription(node: &Node, header: &PullMessageRequest<'_>) -> Result<Arc<Subs
         let text = header.subscription.unwrap_or_default();
         return Ok(Arc::new(Subscription::of_type(header.expression_type, text)?));
     }
+    Ok(group_subscription(node, header)?.filter?)
+}
+
+/// What the group's members say that they want of the topic.
+fn group_subscription(node: &Node, header: &PullMessageRequest<'_>) -> Result<GroupSubscription, Refusal> {
     let missing = |what: &str| Refusal::new(response::SUBSCRIPTION_NOT_EXIST, format!("the consumer's {what} not exist"));
     let known = node.clients.with_consumers(header.consumer_group, |group| group.subscriptions.get(header.topic).cloned());
     let known = known.ok_or_else(|| missing("group info"))?.ok_or_else(|| missing("subscription"))?;
     if known.data.sub_version < header.sub_version {
         return Err(Refusal::new(response::SUBSCRIPTION_NOT_LATEST, "the consumer's subscription not latest"));
     }
-    Ok(known.filter?)
+    Ok(known)
 }
 
 fn answer(outcome: PullOutcome) -> Answer {

@@ -6,6 +6,7 @@
 use crate::remoting::call::{Answer, Call, Refusal};
 use crate::topics;
 use bytes::{Bytes, BytesMut};
+use duolog_base::{Offset, PartitionIndex};
 use duolog_core::metadata::TopicImage;
 use duolog_wire::remoting::code::response;
 use duolog_wire::remoting::header::{QueryMessageRequest, QueryMessageResponse};
@@ -18,8 +19,6 @@ const MAX_MESSAGES: usize = 64;
 const MAX_OF_UNIQUE_ID: usize = 32;
 /// Bytes of one answer, unless one message is larger.
 const MAX_BYTES: usize = 8 << 20;
-/// Messages that are looked at, newest first: those of another time do not count otherwise.
-const MAX_PLACES: usize = 4096;
 
 /// Kinds of keys as clients since 5.4 name them.
 const UNIQUE_ID_INDEX: &str = "U";
@@ -55,33 +54,51 @@ fn nothing(is_complete: bool) -> Refusal {
 async fn find(call: &Call, topic: &Arc<TopicImage>, header: &QueryMessageRequest<'_>) -> Result<(Vec<Bytes>, bool), Refusal> {
     let is_unique = header.unique_key_query || header.index_type == Some(UNIQUE_ID_INDEX);
     let most = if is_unique { MAX_OF_UNIQUE_ID } else { (header.max_num.max(0) as usize).min(MAX_MESSAGES) };
+    let mut messages = Vec::new();
+    let mut is_complete = true;
+    for found in call.node.find_key(topic, header.key.as_bytes()).await? {
+        is_complete &= found.complete;
+        messages.extend(read(call, topic, header, is_unique, most, found.places).await?);
+    }
+    // Of several nodes, each has told its newest.
+    messages.sort_by_key(|(stored, _)| std::cmp::Reverse(*stored));
+    messages.truncate(most);
+    Ok((messages.into_iter().map(|(_, message)| message).collect(), is_complete))
+}
+
+/// The messages at these places that are wanted, and when they were stored.
+async fn read(
+    call: &Call,
+    topic: &TopicImage,
+    header: &QueryMessageRequest<'_>,
+    is_unique: bool,
+    most: usize,
+    places: Vec<(PartitionIndex, Offset)>,
+) -> Result<Vec<(i64, Bytes)>, Refusal> {
     let store_host = call.node.store_host(call.channel.peer());
-    let found = call.node.broker.find_by_key(topic, header.key.as_bytes(), MAX_PLACES).await;
     let mut messages = Vec::new();
     let mut bytes = 0;
-    for (queue, offset) in found.places {
+    for (queue, offset) in places {
         if messages.len() == most {
             break;
         }
-        let Some(message) = call.node.message_at(topic, queue, offset, store_host).await? else { continue };
-        if !is_wanted(&message, header, is_unique)? {
-            continue;
-        }
+        let Some(message) = call.node.message_anywhere(topic, queue, offset, store_host).await? else { continue };
+        let Some(stored) = stored_if_wanted(&message, header, is_unique)? else { continue };
         bytes += message.len();
         if bytes > MAX_BYTES && !messages.is_empty() {
             break;
         }
-        messages.push(message);
+        messages.push((stored, message));
     }
-    Ok((messages, found.complete))
+    Ok(messages)
 }
 
-/// The index only says where a message may be.
-fn is_wanted(message: &Bytes, header: &QueryMessageRequest<'_>, is_unique: bool) -> Result<bool, Refusal> {
+/// When the message was stored, if it is one that is looked for: the index only says where it may be.
+fn stored_if_wanted(message: &Bytes, header: &QueryMessageRequest<'_>, is_unique: bool) -> Result<Option<i64>, Refusal> {
     let message =
         StoredMessage::take(&mut &message[..]).map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))?;
     let has_key = || message.properties.get(name::KEYS).is_some_and(|keys| keys.split(' ').any(|key| key == header.key));
     let has_id = message.properties.get(name::UNIQUE_KEY) == Some(header.key);
     let is_of_time = (header.begin_timestamp..=header.end_timestamp).contains(&message.store_timestamp);
-    Ok(is_of_time && (has_id || !is_unique && has_key()))
+    Ok((is_of_time && (has_id || !is_unique && has_key())).then_some(message.store_timestamp))
 }

@@ -20,7 +20,7 @@ pub(super) async fn query(call: Call) -> Result<Answer, Refusal> {
     if let Some(offset) = call.node.committed(header.consumer_group, header.topic, queue).await? {
         return Ok(Answer::ok().header(OffsetResponse { offset: offset.0 }));
     }
-    if header.set_zero_if_not_found != Some(false) && call.node.is_young(topic, queue) {
+    if header.set_zero_if_not_found != Some(false) && call.node.is_young_anywhere(topic, queue).await? {
         return Ok(Answer::ok().header(OffsetResponse { offset: 0 }));
     }
     let remark = "Not found, maybe this group consumer boot first";

@@ -33,7 +33,7 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
         if data.message_model == MessageModel::Clustering && config.retry_queues > 0 {
             call.node.ensure_retry_topic(&data.group_name, config.retry_queues).await?;
         }
-        call.node.clients.consumer(data, heartbeat.without_sub, client.clone(), config.notify_changes);
+        call.node.join(data, heartbeat.without_sub, client.clone(), config.notify_changes).await;
     }
     for data in heartbeat.producer_data_set {
         call.node.clients.producer(&data.group_name, client.clone());

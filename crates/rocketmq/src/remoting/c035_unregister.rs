@@ -5,6 +5,6 @@ use duolog_wire::remoting::header::UnregisterClientRequest;
 
 pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
     let header: UnregisterClientRequest<'_> = call.header()?;
-    call.node.clients.leave(&call.channel, header.producer_group, header.consumer_group);
+    call.node.leave(&call.channel, header.producer_group, header.consumer_group).await;
     Ok(Answer::ok())
 }

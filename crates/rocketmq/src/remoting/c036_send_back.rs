@@ -48,13 +48,13 @@ pub(crate) async fn find_message(
     let Some(locator) = Locator::from_wire(commit_log_offset) else { return Ok(None) };
     let image = node.broker.image();
     let Some((topic, queue)) = locate(&image, locator, likely_topic) else { return Ok(None) };
-    let Some(ends) = node.broker.ends(topic, queue) else { return Ok(None) };
+    let ends = node.queue_ends(topic, queue).await?;
     let Some(from) = locator.resolve(ends.log_start, ends.high_watermark) else { return Ok(None) };
-    node.message_at(topic, queue, from, store_host).await
+    node.message_anywhere(topic, queue, from, store_host).await
 }
 
 /// The queue that a locator points into.
-fn locate<'a>(
+pub(super) fn locate<'a>(
     image: &'a MetadataImage,
     locator: Locator,
     likely_topic: Option<&str>,

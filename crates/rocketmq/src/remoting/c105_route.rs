@@ -1,7 +1,8 @@
 //! GET_ROUTEINFO_BY_TOPIC (105) and GET_BROKER_CLUSTER_INFO (106): where clients find topics.
 //!
 //! *Behaviour*: a topic has its queues on one broker, whose name never changes and whose address is the one the client can
-//! reach. `TBW102` has a route, with the right to be inherited, if topics are created by sending; from it a producer learns where
+//! reach. On a cluster that is the address of the node that answers: any node does what clients ask for, and a client whose node dies goes
+//! to another one when it asks for the route the next time. Tools are told of all nodes, as addresses of that one broker. `TBW102` has a route, with the right to be inherited, if topics are created by sending; from it a producer learns where
 //! to send the first message of a new topic. Tools look for a group's offsets where the topic of its retries is: for a group that
 //! has none, as Kafka's have not, it has a route without queues.
 
@@ -34,7 +35,7 @@ pub(super) async fn topic(call: Call) -> Result<Answer, Refusal> {
     };
     let order = image.name_server.get(ORDER_NAMESPACE).and_then(|orders| orders.get(header.topic));
     let route = TopicRoute {
-        broker_datas: vec![broker_data(&call)],
+        broker_datas: vec![broker_data(&call, BTreeMap::from([(0, call.node.route_address(call.channel.peer()))]))],
         order_topic_conf: order.cloned(),
         queue_datas: vec![queue_data],
         ..TopicRoute::default()
@@ -69,9 +70,10 @@ fn no_route(topic: &str) -> Refusal {
     Refusal::new(response::TOPIC_NOT_EXIST, remark)
 }
 
-fn broker_data(call: &Call) -> BrokerData {
+/// The one broker there is, at these addresses.
+fn broker_data(call: &Call, broker_addrs: BTreeMap<u64, String>) -> BrokerData {
     BrokerData {
-        broker_addrs: BTreeMap::from([(0, call.node.address(call.channel.peer()))]),
+        broker_addrs,
         broker_name: call.node.names.broker.clone(),
         cluster: call.node.names.cluster.clone(),
         ..BrokerData::default()
@@ -80,8 +82,11 @@ fn broker_data(call: &Call) -> BrokerData {
 
 pub(super) async fn cluster(call: Call) -> Result<Answer, Refusal> {
     let names = &call.node.names;
+    let here = call.node.address(call.channel.peer());
+    let others = call.node.broker_addresses().into_iter().filter(|address| *address != here);
+    let addresses = (0..).zip(std::iter::once(here.clone()).chain(others)).collect();
     let info = ClusterInfo {
-        broker_addr_table: BTreeMap::from([(names.broker.clone(), broker_data(&call))]),
+        broker_addr_table: BTreeMap::from([(names.broker.clone(), broker_data(&call, addresses))]),
         cluster_addr_table: BTreeMap::from([(names.cluster.clone(), vec![names.broker.clone()])]),
     };
     Ok(Answer::ok().json(&info))

@@ -5,10 +5,11 @@ use super::admin::connection;
 use crate::clients::{Client, ConsumerGroup};
 use crate::node::Node;
 use crate::remoting::call::{Answer, Call, Refusal};
-use duolog_wire::remoting::body::{ConsumerConnection, ProducerConnection, ProducerInfo, ProducerTable};
+use duolog_wire::remoting::body::{Connection, ConsumerConnection, ProducerConnection, ProducerInfo, ProducerTable};
 use duolog_wire::remoting::code::response;
 use duolog_wire::remoting::header::{ConsumerGroupRequest, ProducerGroupRequest};
 use duolog_wire::remoting::language;
+use std::net::SocketAddr;
 
 pub(super) async fn consumers(call: Call) -> Result<Answer, Refusal> {
     let header: ConsumerGroupRequest<'_> = call.header()?;
@@ -33,20 +34,31 @@ fn describe(group: &ConsumerGroup) -> ConsumerConnection {
 
 pub(super) async fn producers(call: Call) -> Result<Answer, Refusal> {
     let header: ProducerGroupRequest<'_> = call.header()?;
-    let members = call.node.clients.producers(header.producer_group);
-    if members.is_empty() {
+    let members = call.node.producers_anywhere().await?.remove(header.producer_group);
+    let members = members.ok_or_else(|| {
         let remark = format!("the producer group[{}] not exist", header.producer_group);
-        return Err(Refusal::new(response::SYSTEM_ERROR, remark));
-    }
-    let connection_set = members.iter().map(connection).collect();
+        Refusal::new(response::SYSTEM_ERROR, remark)
+    })?;
+    let connection = |(address, client): (SocketAddr, ProducerInfo)| Connection {
+        client_addr: address.to_string(),
+        client_id: client.client_id,
+        language: client.language,
+        version: client.version,
+    };
+    let connection_set = members.into_iter().map(connection).collect();
     Ok(Answer::ok().json(&ProducerConnection { connection_set }))
 }
 
 pub(super) async fn all_producers(call: Call) -> Result<Answer, Refusal> {
-    let groups = call.node.clients.all_producers().into_iter();
-    let of = |members: Vec<Client>| members.iter().map(|client| producer(&call.node, client)).collect();
-    let data = groups.map(|(group, members)| (group, of(members))).collect();
+    let groups = call.node.producers_anywhere().await?.into_iter();
+    let data = groups.map(|(group, members)| (group, members.into_iter().map(|(_, client)| client).collect())).collect();
     Ok(Answer::ok().json(&ProducerTable { data }))
+}
+
+/// The producers that are connected to this node, by group.
+pub(crate) fn producers_here(node: &Node) -> Vec<(String, Vec<(SocketAddr, ProducerInfo)>)> {
+    let of = |members: Vec<Client>| members.iter().map(|client| (client.channel.peer().remote, producer(node, client))).collect();
+    node.clients.all_producers().into_iter().map(|(group, members)| (group, of(members))).collect()
 }
 
 fn producer(node: &Node, client: &Client) -> ProducerInfo {

@@ -28,9 +28,12 @@ use std::sync::Arc;
 const NO_TIME: i64 = 0;
 
 /// The queues of a topic with their ends.
-fn queues(node: &Node, topic: &TopicImage) -> Vec<(i32, PartitionEnds)> {
-    let numbers = 0..topic.partitions.len() as i32;
-    numbers.filter_map(|queue| Some((queue, node.broker.ends(topic, PartitionIndex(queue))?))).collect()
+async fn queues(node: &Arc<Node>, topic: &Arc<TopicImage>) -> Result<Vec<(i32, PartitionEnds)>, Refusal> {
+    let asked = ask_each(0..topic.partitions.len() as i32, |queue| {
+        let (node, topic) = (node.clone(), topic.clone());
+        async move { Ok((queue, node.queue_ends(&topic, PartitionIndex(queue)).await?)) }
+    });
+    asked.await
 }
 
 /// The message in front of the offset, if it is there.
@@ -62,7 +65,7 @@ pub(super) async fn topic(call: Call) -> Result<Answer, Refusal> {
     let image = node.broker.image();
     let topic = topics::find(&image, header.topic)?;
     let mut stats = TopicStats { topic_put_tps: node.put_rate(topic).await?, ..TopicStats::default() };
-    let queues = queues(node, topic);
+    let queues = queues(node, topic).await?;
     let newest = queues.iter().map(|(queue, ends)| (*queue, before(*ends, ends.high_watermark)));
     for ((queue, ends), time) in queues.iter().zip(times(node, topic, newest).await?) {
         let offset = TopicOffset {
@@ -115,7 +118,7 @@ async fn add_stats(
     offsets: Option<&QueueOffsets>,
     stats: &mut ConsumeStats,
 ) -> Result<(), Refusal> {
-    let queues = queues(node, topic);
+    let queues = queues(node, topic).await?;
     let consumed = |queue| offsets.and_then(|offsets| offsets.get(queue)).copied().unwrap_or(Offset(0));
     let last = queues.iter().map(|(queue, ends)| (*queue, before(*ends, consumed(queue))));
     for ((queue, ends), time) in queues.iter().zip(times(node, topic, last).await?) {
@@ -160,7 +163,7 @@ pub(super) async fn time_span(call: Call) -> Result<Answer, Refusal> {
     let progress = node.progress(header.group).await?;
     let offsets = progress.get(header.topic);
     let now = node.broker.clock().now().0;
-    let queues = queues(node, topic);
+    let queues = queues(node, topic).await?;
     // Of each queue the first message, the last one that was consumed, the next one, and the newest.
     let messages = queues.iter().flat_map(|(queue, ends)| {
         let consumed = offsets.and_then(|offsets| offsets.get(queue)).copied().unwrap_or(ends.log_start);

@@ -11,7 +11,6 @@ use crate::offsets::ResetError;
 use crate::remoting::call::{Answer, Call, Refusal};
 use crate::topics;
 use duolog_base::{Offset, PartitionIndex, TimestampMs};
-use duolog_core::broker::OffsetLookup;
 use duolog_core::metadata::TopicImage;
 use duolog_wire::remoting::body::{QueueOffset, ResetOffset, ResetOffsetForC, to_json};
 use duolog_wire::remoting::code::{request, response};
@@ -49,7 +48,7 @@ async fn targets(
     if header.queue_id >= 0 {
         let queue = topics::queue(topic, header.queue_id)?;
         let offset = match header.offset.filter(|offset| *offset >= 0) {
-            Some(offset) => within(node, topic, queue, Offset(offset))?,
+            Some(offset) => within(node, topic, queue, Offset(offset)).await?,
             None => at_time(node, topic, queue, header).await?,
         };
         return Ok(vec![(queue, offset)]);
@@ -62,8 +61,8 @@ async fn targets(
 }
 
 /// The offset, if the queue reaches there.
-fn within(node: &Node, topic: &TopicImage, queue: PartitionIndex, offset: Offset) -> Result<Offset, Refusal> {
-    let ends = node.broker.ends(topic, queue).ok_or_else(|| topics::unknown(&topic.name))?;
+async fn within(node: &Node, topic: &TopicImage, queue: PartitionIndex, offset: Offset) -> Result<Offset, Refusal> {
+    let ends = node.queue_ends(topic, queue).await?;
     if (ends.log_start..=ends.high_watermark).contains(&offset) {
         return Ok(offset);
     }
@@ -80,11 +79,11 @@ async fn at_time(
 ) -> Result<Offset, Refusal> {
     let found = match header.timestamp < 0 {
         true => None,
-        false => node.broker.find_offset(topic, queue, OffsetLookup::AtTime(TimestampMs(header.timestamp))).await?,
+        false => node.offset_at(topic, queue, TimestampMs(header.timestamp)).await?,
     };
     let offset = match found {
-        Some(found) => found.offset,
-        None => node.broker.ends(topic, queue).ok_or_else(|| topics::unknown(&topic.name))?.high_watermark,
+        Some(found) => found,
+        None => node.queue_ends(topic, queue).await?.high_watermark,
     };
     if header.is_force {
         return Ok(offset);
@@ -121,7 +120,7 @@ fn for_c(table: &ResetOffset) -> ResetOffsetForC {
 impl From<ResetError> for Refusal {
     fn from(error: ResetError) -> Refusal {
         match error {
-            ResetError::Group(error) => error.into(),
+            ResetError::Refused(refusal) => refusal,
             ResetError::TooMany(error) => Refusal::new(response::SYSTEM_BUSY, error.to_string()),
         }
     }

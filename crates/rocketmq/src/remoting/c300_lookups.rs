@@ -6,7 +6,7 @@ use crate::remoting::call::{Answer, Call, Refusal};
 use crate::topics;
 use duolog_wire::remoting::body::{CorrectionOffsets, GroupList, QuerySubscriptionResponse, TopicList};
 use duolog_wire::remoting::header::{CorrectionOffsetRequest, GroupRequest, SubscriptionRequest, TopicRequest};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What tells a tool that a group is behind the others in a queue.
 const BEHIND: i64 = i64::MAX;
@@ -14,10 +14,7 @@ const BEHIND: i64 = i64::MAX;
 pub(super) async fn groups_of_topic(call: Call) -> Result<Answer, Refusal> {
     let header: TopicRequest<'_> = call.header()?;
     let (node, image) = (&call.node, call.node.broker.image());
-    let subscribes = |group: &String| {
-        node.clients.with_consumers(group, |group| group.subscriptions.contains_key(header.topic)).unwrap_or(false)
-    };
-    let mut groups: BTreeSet<String> = node.clients.consumer_groups().into_iter().filter(subscribes).collect();
+    let mut groups = node.subscribers(header.topic).await?;
     if let Ok(topic) = topics::find(&image, header.topic) {
         groups.extend(node.topic_progress(topic).await?.into_keys());
     }

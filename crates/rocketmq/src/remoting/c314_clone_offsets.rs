@@ -4,11 +4,8 @@
 //! protocol is given nothing.
 
 use super::admin::check_group_name;
-use crate::offsets::ResetError;
 use crate::remoting::call::{Answer, Call, Refusal};
 use duolog_base::{Offset, PartitionIndex};
-use duolog_core::group::GroupError;
-use duolog_wire::remoting::code::response;
 use duolog_wire::remoting::header::CloneGroupOffsetRequest;
 
 pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
@@ -21,17 +18,7 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
         let exists = |queue: &PartitionIndex| topic.partition(*queue).is_some();
         let offsets = offsets.into_iter().map(|(queue, offset)| (PartitionIndex(queue), offset));
         let offsets: Vec<(PartitionIndex, Offset)> = offsets.filter(|(queue, _)| exists(queue)).collect();
-        node.reset(header.dest_group, topic, &offsets).await.map_err(|error| refused(header.dest_group, error))?;
+        node.reset(header.dest_group, topic, &offsets).await?;
     }
     Ok(Answer::ok())
-}
-
-fn refused(group: &str, error: ResetError) -> Refusal {
-    match error {
-        ResetError::Group(GroupError::UnknownMember) => {
-            let remark = format!("group {group} has members that use Kafka's protocol, and its offsets are theirs");
-            Refusal::new(response::SYSTEM_ERROR, remark)
-        }
-        error => error.into(),
-    }
 }

@@ -5,7 +5,7 @@
 //! it has the reply, the sender gets code 1, and the reply is stored all the same. A reply that is handed over counts as sent
 //! even if it could not be stored.
 
-use crate::append::{Target, store};
+use crate::append::Target;
 use crate::locator::Locator;
 use crate::message::{MessageLimits, Outgoing};
 use crate::remoting::call::{Answer, Call, Refusal};
@@ -37,9 +37,9 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
     let target = Target { topic, queue, acks: Acks::All };
     let now = node.broker.clock().now();
     let message = message(&call, &header, now);
-    let (pushed, stored) = tokio::join!(push(&call, &header, now), store(&node.broker, &target, &message, limits));
+    let (pushed, stored) = tokio::join!(push(&call, &header, now), node.store(&target, &message, limits));
     if let Err(error) = &stored {
-        tracing::warn!(topic = header.topic, %error, "a reply is not stored");
+        tracing::warn!(topic = header.topic, error = error.remark, "a reply is not stored");
     }
     let store_host = node.store_host(call.channel.peer());
     let id = |offset: &Offset| Locator::pack(number, *offset).message_id(store_host).to_string();
@@ -77,15 +77,13 @@ async fn push(call: &Call, header: &SendMessageRequest<'_>, now: TimestampMs) ->
     let Some(asker) = properties.get(name::REPLY_TO_CLIENT) else {
         return Err(format!("reply message properties[{}] is null", name::REPLY_TO_CLIENT));
     };
-    let Some(client) = call.node.clients.find_producer(asker) else {
-        return Err(format!("push reply message fail, channel of <{asker}> not found."));
-    };
     let failed = |what: String| format!("push reply message to {asker} fail: {what}");
     let request = push_request(call, header, &with_push_time(properties, now), now);
-    match client.channel.call(request, PUSH_LIMIT).await {
-        Ok(answer) if answer.code == response::SUCCESS => Ok(()),
-        Ok(answer) => Err(failed(answer.remark.unwrap_or_else(|| format!("code {}", answer.code)))),
-        Err(error) => Err(failed(error.to_string())),
+    match call.node.ask_producer(asker, request, PUSH_LIMIT).await {
+        None => Err(format!("push reply message fail, channel of <{asker}> not found.")),
+        Some(Ok(answer)) if answer.code == response::SUCCESS => Ok(()),
+        Some(Ok(answer)) => Err(failed(answer.remark.unwrap_or_else(|| format!("code {}", answer.code)))),
+        Some(Err(error)) => Err(failed(error.to_string())),
     }
 }
 

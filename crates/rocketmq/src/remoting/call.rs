@@ -5,6 +5,7 @@ use crate::node::Node;
 use crate::remoting::unanswered::Held;
 use bytes::Bytes;
 use duolog_core::broker::{FetchError, LookupError, ProduceError};
+use duolog_core::coordinator::Unavailable;
 use duolog_core::filter::FilterError;
 use duolog_core::group::GroupError;
 use duolog_wire::remoting::body::{self, BodyError};
@@ -22,7 +23,7 @@ pub struct Call {
     pub channel: ChannelRef,
     pub command: Command,
     /// What the request takes up until it is answered.
-    pub(super) held: Held,
+    pub(crate) held: Held,
 }
 
 impl Call {
@@ -40,6 +41,11 @@ impl Call {
     pub fn release(&mut self) {
         self.command.fields = Fields::new();
         self.command.body = Bytes::new();
+        self.held.release();
+    }
+
+    /// Gives back the room only, for small requests that may have to be done again.
+    pub(crate) fn release_room(&mut self) {
         self.held.release();
     }
 }
@@ -95,10 +101,34 @@ impl Refusal {
     pub fn new(code: i32, remark: impl Into<String>) -> Refusal {
         Refusal { code, remark: remark.into() }
     }
+
+    /// This node is not the one that does it. Clients are never told so: the request is tried elsewhere.
+    pub(crate) fn not_here() -> Refusal {
+        Refusal::new(response::NOT_LEADER_FOR_QUEUE, "this node is not the one for it")
+    }
+
+    pub(crate) fn is_not_here(&self) -> bool {
+        self.code == response::NOT_LEADER_FOR_QUEUE
+    }
+
+    /// A client tries again.
+    pub(crate) fn busy() -> Refusal {
+        Refusal::new(response::SYSTEM_BUSY, "no node of the cluster can do it for now")
+    }
+
+    /// The same for producers.
+    pub(crate) fn unavailable() -> Refusal {
+        Refusal::new(response::SERVICE_NOT_AVAILABLE, "no node of the cluster can store it for now")
+    }
+
+    /// As a client may see it.
+    pub(super) fn shown(self) -> Refusal {
+        if self.is_not_here() { Refusal::busy() } else { self }
+    }
 }
 
 /// The answer in a frame.
-pub(super) fn encoded(mut answer: Command, outcome: Result<Answer, Refusal>) -> Command {
+pub(crate) fn encoded(mut answer: Command, outcome: Result<Answer, Refusal>) -> Command {
     match outcome {
         Ok(Answer { code, remark, fields, body }) => Command { code, remark, fields, body, ..answer },
         Err(Refusal { code, remark }) => {
@@ -130,7 +160,12 @@ impl From<FilterError> for Refusal {
 impl From<GroupError> for Refusal {
     fn from(error: GroupError) -> Refusal {
         let code = match error {
+            GroupError::Unavailable(Unavailable::NotCoordinator) => response::NOT_LEADER_FOR_QUEUE,
             GroupError::Unavailable(_) => response::SYSTEM_BUSY,
+            GroupError::UnknownMember => {
+                let remark = "the group has members that use Kafka's protocol, and its offsets are theirs";
+                return Refusal::new(response::SYSTEM_ERROR, remark);
+            }
             _ => response::SYSTEM_ERROR,
         };
         Refusal::new(code, error.to_string())
@@ -144,10 +179,10 @@ impl From<ProduceError> for Refusal {
             ProduceError::UnknownPartition => response::TOPIC_NOT_EXIST,
             ProduceError::InternalTopic { .. } => response::NO_PERMISSION,
             ProduceError::Overloaded { .. } => response::SYSTEM_BUSY,
+            ProduceError::NotLeader => response::NOT_LEADER_FOR_QUEUE,
             ProduceError::DiskFull { .. }
             | ProduceError::NotEnoughReplicas { .. }
             | ProduceError::NotEnoughReplicasAfterAppend
-            | ProduceError::NotLeader
             | ProduceError::Stopped => response::SERVICE_NOT_AVAILABLE,
             ProduceError::TooLarge { .. }
             | ProduceError::Invalid { .. }
@@ -163,6 +198,7 @@ impl From<FetchError> for Refusal {
     fn from(error: FetchError) -> Refusal {
         let code = match &error {
             FetchError::UnknownPartition => response::TOPIC_NOT_EXIST,
+            FetchError::NotLeader => response::NOT_LEADER_FOR_QUEUE,
             _ => response::SYSTEM_ERROR,
         };
         Refusal::new(code, error.to_string())
@@ -173,6 +209,7 @@ impl From<LookupError> for Refusal {
     fn from(error: LookupError) -> Refusal {
         let code = match &error {
             LookupError::UnknownPartition => response::TOPIC_NOT_EXIST,
+            LookupError::NotLeader => response::NOT_LEADER_FOR_QUEUE,
             _ => response::SYSTEM_ERROR,
         };
         Refusal::new(code, error.to_string())

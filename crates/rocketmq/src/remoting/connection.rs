@@ -5,12 +5,13 @@
 //! client go out with the answers. A frame that cannot be understood closes the connection, and so does a client that is too slow.
 
 use crate::clients::{Channel, ChannelRef};
+use crate::cluster::Lanes;
 use crate::node::Node;
-use crate::remoting::call::{Call, encoded};
+use crate::remoting::call::{Call, Refusal, encoded};
 use crate::remoting::output::Output;
 use crate::remoting::send::{PendingSends, Sends, is_send};
 use crate::remoting::unanswered::Unanswered;
-use crate::remoting::{Handling, handle};
+use crate::remoting::{Handling, answer};
 use duolog_net::{Arrived, Budget, ConnectionLimits, Intake, Late, Peer, told_to_stop};
 use duolog_wire::remoting::{Command, FrameError};
 use std::future::poll_fn;
@@ -63,6 +64,8 @@ pub(crate) struct Connection {
     intake: Intake,
     unanswered: Arc<Unanswered>,
     appends: Vec<PendingSends>,
+    /// On a cluster: sends that are on their way to other nodes.
+    lanes: Option<Arc<Lanes>>,
     output: Output,
     /// Set when the server stops: when the answers must be out.
     deadline: Option<Instant>,
@@ -79,6 +82,7 @@ enum Event {
 impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, peer: Peer) -> Connection {
         let (channel, frames) = Channel::new(peer);
+        let lanes = shared.node.cluster.as_ref().map(|_| Lanes::new(shared.node.clone(), channel.clone()));
         Connection {
             intake: Intake::new(&shared.limits, LEAST_FRAME_BYTES),
             shared,
@@ -87,6 +91,7 @@ impl Connection {
             frames,
             unanswered: Arc::default(),
             appends: Vec::new(),
+            lanes,
             output: Output::new(),
             deadline: None,
         }
@@ -98,6 +103,7 @@ impl Connection {
         // First of all, so that a heartbeat that comes to its end now sees it, or is seen by the next line.
         self.frames.close();
         self.shared.node.clients.gone(&self.channel);
+        self.shared.node.connection_gone(&self.channel);
         self.channel.closed();
         ended
     }
@@ -211,7 +217,7 @@ impl Connection {
 
     /// Starts the requests whose bytes are here, as far as there is room for them.
     fn start_requests(&mut self, context: &mut Context<'_>) -> Result<(), ConnectionError> {
-        let mut sends = Sends::new(self.shared.node.clone(), self.channel.clone());
+        let mut sends = Sends::new(self.shared.node.clone(), self.channel.clone(), self.lanes.clone());
         while self.may_start() {
             let allowance = self.unanswered.allowance();
             match self.intake.next(&self.shared.budget, &self.shared.limits, allowance)? {
@@ -236,16 +242,16 @@ impl Connection {
         let waiting = self.unanswered.begin();
         let call = Call { node: self.shared.node.clone(), channel: self.channel.clone(), command, held };
         let one_way = call.command.is_one_way();
-        let answer = call.command.answer(0);
+        let to_client = call.command.answer(0);
         let handling = if is_send(call.command.code) {
             match sends.add(call, waiting) {
                 None => return Ok(()),
                 Some((handling, waiting)) => (handling, waiting),
             }
         } else {
-            (handle(call), waiting)
+            (answer(call), waiting)
         };
-        self.drive(handling, answer, one_way, context);
+        self.drive(handling, to_client, one_way, context);
         Ok(())
     }
 
@@ -259,7 +265,7 @@ impl Connection {
     ) {
         if let Poll::Ready(outcome) = handling.as_mut().poll(context) {
             if !one_way {
-                self.output.push(&encoded(answer, outcome));
+                self.output.push(&encoded(answer, outcome.map_err(Refusal::shown)));
             }
             return;
         }
@@ -268,7 +274,7 @@ impl Connection {
             let outcome = handling.await;
             if !one_way {
                 // If the connection is gone nobody waits for the answer.
-                let _ = frames.send(encoded(answer, outcome)).await;
+                let _ = frames.send(encoded(answer, outcome.map_err(Refusal::shown))).await;
             }
             drop(waiting);
         });

@@ -34,25 +34,36 @@ mod c321_consume_queue;
 mod c324_reply;
 mod c400_assignment;
 mod call;
+mod concerns;
 mod connection;
 mod output;
 mod send;
 mod unanswered;
 
+pub(crate) use c011_pull::complete as complete_pull;
+pub(crate) use c203_connections::producers_here;
+pub(crate) use call::encoded;
 pub use call::{Answer, Call, Refusal};
+pub(crate) use concerns::{Concern, QueueOf, concern};
 pub(crate) use connection::{Connection, ConnectionError, Shared};
+pub(crate) use send::{is_send, send_target, store_all};
+pub(crate) use unanswered::{Held, Waiting};
 
+use crate::cluster::carry;
 use crate::matrix::why_not;
 use duolog_wire::remoting::code::{request, request_name, response};
 use std::pin::Pin;
 
 /// A handler at work.
-type Handling = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send>>;
+pub(crate) type Handling = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send>>;
+
+/// Begins to answer a request at this node.
+pub(crate) type Handler = fn(Call) -> Handling;
 
 /// A request that is served.
 struct Request {
     code: i32,
-    handle: fn(Call) -> Handling,
+    handle: Handler,
 }
 
 /// Every request that is served, by code.
@@ -136,8 +147,16 @@ const REQUESTS: &[Request] = &[
     Request { code: request::GET_BROKER_HA_STATUS, handle: |call| Box::pin(c028_runtime::copies(call)) },
 ];
 
-/// Begins to answer a request.
-fn handle(call: Call) -> Handling {
+/// Begins to answer a client of this node, wherever the request is done.
+fn answer(call: Call) -> Handling {
+    match call.node.cluster {
+        Some(_) => Box::pin(carry(call, handle)),
+        None => handle(call),
+    }
+}
+
+/// Begins to answer a request at this node.
+pub(crate) fn handle(call: Call) -> Handling {
     let code = call.command.code;
     match REQUESTS.binary_search_by_key(&code, |request| request.code) {
         Ok(at) => (REQUESTS[at].handle)(call),

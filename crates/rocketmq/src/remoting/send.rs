@@ -6,6 +6,7 @@
 
 use crate::append::{Appending, Gathering, Place, Target};
 use crate::clients::ChannelRef;
+use crate::cluster::{LaneSend, Lanes, Place as CurrentPlace, carry_one};
 use crate::locator::Locator;
 use crate::message::{MessageError, MessageLimits, Outgoing};
 use crate::names::{RETRY_PREFIX, is_closed_topic};
@@ -32,7 +33,7 @@ const BATCH_MESSAGES: usize = 32 << 10;
 /// What clients are told of the region; the trace of a message says it again.
 const REGION: &str = "DefaultRegion";
 
-pub(super) fn is_send(code: i32) -> bool {
+pub(crate) fn is_send(code: i32) -> bool {
     matches!(code, request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE)
 }
 
@@ -42,6 +43,10 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
     let wish = Wish { default_topic: header.default_topic, queues: header.default_topic_queue_nums };
     check_open(header.topic)?;
     call.node.topic_to_send(header.topic, wish).await?;
+    if call.node.cluster.is_some() {
+        let command = pinned(&call.node, &call.command, &call.node.broker.image());
+        return carry_one(&call.node, &call.channel, command.unwrap_or_else(|| call.command.clone())).await;
+    }
     let mut gathering = Gathering::default();
     let image = call.node.broker.image();
     let sent = gather(&mut gathering, &call.node, &call.channel, &image, &call.command)?;
@@ -52,10 +57,55 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
     Ok(sent.answer(offset, call.node.store_host(call.channel.peer())))
 }
 
+/// Where a send goes on a cluster.
+pub(crate) struct SendTarget {
+    pub(crate) place: CurrentPlace,
+    number: PartitionNumber,
+}
+
+/// Where the send's queue is led; `None` if the topic is not there, or the choice of the queue is left to the server.
+pub(crate) fn send_target(node: &Node, command: &Command, image: &MetadataImage) -> Result<Option<SendTarget>, Refusal> {
+    let header = header(command)?;
+    let Some(topic) = image.topic(header.topic).filter(|topic| !topic.internal) else { return Ok(None) };
+    let partition = topic.partition(PartitionIndex(header.queue_id));
+    Ok(partition.map(|partition| SendTarget { place: node.place_of(image, partition), number: partition.number }))
+}
+
+/// The send with a queue of the server's choice, if the client leaves that to it.
+fn pinned(node: &Node, command: &Command, image: &MetadataImage) -> Option<Command> {
+    let header = header(command).ok().filter(|header| header.queue_id < 0)?;
+    let topic = image.topic(header.topic)?;
+    let queue = node.any_queue(topic, image).0.to_string();
+    let name = if command.fields.get("queueId").is_some() { "queueId" } else { "e" };
+    let kept = command.fields.iter().filter(|(other, _)| *other != name);
+    let fields = kept.chain([(name, &*queue)]).collect();
+    Some(Command { fields, ..command.clone() })
+}
+
+/// Stores sends of a client at this node, together and in their order; an answer for each.
+pub(crate) async fn store_all(node: &Arc<Node>, channel: &ChannelRef, commands: &[Command]) -> Vec<Command> {
+    let image = node.broker.image();
+    let mut gathering = Gathering::default();
+    let gather = |command| match gather(&mut gathering, node, channel, &image, command) {
+        // Who sends here has seen the topic: it is on its way.
+        Ok(None) => Err(Refusal::not_here()),
+        gathered => gathered.and_then(|sent| sent.ok_or_else(Refusal::not_here)),
+    };
+    let sent: Vec<Result<Sent, Refusal>> = commands.iter().map(gather).collect();
+    let mut appending = gathering.append(&node.broker);
+    std::future::poll_fn(|context| appending.poll_done(context)).await;
+    let store_host = node.store_host(channel.peer());
+    let outcome = |sent: Sent| Ok(sent.answer(appending.offset(sent.place)?, store_host));
+    let outcomes = sent.into_iter().map(|sent| sent.and_then(outcome));
+    commands.iter().zip(outcomes).map(|(command, outcome)| encoded(command.answer(response::SUCCESS), outcome)).collect()
+}
+
 /// Sends of one connection that are appended together.
 pub(super) struct Sends {
     node: Arc<Node>,
     channel: ChannelRef,
+    /// On a cluster: where those go that this node does not store.
+    lanes: Option<Arc<Lanes>>,
     image: Option<Arc<MetadataImage>>,
     gathering: Gathering,
     waiting: Vec<WaitingSend>,
@@ -65,13 +115,15 @@ struct WaitingSend {
     sent: Sent,
     answer: Command,
     is_one_way: bool,
-    _held: Held,
-    _waiting: Waiting,
+    held: Held,
+    waiting: Waiting,
+    /// On a cluster: the request, should another node lead when it is to be stored.
+    again: Option<(PartitionNumber, Command)>,
 }
 
 impl Sends {
-    pub(super) fn new(node: Arc<Node>, channel: ChannelRef) -> Sends {
-        Sends { node, channel, image: None, gathering: Gathering::default(), waiting: Vec::new() }
+    pub(super) fn new(node: Arc<Node>, channel: ChannelRef, lanes: Option<Arc<Lanes>>) -> Sends {
+        Sends { node, channel, lanes, image: None, gathering: Gathering::default(), waiting: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -79,12 +131,26 @@ impl Sends {
     }
 
     /// Takes in a send. One that is refused, or has to wait for its topic, comes back with what answers it.
-    pub(super) fn add(&mut self, call: Call, waiting: Waiting) -> Option<(Handling, Waiting)> {
+    pub(super) fn add(&mut self, mut call: Call, waiting: Waiting) -> Option<(Handling, Waiting)> {
         let image = self.image.get_or_insert_with(|| self.node.broker.image());
+        let mut number = None;
+        if let Some(lanes) = &self.lanes {
+            if let Some(command) = pinned(&self.node, &call.command, image) {
+                call.command = command;
+            }
+            if let Ok(Some(target)) = send_target(&self.node, &call.command, image) {
+                if target.place != CurrentPlace::Here || lanes.is_busy(target.number) {
+                    lanes.push(target.number, LaneSend { command: call.command, held: call.held, waiting });
+                    return None;
+                }
+                number = Some(target.number);
+            }
+        }
         match gather(&mut self.gathering, &self.node, &self.channel, image, &call.command) {
             Ok(Some(sent)) => {
                 let (answer, is_one_way) = (call.command.answer(response::SUCCESS), call.command.is_one_way());
-                self.waiting.push(WaitingSend { sent, answer, is_one_way, _held: call.held, _waiting: waiting });
+                let again = number.map(|number| (number, call.command));
+                self.waiting.push(WaitingSend { sent, answer, is_one_way, held: call.held, waiting, again });
                 None
             }
             Ok(None) => Some((Box::pin(handle(call)), waiting)),
@@ -94,7 +160,8 @@ impl Sends {
 
     pub(super) fn append(self) -> PendingSends {
         let store_host = self.node.store_host(self.channel.peer());
-        PendingSends { appending: self.gathering.append(&self.node.broker), waiting: self.waiting, store_host }
+        let appending = self.gathering.append(&self.node.broker);
+        PendingSends { appending, waiting: self.waiting, store_host, lanes: self.lanes }
     }
 }
 
@@ -103,6 +170,7 @@ pub(super) struct PendingSends {
     appending: Appending,
     waiting: Vec<WaitingSend>,
     store_host: SocketAddr,
+    lanes: Option<Arc<Lanes>>,
 }
 
 impl PendingSends {
@@ -112,10 +180,16 @@ impl PendingSends {
 
     /// Gives the answers once all are stored.
     pub(super) fn answers(&mut self, mut give: impl FnMut(Command)) {
-        for send in self.waiting.drain(..).filter(|send| !send.is_one_way) {
+        for send in self.waiting.drain(..) {
             let offset = self.appending.offset(send.sent.place);
             let outcome = offset.map(|offset| send.sent.answer(offset, self.store_host)).map_err(Refusal::from);
-            give(encoded(send.answer, outcome));
+            match (outcome, send.again, &self.lanes) {
+                (Err(refusal), Some((number, command)), Some(lanes)) if refusal.is_not_here() => {
+                    lanes.push(number, LaneSend { command, held: send.held, waiting: send.waiting });
+                }
+                (outcome, _, _) if !send.is_one_way => give(encoded(send.answer, outcome.map_err(Refusal::shown))),
+                _ => {}
+            }
         }
     }
 }
@@ -184,6 +258,9 @@ fn gather(
     check_open(header.topic)?;
     let Some(topic) = image.topic(header.topic).filter(|topic| !topic.internal) else { return Ok(None) };
     let queue = queue(node, topic, header.queue_id)?;
+    if node.place_of(image, &topic.partitions[queue.0 as usize]) != CurrentPlace::Here {
+        return Err(Refusal::not_here());
+    }
     let limits = MessageLimits { max_body_bytes: node.broker.config().rocketmq_max_message_bytes };
     check_body(command, limits)?;
     let incoming = Incoming {

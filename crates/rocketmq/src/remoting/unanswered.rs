@@ -49,7 +49,7 @@ impl Unanswered {
 
 /// A request that is not answered yet.
 #[derive(Debug)]
-pub(super) struct Waiting(Arc<Unanswered>);
+pub(crate) struct Waiting(Arc<Unanswered>);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
@@ -60,15 +60,22 @@ impl Drop for Waiting {
 
 /// The bytes of a request, and the room they take.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     unanswered: Arc<Unanswered>,
     bytes: usize,
     allowance: usize,
     room: Room,
 }
 
+/// Of a request that another node holds the room for.
+impl Default for Held {
+    fn default() -> Self {
+        Held { unanswered: Arc::default(), bytes: 0, allowance: 0, room: Room::default() }
+    }
+}
+
 impl Held {
-    /// Gives everything back.
+    /// Gives everything back; nothing the second time.
     pub(super) fn release(&mut self) {
         let (bytes, allowance) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.allowance));
         self.room = Room::default();

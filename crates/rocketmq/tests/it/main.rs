@@ -3,6 +3,10 @@
 mod admin;
 mod admin_groups;
 mod client;
+mod cluster;
+mod cluster_groups;
+mod cluster_grpc;
+mod cluster_queues;
 mod consumers;
 mod docs;
 mod grpc;

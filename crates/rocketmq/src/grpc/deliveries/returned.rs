@@ -11,6 +11,7 @@ use super::super::in_flight::{IN_FLIGHT_OF_QUEUE, Order, Origin};
 use super::super::limits::{IN_FLIGHT, RECEIVED_BYTES};
 use super::super::status::Refused;
 use super::{CHECK_PERIOD_MS, Consumed, Deliveries, Place, Receive};
+use crate::cluster::Place as CurrentPlace;
 use crate::message::EmptyBody;
 use crate::names::retry_topic;
 use crate::node::Node;
@@ -50,7 +51,10 @@ impl<'a> Retries<'a> {
         let found = found.filter(|topic| topic.id != receive.topic.id && topic.config.perm.may_read());
         let Some(topic) = found else { return Ok(None) };
         let consumed = deliveries.consumed(group, topic, node.monotonic_ms())?;
-        let queues = (0..topic.partitions.len() as i32).map(PartitionIndex).collect();
+        let is_led = |queue: &PartitionIndex| {
+            topic.partition(*queue).is_some_and(|partition| node.place_of(&image, partition) == CurrentPlace::Here)
+        };
+        let queues = (0..topic.partitions.len() as i32).map(PartitionIndex).filter(is_led).collect();
         // The one who gave it back had subscribed to it.
         let subscription = Arc::new(Subscription::all());
         let wanted = Receive { topic: topic.clone(), subscription, order: Order::Returned { from }, ..receive.clone() };
