@@ -97,7 +97,18 @@ pub(crate) struct Load {
 impl Load {
     /// Starts the load; values carry `round`, so that each is sent by one producer only.
     pub(crate) fn start(address: &str, journal: &Shared, round: usize) -> Load {
-        Load::of(address, journal, round, |stop, producer| write(address.to_owned(), journal.clone(), stop, producer))
+        // No second attempt: an answer that does not come leaves the record neither acknowledged nor refused.
+        Load::tries_for(Duration::ZERO, address, journal, round)
+    }
+
+    /// The same with writers that send again until somebody answers: of a cluster, whose nodes take over from each other.
+    pub(crate) fn patient(address: &str, journal: &Shared, round: usize) -> Load {
+        Load::tries_for(crate::server::PATIENCE, address, journal, round)
+    }
+
+    fn tries_for(patience: Duration, address: &str, journal: &Shared, round: usize) -> Load {
+        let write = |stop, producer| write(address.to_owned(), patience, journal.clone(), stop, producer);
+        Load::of(address, journal, round, write)
     }
 
     /// The same with other writers, of whatever protocol.
@@ -143,9 +154,8 @@ impl Load {
     }
 }
 
-async fn write(address: String, journal: Shared, stop: Arc<AtomicBool>, id: ProducerId) {
-    // No second attempt: an answer that does not come leaves the record neither acknowledged nor refused.
-    let settings = ProducerSettings { patience: Duration::ZERO, ..Default::default() };
+async fn write(address: String, patience: Duration, journal: Shared, stop: Arc<AtomicBool>, id: ProducerId) {
+    let settings = ProducerSettings { patience, ..Default::default() };
     let Ok(cluster) = Cluster::connect(&[address]).await else { return };
     let Ok(mut producer) = Producer::open(cluster, TOPIC, settings).await else { return };
     let mut next = 0;

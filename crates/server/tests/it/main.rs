@@ -1,5 +1,6 @@
 //! The real binary as a process: starting and stopping, every command, and what survives `kill -9` and loss of power.
 
+mod cluster;
 mod commands;
 mod crash;
 mod damage;
