@@ -118,7 +118,7 @@ async fn create(arguments: Create) -> Result<(), Failure> {
         Err(error) if arguments.if_not_exists && error.code() == Some(duolog_wire::kafka::ErrorCode::TopicAlreadyExists) => false,
         done => done.map(|()| true)?,
     };
-    let partitions = cluster.topic(name, false).await?.partitions.len();
+    let partitions = cluster.topic_at_last(name).await?.partitions.len();
     let verb = if created { "created" } else { "exists" };
     let mut out = output(arguments.output);
     out.sentence(

@@ -181,13 +181,21 @@ impl Cluster {
 
     /// One topic, created if `create` and the server does that. Waits for its partitions to have leaders.
     pub async fn topic(&mut self, name: &str, create: bool) -> Result<TopicLayout, ClientError> {
+        self.find_topic(name, create, create).await
+    }
+
+    /// One topic that is known to exist: a node may learn that a little later than the one that created it.
+    pub async fn topic_at_last(&mut self, name: &str) -> Result<TopicLayout, ClientError> {
+        self.find_topic(name, false, true).await
+    }
+
+    async fn find_topic(&mut self, name: &str, create: bool, comes: bool) -> Result<TopicLayout, ClientError> {
         let mut retry = Retry::within(PATIENCE);
         loop {
             let answer = self.learn(Some(&[name]), create).await?.pop();
             let (layout, code) = answer.ok_or_else(|| ClientError::Incomplete { topic: name.to_owned() })?;
             let leaderless = layout.partitions.iter().any(|partition| partition.leader < 0);
-            // Without creation, an unknown topic stays unknown.
-            let hopeless = code == ErrorCode::UnknownTopicOrPartition && !create;
+            let hopeless = code == ErrorCode::UnknownTopicOrPartition && !comes;
             let ready = code == ErrorCode::None && !leaderless;
             let again = !ready && !hopeless && (code == ErrorCode::None || code.is_retriable());
             if again && retry.again().await {

@@ -1,8 +1,8 @@
 //! The cluster itself: its nodes, the quorum of its metadata, disks, and moving replicas between nodes.
 
 use super::api::{
-    ALTER_PARTITION_REASSIGNMENTS, DESCRIBE_CLUSTER, DESCRIBE_LOG_DIRS, DESCRIBE_QUORUM, LIST_PARTITION_REASSIGNMENTS,
-    REMOVE_RAFT_VOTER, UNREGISTER_BROKER,
+    ALTER_PARTITION_REASSIGNMENTS, DESCRIBE_CLUSTER, DESCRIBE_LOG_DIRS, DESCRIBE_QUORUM, INCREMENTAL_ALTER_CONFIGS,
+    LIST_PARTITION_REASSIGNMENTS, REMOVE_RAFT_VOTER, UNREGISTER_BROKER,
 };
 use super::cluster::Cluster;
 use super::error::{ClientError, accept};
@@ -17,6 +17,10 @@ use duolog_wire::kafka::messages::describe_log_dirs_request::DescribeLogDirsRequ
 use duolog_wire::kafka::messages::describe_log_dirs_response::{DescribeLogDirsResponse, DescribeLogDirsResult};
 use duolog_wire::kafka::messages::describe_quorum_request::{DescribeQuorumRequest, PartitionData, TopicData};
 use duolog_wire::kafka::messages::describe_quorum_response::{DescribeQuorumResponse, ReplicaState};
+use duolog_wire::kafka::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+use duolog_wire::kafka::messages::incremental_alter_configs_response::IncrementalAlterConfigsResponse;
 use duolog_wire::kafka::messages::list_partition_reassignments_request::ListPartitionReassignmentsRequest;
 use duolog_wire::kafka::messages::list_partition_reassignments_response::ListPartitionReassignmentsResponse;
 use duolog_wire::kafka::messages::remove_raft_voter_request::RemoveRaftVoterRequest;
@@ -28,6 +32,13 @@ use std::collections::BTreeMap;
 const TIMEOUT_MS: i32 = 30_000;
 /// Kinds of endpoints that DescribeCluster knows.
 const BROKERS: i8 = 1;
+/// Kafka's resource type of a node; one without a name is all of them.
+const NODE: i8 = 4;
+const ALL_NODES: &str = "";
+/// Operations of IncrementalAlterConfigs on lists.
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+const DRAINED_NODES: &str = "cluster.drained.nodes";
 /// What stands for the metadata log.
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
@@ -196,6 +207,21 @@ impl Cluster {
             })
         });
         Ok(moving.collect())
+    }
+
+    /// Says whether the node is to hold replicas at all.
+    pub async fn set_drained(&mut self, node: i32, drained: bool) -> Result<(), ClientError> {
+        let (name, config_operation) = (DRAINED_NODES, if drained { APPEND } else { SUBTRACT });
+        let value = node.to_string();
+        let configs = vec![AlterableConfig { name, config_operation, value: Some(&value) }];
+        let resource = AlterConfigsResource { resource_type: NODE, resource_name: ALL_NODES, configs };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+        let reply = self.ask_controller(INCREMENTAL_ALTER_CONFIGS, |e, version| request.encode(e, version)).await?;
+        let response = reply.decode(IncrementalAlterConfigsResponse::decode)?;
+        for result in &response.responses {
+            accept(result.error_code, result.error_message, || DRAINED_NODES.to_owned())?;
+        }
+        Ok(())
     }
 
     /// Takes a node off those who keep or follow the metadata.

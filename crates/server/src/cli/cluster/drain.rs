@@ -1,11 +1,13 @@
 //! `duolog cluster drain NODE`: gives all replicas of a node to others and waits until it has none.
 //!
-//! The cluster does the moving; who interrupts the command does not interrupt that.
+//! The node is put on the list of those that are to hold nothing, so that nothing comes back meanwhile. The cluster does the moving; who
+//! interrupts the command does not interrupt that.
 
 use super::overview::Overview;
 use super::plan;
 use super::{Failure, NodeArguments, output};
 use crate::client::{ClientError, Cluster, WantedReplicas};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::io::IsTerminal;
@@ -18,13 +20,41 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Looks after which it is said what is left, where there is no terminal to show it on all the time.
 const LOOKS_BETWEEN_LINES: usize = 20;
 
-pub(super) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
+#[derive(Args)]
+pub(in crate::cli) struct Drain {
+    #[command(flatten)]
+    node: NodeArguments,
+    /// The node may hold replicas again
+    #[arg(long)]
+    undo: bool,
+}
+
+pub(super) async fn run(arguments: Drain) -> Result<(), Failure> {
+    match arguments.undo {
+        true => undo(arguments.node).await,
+        false => drain(arguments.node).await,
+    }
+}
+
+async fn undo(arguments: NodeArguments) -> Result<(), Failure> {
+    let node = arguments.node;
+    let mut client = Cluster::connect(&arguments.server.bootstrap).await?;
+    client.set_drained(node, false).await?;
+    let mut out = output(arguments.output);
+    out.sentence(&format!("node {node} may hold replicas again"), || json!({ "node": node, "drained": false }))?;
+    Ok(out.flush()?)
+}
+
+async fn drain(arguments: NodeArguments) -> Result<(), Failure> {
     let node = arguments.node;
     let mut client = Cluster::connect(&arguments.server.bootstrap).await?;
     let mut overview = Overview::gather(&mut client).await?;
     if !overview.cluster.nodes.iter().any(|known| known.id == node) {
         return Err(Failure::NoSuchNode { node });
     }
+    // Refused before anything is changed if there is no room.
+    plan::drain(&overview, node)?;
+    client.set_drained(node, true).await?;
     let before = overview.replicas(node);
     let mut progress = Progress::new(node, before);
     // Others may create topics meanwhile, so it is looked again until there is nothing.

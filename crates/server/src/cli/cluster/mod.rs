@@ -14,8 +14,8 @@ use clap::{Args, Subcommand};
 pub(super) enum ClusterCommand {
     /// Show nodes, controller, leaders, partitions that lack replicas, and disks
     Status(status::Status),
-    /// Move all replicas of a node to others
-    Drain(NodeArguments),
+    /// Move all replicas of a node to others, and give it no new ones
+    Drain(drain::Drain),
     /// Strike off a node that holds nothing and has been stopped
     Remove(NodeArguments),
     /// Run a cluster on this machine, for trying it out; Ctrl-C ends it

@@ -5,6 +5,11 @@ use crate::client::{
     QuorumDescription, TopicLayout,
 };
 use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a node may take to tell of its disks. One that hangs is what is looked for, perhaps.
+const DISK_LIMIT: Duration = Duration::from_secs(3);
 
 pub(super) struct Overview {
     pub(super) cluster: ClusterDescription,
@@ -29,13 +34,15 @@ impl Overview {
         let moving = client.reassignments().await?;
         let mut directories = BTreeMap::new();
         for node in cluster.nodes.iter().filter(|node| !node.fenced) {
-            match client.data_directories(node.id).await {
-                Ok(found) => {
+            match timeout(DISK_LIMIT, client.data_directories(node.id)).await {
+                Ok(Ok(found)) => {
                     directories.insert(node.id, found);
                 }
                 // It may have stopped since.
-                Err(error) if error.is_passing() => {}
-                Err(error) => return Err(error),
+                Ok(Err(error)) if error.is_passing() => {}
+                Ok(Err(error)) => return Err(error),
+                // Half an answer may still come.
+                Err(_) => client.forget(node.id),
             }
         }
         Ok(Overview { cluster, quorum, topics, moving, directories })

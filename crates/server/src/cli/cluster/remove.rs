@@ -20,6 +20,7 @@ pub(super) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
         client.remove_voter(node).await?;
     }
     client.unregister(node).await?;
+    client.set_drained(node, false).await?;
     let mut out = output(arguments.output);
     out.sentence(&format!("node {node} is no part of the cluster any more"), || json!({ "node": node, "removed": true }))?;
     Ok(out.flush()?)
