@@ -248,9 +248,10 @@ impl Broker {
         let now = self.clock.now();
         let places: SmallVec<[usize; 4]> = accepted.iter().map(|accepted| accepted.place).collect();
         let waits: SmallVec<[Wait; 4]> = accepted.iter().map(|accepted| accepted.wait).collect();
+        let (committed, in_its_epoch) = (acks == Acks::All, origin == Origin::Coordinator);
         let wanted: Vec<Wanted> = accepted
             .into_iter()
-            .map(|Accepted { batch, leads, .. }| Wanted { batch, committed: acks == Acks::All, alone: leads })
+            .map(|Accepted { batch, leads, .. }| Wanted { batch, committed, in_its_epoch, alone: leads })
             .collect();
         let receipt = replication.append(&wanted, |batches| self.log.append(buffer, batches, origin.in_log(), now));
         let Receipt { results, ends, mut promises, replicated } = receipt;

@@ -15,6 +15,8 @@ pub(crate) struct Wanted {
     pub(crate) batch: AppendBatch,
     /// The client waits until it is committed.
     pub(crate) committed: bool,
+    /// It is to be appended in the batch's leader epoch or not at all: what a coordinator decides follows from what it knew then.
+    pub(crate) in_its_epoch: bool,
     /// Whether the metadata says that this node leads the partition and holds its only replica.
     pub(crate) alone: bool,
 }
@@ -125,6 +127,9 @@ impl Replication {
 /// The batch as the leader appends it.
 fn check(state: &mut SlotState, wanted: &Wanted) -> Result<AppendBatch, AppendRefusal> {
     let leader = state.replica.leader_mut().ok_or(AppendRefusal::NotLeader)?;
+    if wanted.in_its_epoch && wanted.batch.leader_epoch != leader.epoch() {
+        return Err(AppendRefusal::NotLeader);
+    }
     if wanted.committed {
         leader.check_append().map_err(AppendRefusal::NotEnoughReplicas)?;
     }

@@ -10,7 +10,7 @@ use duolog_core::broker::{Broker, BrokerOptions};
 use duolog_core::config::{BrokerConfig, Source};
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::{
-    ClusterOptions, DEFAULT_REPLICA_LAG, DEFAULT_VOTERS, Endpoint, NewTopic, PartitionImage, TopicImage,
+    ClusterOptions, CreateTopicError, DEFAULT_REPLICA_LAG, DEFAULT_VOTERS, Endpoint, NewTopic, PartitionImage, TopicImage,
 };
 use duolog_kafka::{KafkaServer, Services};
 use duolog_net::{Bound, ConnectionLimits, Door, Listener};
@@ -164,16 +164,23 @@ async fn stop_all(members: Vec<Member>) {
 }
 
 /// Creates a topic with these replicas of its partitions, and waits until all members know it and its leaders act.
-async fn create(members: &[Member], name: &str, replicas: &[&[i32]], configs: &[(&str, &str)]) -> Arc<TopicImage> {
+async fn create(members: &[Member], name: &str, replicas: &[&[i32]], configs: &[(&str, &str)]) {
     let nodes = |nodes: &[i32]| nodes.iter().copied().map(NodeId).collect();
     let topic = NewTopic {
         assignment: (0..).map(PartitionIndex).zip(replicas.iter().map(|replicas| nodes(replicas))).collect(),
         configs: configs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
         ..NewTopic::with_defaults(name)
     };
-    let created = members[0].broker.metadata().create_topics(vec![topic], false).await.remove(0).unwrap();
+    // A controller that is overloaded, or has just become one, may not answer in time.
+    until("the topic is created", async || {
+        match members[0].broker.metadata().create_topics(vec![topic.clone()], false).await.remove(0) {
+            Ok(_) | Err(CreateTopicError::Exists { .. }) => true,
+            Err(CreateTopicError::Unavailable(_)) => false,
+            Err(refusal) => panic!("{refusal}"),
+        }
+    })
+    .await;
     settled(members, name).await;
-    created
 }
 
 /// Waits until all members know the topic, and its leaders act as such.

@@ -152,7 +152,17 @@ impl Node {
 
     /// Appends a record to each of some partitions with one request.
     pub(super) async fn send_all(&self, name: &str, records: &[(i32, &str)], acks: Acks) -> Vec<Result<Produced, ProduceError>> {
-        let topic = self.topic(name);
+        self.append(&self.topic(name), records, acks, Origin::Client).await
+    }
+
+    /// The same by somebody who knows the topic so.
+    pub(super) async fn append(
+        &self,
+        topic: &TopicImage,
+        records: &[(i32, &str)],
+        acks: Acks,
+        origin: Origin,
+    ) -> Vec<Result<Produced, ProduceError>> {
         let mut buffer = BytesMut::new();
         let mut request = Vec::new();
         for (index, value) in records {
@@ -162,9 +172,9 @@ impl Node {
             batch.push(NewRecord { timestamp, value, ..NewRecord::default() }).unwrap();
             batch.build(&mut buffer).unwrap();
             let partition = PartitionIndex(*index);
-            request.push(ProduceBatch { topic: &topic, partition, range: start..buffer.len(), tag_filter: 0 });
+            request.push(ProduceBatch { topic, partition, range: start..buffer.len(), tag_filter: 0 });
         }
-        self.broker.append(buffer, &request, acks, Origin::Client).done().await
+        self.broker.append(buffer, &request, acks, origin).done().await
     }
 
     /// The values that a consumer sees here.

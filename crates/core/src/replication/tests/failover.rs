@@ -2,7 +2,8 @@
 
 use super::cluster::send_at_last;
 use super::*;
-use crate::broker::{Acks, ProduceError};
+use crate::broker::{Acks, Origin, ProduceError};
+use crate::metadata::TopicImage;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -21,6 +22,22 @@ async fn what_is_acknowledged_by_all_is_on_all() {
         }
         cluster.settled(layout, 0, &["a", "b", "c"]).await;
     }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_coordinator_decided_in_another_epoch_is_not_appended_in_this_one() {
+    let cluster = Cluster::three().await;
+    cluster.create("t", 1, 3, &[]).await;
+    let leader = cluster.leader("t", 0).await;
+    let now = leader.topic("t");
+    let mut earlier = TopicImage::clone(&now);
+    earlier.partitions[0].leader_epoch.0 -= 1;
+    let refused = leader.append(&earlier, &[(0, "x")], Acks::All, Origin::Coordinator).await;
+    assert_eq!(refused, [Err(ProduceError::NotLeader)]);
+    assert!(leader.append(&now, &[(0, "a")], Acks::All, Origin::Coordinator).await[0].is_ok());
+    assert!(leader.append(&earlier, &[(0, "b")], Acks::All, Origin::Client).await[0].is_ok(), "who leads is all that matters");
+    cluster.settled("t", 0, &["a", "b"]).await;
     cluster.stop().await;
 }
 

@@ -107,9 +107,11 @@ async fn described(client: &mut Client) -> (i16, usize) {
     (error, ask(client, 16, 2, |e, version| ListGroupsRequest::default().encode(e, version), read).await)
 }
 
-/// Takes the group's coordinator out of the members.
+/// Takes the group's coordinator out of the members. There is a topic to consume.
 async fn coordinator(members: &mut Vec<Member>) -> Member {
-    members[0].groups.partition_of(GROUP).await.unwrap();
+    let metadata = members[0].broker.metadata();
+    until("there is a topic", async || metadata.ensure_topic(TOPIC).await.is_ok()).await;
+    until("the groups have one", async || members[0].groups.partition_of(GROUP).await.is_ok()).await;
     settled(members, "__consumer_offsets").await;
     let (error, id, port) = find(&members[0]).await;
     assert_eq!(error, 0);
@@ -124,7 +126,6 @@ async fn coordinator(members: &mut Vec<Member>) -> Member {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_coordinator_speaks_for_a_group() {
     let mut members = three(&[]).await;
-    members[0].broker.metadata().ensure_topic(TOPIC).await.unwrap();
     let coordinator = coordinator(&mut members).await;
     let mut client = coordinator.client().await;
     until("it serves", async || commit(&mut client, 5).await == 0).await;
@@ -149,7 +150,6 @@ async fn only_the_coordinator_speaks_for_a_group() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_goes_on_where_its_partition_is_led_next() {
     let mut members = three(&[]).await;
-    members[0].broker.metadata().ensure_topic(TOPIC).await.unwrap();
     let before = coordinator(&mut members).await;
     let mut client = before.client().await;
     until("it serves", async || commit(&mut client, 5).await == 0).await;
@@ -189,7 +189,6 @@ async fn commit_as(client: &mut Client, member_id: &str, generation: i32) -> i16
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_waits_hears_that_its_coordinator_is_another_one() {
     let mut members = three(&[]).await;
-    members[0].broker.metadata().ensure_topic(TOPIC).await.unwrap();
     let before = coordinator(&mut members).await;
     let mut first = before.client().await;
     until("it serves", async || commit(&mut first, 5).await == 0).await;

@@ -15,6 +15,7 @@ use duolog_wire::kafka::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use duolog_wire::kafka::messages::offset_for_leader_epoch_response::OffsetForLeaderEpochResponse;
+use duolog_wire::kafka::messages::produce_request::ProduceRequest;
 use duolog_wire::kafka::messages::produce_response::ProduceResponse;
 use duolog_wire::kafka::{Decoder, ErrorCode};
 
@@ -27,8 +28,12 @@ const HINTED_FETCH: i16 = 17;
 type Refused = (i16, i32, Vec<(i32, i32)>);
 
 async fn produce(member: &Member, topic: &str, partition: i32, value: &str) -> Refused {
+    produce_within(member, topic, partition, value, 30_000).await
+}
+
+async fn produce_within(member: &Member, topic: &str, partition: i32, value: &str, timeout_ms: i32) -> Refused {
     let batch = batch(&[value]);
-    let request = produce_request(topic, partition, -1, &batch);
+    let request = ProduceRequest { timeout_ms, ..produce_request(topic, partition, -1, &batch) };
     let read = |decoder: &mut Decoder<'_>, version| {
         let answer = ProduceResponse::decode(decoder, version)?;
         let partition = &answer.responses[0].partition_responses[0];
@@ -153,5 +158,30 @@ async fn what_too_few_replicas_have_is_not_taken_for_stored() {
         .await;
     let follower = produce(&members[1], "orders", 0, "c").await;
     assert_eq!((follower.0, follower.1), (NOT_LEADER, 1), "who does not lead says so first");
+    stop_all(members).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_follower_does_not_fetch_runs_out_of_time_and_is_not_shown() {
+    let members = three(&[]).await;
+    let controller = members[0].broker.metadata().quorum().leader.unwrap();
+    // The follower must not lose the controller, only the leader.
+    let apart: Vec<&Member> = members.iter().filter(|member| member.id != controller.0).collect();
+    let [leader, follower] = apart[..] else { panic!("two of three members") };
+    create(&members, "orders", &[&[leader.id, follower.id]], &[]).await;
+    until("both are in sync", async || leader.partition("orders", 0).in_sync.len() == 2).await;
+    assert_eq!(produce(leader, "orders", 0, "a").await.0, 0);
+    follower.peers.cut(NodeId(leader.id), true);
+    let timed_out = ErrorCode::RequestTimedOut as i16;
+    // What the follower had asked for before is the last it gets.
+    until("it gets no more", async || produce_within(leader, "orders", 0, "b", 100).await.0 == timed_out).await;
+    let shown = fetch(leader, HINTED_FETCH, from(leader, "orders", 0, "")).await.values;
+    assert_eq!(produce_within(leader, "orders", 0, "last", 100).await.0, timed_out);
+    assert_eq!(fetch(leader, HINTED_FETCH, from(leader, "orders", 0, "")).await.values, shown);
+    follower.peers.cut(NodeId(leader.id), false);
+    until("all of it is committed", async || {
+        fetch(leader, HINTED_FETCH, from(leader, "orders", 0, "")).await.values.last().is_some_and(|value| value == "last")
+    })
+    .await;
     stop_all(members).await;
 }
