@@ -38,6 +38,8 @@ impl Replication {
             return;
         }
         let results = self.around.metadata.alter_partitions(&requests).await;
+        let taken = results.iter().filter(|result| result.is_ok()).count();
+        tracing::info!(asked = requests.len(), taken, "in-sync sets were to change");
         for ((slot, request), result) in slots.iter().zip(&requests).zip(results) {
             self.altered(slot, request.proposal.number, result);
         }
@@ -64,7 +66,7 @@ impl Replication {
         let mut state = slot.lock();
         match result {
             Ok(partition) => {
-                tracing::info!(topic = state.topic.name, partition = %slot.index, in_sync = ?partition.in_sync, "in sync");
+                tracing::debug!(topic = state.topic.name, partition = %slot.index, in_sync = ?partition.in_sync, "in sync");
                 state.replica.accepted(&partition, self.now_ms());
             }
             Err(error) => {

@@ -53,6 +53,15 @@ struct Draft {
     bytes: usize,
 }
 
+/// What is known before a look at a partition.
+struct Known {
+    /// In the epoch of the fetch.
+    told: Option<Told>,
+    patient: bool,
+    /// Bytes that the answer has room for.
+    room: usize,
+}
+
 /// What a look at a partition has brought.
 enum Look {
     /// Nothing: the slot will tell.
@@ -71,8 +80,10 @@ impl Replication {
             return Ok(vec![messages::encode_reply(&Reply::UnknownSession)]);
         };
         let mut draft = Draft::default();
+        let mut patient = true;
         loop {
-            self.look_at_news(&session, &mut draft);
+            self.look_at_news(&session, &mut draft, patient);
+            patient = false;
             if !draft.parts.is_empty() || !session.wait(deadline).await {
                 break;
             }
@@ -80,15 +91,20 @@ impl Replication {
         self.send(&session, draft).await
     }
 
-    /// Looks at all partitions of which there is news, as far as the answer has room.
-    fn look_at_news(&self, session: &Arc<Session>, draft: &mut Draft) {
+    /// Looks at all partitions of which there is news, as far as the answer has room. With patience, a higher high watermark alone is no
+    /// reason to answer at once: data may follow that takes it along.
+    fn look_at_news(&self, session: &Arc<Session>, draft: &mut Draft, patient: bool) {
         let mut partitions = session.take_news();
         let mut conversation = session.conversation.lock();
         while let Some(partition) = partitions.pop_front() {
             let Some(asked) = conversation.asked.get_mut(&partition) else { continue };
             let Some(fetch) = asked.fetch.clone() else { continue };
             let look = match self.slot(partition) {
-                Some(slot) => self.look(session, &slot, &fetch, asked, ANSWER_BYTES.saturating_sub(draft.bytes)),
+                Some(slot) => {
+                    let told = asked.told.filter(|(epoch, ..)| *epoch == fetch.leader_epoch);
+                    let room = ANSWER_BYTES.saturating_sub(draft.bytes);
+                    self.look(session, &slot, &fetch, Known { told, patient, room })
+                }
                 None => Look::Refused(Outcome::NotLeader),
             };
             let outcome = match look {
@@ -114,7 +130,8 @@ impl Replication {
         session.put_back(partitions);
     }
 
-    fn look(&self, session: &Arc<Session>, slot: &Slot, fetch: &FollowerFetch, asked: &Asked, room: usize) -> Look {
+    fn look(&self, session: &Arc<Session>, slot: &Slot, fetch: &FollowerFetch, known: Known) -> Look {
+        let Known { told: before, patient, room } = known;
         let mut state = slot.lock();
         state.unpark(session.node);
         let view = self.view(slot, &state).filter(|_| !state.gone);
@@ -135,14 +152,17 @@ impl Replication {
             match self.around.log.read(slot.number, fetch.offset, limits) {
                 Ok(read) => plan = read,
                 Err(error) => {
-                    tracing::warn!(partition = %slot.number, %error, "a follower cannot be given its batches");
+                    state.note_trouble(slot.number, &error);
                     return Look::Refused(Outcome::Unreadable);
                 }
             }
         }
         let told = (fetch.leader_epoch, grant.high_watermark, grant.log_start);
-        if plan.bytes == 0 && asked.told == Some(told) {
+        if plan.bytes == 0 && (before == Some(told) || (patient && before.is_some())) {
             state.park(session);
+            if before != Some(told) {
+                state.tell_followers(slot.number, false);
+            }
             return Look::Parked;
         }
         Look::Granted(Outcome::granted(grant, plan.bytes), plan, told)

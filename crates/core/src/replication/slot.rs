@@ -37,6 +37,8 @@ pub(super) struct SlotState {
     parked: SmallVec<[Parked; 2]>,
     /// Why this node follows no more.
     pub(super) quarantined: Option<String>,
+    /// What keeps this node from following, or from being followed, for now.
+    trouble: Option<String>,
     /// The slot is not in the table any more.
     pub(super) gone: bool,
 }
@@ -64,6 +66,7 @@ impl Slot {
                 waiting: HashMap::new(),
                 parked: SmallVec::new(),
                 quarantined: None,
+                trouble: None,
                 gone: false,
             }),
         }
@@ -112,6 +115,25 @@ impl Slot {
 }
 
 impl SlotState {
+    /// Something goes wrong that will be tried again, perhaps for long: said once.
+    pub(super) fn note_trouble(&mut self, number: PartitionNumber, trouble: &dyn std::fmt::Display) {
+        let trouble = trouble.to_string();
+        if self.trouble.is_none() {
+            tracing::warn!(partition = %number, topic = self.topic.name, trouble, "replication does not get on");
+        }
+        self.trouble = Some(trouble);
+    }
+
+    /// It goes on.
+    pub(super) fn forget_trouble(&mut self) {
+        self.trouble = None;
+    }
+
+    /// What is wrong with the replica, if anything is.
+    pub(super) fn problem(&self) -> Option<&String> {
+        self.quarantined.as_ref().or(self.trouble.as_ref())
+    }
+
     /// A producer waits for this ticket's outcome.
     pub(super) fn expect(&mut self, ticket: Ticket) -> oneshot::Receiver<AckOutcome> {
         let (producer, outcome) = oneshot::channel();

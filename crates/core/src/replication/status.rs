@@ -21,8 +21,10 @@ pub struct ReplicaStatus {
     pub in_sync: Vec<NodeId>,
     /// How many offsets each follower lacks, known to the leader only.
     pub followers: Vec<(NodeId, i64)>,
-    /// Why this node does not follow any more, although it should.
-    pub quarantined: Option<String>,
+    /// This node does not follow any more, although it should.
+    pub quarantined: bool,
+    /// What is wrong with the replica, if anything is.
+    pub problem: Option<String>,
 }
 
 impl Replication {
@@ -51,7 +53,8 @@ impl Replication {
             log_start: view.start,
             in_sync,
             followers,
-            quarantined: state.quarantined.clone(),
+            quarantined: state.quarantined.is_some(),
+            problem: state.problem().cloned(),
         })
     }
 }

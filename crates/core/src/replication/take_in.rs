@@ -86,8 +86,12 @@ impl Replication {
         let sound = match sound_batches(slot.number, &data) {
             Ok(sound) => sound,
             Err(error) => {
-                tracing::warn!(partition = %slot.number, %error, "a leader's batch is damaged and is fetched again");
-                return self.ignore(slot, fetch);
+                let mut state = slot.lock();
+                state.note_trouble(slot.number, &error);
+                if let Some(follower) = state.replica.follower_mut() {
+                    follower.give_up(fetch.number);
+                }
+                return Again::Later;
             }
         };
         let mut state = slot.lock();
@@ -100,6 +104,7 @@ impl Replication {
             return not_appended(slot, &mut state, &error);
         }
         let Some(view) = self.view(slot, &state) else { return Again::Never };
+        state.forget_trouble();
         if let Some(follower) = state.replica.follower_mut() {
             follower.appended(grant, view);
         }
@@ -111,14 +116,6 @@ impl Replication {
         }
         self.after(slot, &mut state);
         Again::Now
-    }
-
-    /// The answer is of no use.
-    fn ignore(&self, slot: &Slot, fetch: &FollowerFetch) -> Again {
-        if let Some(follower) = slot.lock().replica.follower_mut() {
-            follower.give_up(fetch.number);
-        }
-        Again::Later
     }
 
     fn append_fetched(
@@ -175,7 +172,7 @@ impl Replication {
                 Again::Now
             }
             Err(error) => {
-                tracing::error!(partition = %slot.number, %error, "the log cannot be cut to be the leader's");
+                state.note_trouble(slot.number, &error);
                 Again::Later
             }
         }
@@ -198,7 +195,7 @@ fn quarantine(slot: &Slot, state: &mut SlotState, committed: Offset, cut: Offset
 }
 
 fn not_appended(slot: &Slot, state: &mut SlotState, error: &ReplicaAppendError) -> Again {
-    tracing::warn!(partition = %slot.number, topic = state.topic.name, %error, "a leader's batches were not appended");
+    state.note_trouble(slot.number, error);
     match error {
         ReplicaAppendError::Quarantined(problem) => {
             state.quarantined = Some(problem.clone());

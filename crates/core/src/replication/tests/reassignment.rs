@@ -45,7 +45,8 @@ async fn a_partition_gets_more_replicas_and_loses_them_again() {
         let moved = |node: &Node| node.partition(layout, 0).replicas == [NodeId(last)];
         until("one replica is left", || cluster.nodes.values().all(moved)).await;
         send_at_last(&cluster, layout, 0, "moved").await;
-        assert_eq!(cluster.nodes[&last].values(layout, 0), ["alone", "together", "moved"]);
+        let values = || cluster.nodes[&last].values(layout, 0);
+        until("it has all", || values() == ["alone", "together", "moved"]).await;
         for (id, node) in &cluster.nodes {
             let holds = || node.broker.log().ends(node.partition(layout, 0).number).is_some();
             until("the others have dropped it", || holds() == (*id == last)).await;
