@@ -45,7 +45,7 @@ pub(crate) async fn carry(mut call: Call, handle: Handler) -> Result<Answer, Ref
             Err(refusal) if refusal.is_not_here() => {}
             outcome => return outcome,
         }
-        if call.channel.is_gone() || !patience.wait().await {
+        if call.channel.is_gone() || *call.node.broker.stopping().borrow() || !patience.wait().await {
             return given_up(&call.command);
         }
     }
@@ -97,11 +97,13 @@ async fn pass_on(call: &Call, to: NodeId) -> Result<Answer, Refusal> {
         _ => return Err(Refusal::not_here()),
     }
     let deadline = Instant::now() + HELD_LIMIT;
+    let mut stopping = call.node.broker.stopping();
     loop {
         tokio::select! {
             biased;
             late = &mut awaited.answer => return late.map_err(|_| Refusal::not_here()).and_then(outcome),
             () = call.channel.gone() => return Err(gone()),
+            _ = stopping.wait_for(|stopping| *stopping) => return Err(Refusal::not_here()),
             () = tokio::time::sleep(LOOK_PERIOD) => {}
         }
         if Instant::now() > deadline || standing(call, to).await != epoch {

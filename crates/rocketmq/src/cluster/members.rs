@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Weak};
 use tokio::sync::watch;
 
-/// How often a member is brought to a home before that is left to its next heartbeat.
+/// How often a member is brought to a home that has moved before that is left to its next heartbeat, and how often while the client waits.
 const ATTEMPTS: usize = 100;
+const ATTEMPTS_AT_ONCE: usize = 20;
 
 /// A client comes into a group, or leaves it.
 #[derive(Serialize, Deserialize)]
@@ -45,7 +46,7 @@ impl Node {
         self.clients.consumer(data.clone(), keep_subscriptions, client.clone(), may_tell && is_home);
         if !is_home {
             let (group, channel) = (data.group_name.clone(), client.channel.clone());
-            self.tell_home(&channel, &group, Some(member(client, data, keep_subscriptions)), 1).await;
+            self.tell_home(&channel, &group, Some(member(client, data, keep_subscriptions)), ATTEMPTS_AT_ONCE).await;
         }
     }
 
@@ -53,7 +54,7 @@ impl Node {
     pub(crate) async fn leave(self: &Arc<Self>, channel: &ChannelRef, producers: Option<&str>, consumers: Option<&str>) {
         self.clients.leave(channel, producers, consumers);
         if let Some(group) = consumers {
-            self.tell_home(channel, group, None, ATTEMPTS).await;
+            self.tell_home(channel, group, None, ATTEMPTS_AT_ONCE).await;
         }
     }
 

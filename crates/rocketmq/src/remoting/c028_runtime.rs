@@ -59,7 +59,7 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
     Ok(Answer::ok().json(&KeyValueTable { table }))
 }
 
-/// What copies follow. There are none: a node is alone.
+/// What copies follow. There are none of a whole node: on a cluster each partition has copies of its own.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Copies {

@@ -9,6 +9,7 @@ use duolog_core::group::{GroupCoordinator, partition_for};
 use duolog_core::metadata::{ClusterOptions, DEFAULT_VOTERS, Endpoint, NewTopic};
 use duolog_peer::{Identity, PeerListener, Peers, Switchboard};
 use duolog_rocketmq::{GrpcServer, Node, RocketMqServer};
+use duolog_wire::remoting::Command;
 use duolog_wire::remoting::body::{ConsumerIdList, from_json};
 use duolog_wire::remoting::code::request;
 use duolog_wire::remoting::header::{ConsumerGroupRequest, Header, MaxOffsetRequest, OffsetResponse, PullMessageRequest};
@@ -193,4 +194,14 @@ pub async fn max_offset(client: &mut Client, topic: &str, queue_id: i32) -> i64 
 
 pub fn holding<'a>(topic: &'a str, queue: i32, from: i64) -> PullMessageRequest<'a> {
     PullMessageRequest { sys_flag: SUSPEND | SUBSCRIPTION, ..pull_header(topic, queue, from) }
+}
+
+/// The next request to the client other than notices of who is in its groups, of which it is one.
+pub async fn asked_of(client: &mut Client) -> Command {
+    loop {
+        let told = client.told().await;
+        if told.code != request::NOTIFY_CONSUMER_IDS_CHANGED {
+            return told;
+        }
+    }
 }

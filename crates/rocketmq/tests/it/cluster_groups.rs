@@ -1,7 +1,7 @@
 //! Groups on several nodes: members, locks, offsets, and what is asked of clients elsewhere.
 
 use crate::client::{Client, bodies, messages, pull_header, pulled, sent};
-use crate::cluster::{Cluster, holding, members, until};
+use crate::cluster::{Cluster, asked_of, holding, members, until};
 use crate::consumers::{beat, committed, heartbeat, told_of};
 use duolog_base::NodeId;
 use duolog_wire::remoting::body::{LockBatchRequest, LockBatchResponse, MessageQueue, from_json, to_json};
@@ -94,11 +94,7 @@ async fn a_tool_reaches_a_consumer_that_is_connected_to_another_node() {
     let question = ConsumerRunningInfoRequest { consumer_group: &group, client_id: "c", jstack_enable: false };
     let question = tool.request(request::GET_CONSUMER_RUNNING_INFO, question);
     tool.write(&question).await;
-    // It is told of its own membership, too.
-    let mut asked = consumer.told().await;
-    while asked.code == request::NOTIFY_CONSUMER_IDS_CHANGED {
-        asked = consumer.told().await;
-    }
+    let asked = asked_of(&mut consumer).await;
     assert_eq!((asked.code, asked.is_one_way()), (request::GET_CONSUMER_RUNNING_INFO, false));
     consumer.write(&asked.answer(0).with_body(&b"{running}"[..])).await;
     let answer = tool.read().await;
@@ -121,10 +117,7 @@ async fn offsets_that_are_set_reach_members_that_pull_from_other_nodes() {
     let reset = ResetOffsetRequest { group: &group, topic: "t", queue_id: 0, offset: Some(1), timestamp: 0, is_force: true };
     let answer = tool.ask(request::INVOKE_BROKER_TO_RESET_OFFSET, reset).await;
     assert_eq!(answer.code, 0, "{:?}", answer.remark);
-    let mut told = consumer.told().await;
-    while told.code == request::NOTIFY_CONSUMER_IDS_CHANGED {
-        told = consumer.told().await;
-    }
+    let told = asked_of(&mut consumer).await;
     assert_eq!(told.code, request::RESET_CONSUMER_CLIENT_OFFSET);
     let stale = consumer.ask(request::UPDATE_CONSUMER_OFFSET, update).await;
     assert_eq!((stale.code, stale.remark.as_deref()), (0, Some("Offset has been previously reset")));
@@ -151,7 +144,7 @@ async fn a_reply_reaches_a_producer_at_another_node() {
     let header = crate::client::send_header("replies", 0, properties);
     let reply = replier.request(request::SEND_REPLY_MESSAGE_V2, header).with_body(&b"yes"[..]);
     replier.write(&reply).await;
-    let pushed = asker.told().await;
+    let pushed = asked_of(&mut asker).await;
     assert_eq!((pushed.code, &pushed.body[..]), (request::PUSH_REPLY_MESSAGE_TO_CLIENT, &b"yes"[..]));
     asker.write(&pushed.answer(0)).await;
     assert_eq!(replier.read().await.code, 0);

@@ -225,3 +225,24 @@ async fn tools_see_the_queues_and_messages_of_all_nodes() {
     }
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_are_made_by_sending_to_them_at_any_node() {
+    let cluster = Cluster::start(3).await;
+    for (at, member) in cluster.members.iter().enumerate() {
+        let topic = format!("new-{at}");
+        let mut client = member.client().await;
+        for queue in 0..4 {
+            let answer = client.send(&topic, queue, "first", "").await;
+            assert_eq!(sent(&answer).queue_id, queue);
+        }
+        let answer = client.send(&topic, -1, "anywhere", "").await;
+        let queue = sent(&answer).queue_id;
+        let led = member.node.broker.image().topic(&topic).unwrap().partitions[queue as usize].leader;
+        let leads_any =
+            member.node.broker.image().topic(&topic).unwrap().partitions.iter().any(|one| one.leader.0 == at as i32 + 1);
+        assert!(led.0 == at as i32 + 1 || !leads_any, "who does not mind is served at once");
+        assert_eq!(bodies(&client.messages(&topic, queue, 0).await), ["first", "anywhere"]);
+    }
+    cluster.stop().await;
+}
