@@ -14,8 +14,8 @@ use super::leadership::check_leads;
 use crate::call::{Call, CallError, Handled, Reply};
 use crate::error;
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, TimestampMs};
-use duolog_core::broker::{Broker, FoundOffset, OffsetLookup};
-use duolog_core::metadata::{MetadataImage, TopicImage};
+use duolog_core::broker::{FoundOffset, LookupError, OffsetLookup};
+use duolog_core::metadata::MetadataImage;
 use duolog_wire::kafka::ErrorCode;
 use duolog_wire::kafka::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use duolog_wire::kafka::messages::list_offsets_response::{
@@ -79,27 +79,14 @@ async fn find(
         _ => return Err(ErrorCode::UnsupportedVersion),
     };
     match broker.find_offset(topic, index, lookup).await {
-        Ok(Some(found)) if lookup != OffsetLookup::Latest => Ok(found),
-        // What is above the high watermark may be committed all the same.
-        Ok(_) if !knows_high_watermark(broker, topic, index) => Err(match call.version >= NOT_AVAILABLE_FROM {
-            true => ErrorCode::OffsetNotAvailable,
-            false => ErrorCode::LeaderNotAvailable,
-        }),
         Ok(found) => Ok(found.unwrap_or(NOTHING)),
+        Err(LookupError::Unsettled) if call.version < NOT_AVAILABLE_FROM => Err(ErrorCode::LeaderNotAvailable),
+        Err(passing @ (LookupError::Unsettled | LookupError::NotLeader)) => Err(error::lookup(&passing)),
         Err(failure) => {
             tracing::warn!(topic = topic.name, partition = index.0, %failure, "looking up an offset failed");
             Err(error::lookup(&failure))
         }
     }
-}
-
-/// Whether the high watermark has reached the beginning of the leader's epoch. Where there are no other replicas it always has.
-fn knows_high_watermark(broker: &Broker, topic: &TopicImage, index: PartitionIndex) -> bool {
-    let Some(partition) = topic.partition(index).filter(|partition| partition.replicas.len() > 1) else { return true };
-    let before = LeaderEpoch(partition.leader_epoch.0 - 1);
-    let epoch_start = broker.epoch_end(topic, index, before).ok().flatten().map(|end| end.end);
-    let high_watermark = broker.high_watermark(topic, index);
-    epoch_start.zip(high_watermark).is_none_or(|(epoch_start, high_watermark)| high_watermark >= epoch_start)
 }
 
 fn answer(partition_index: i32, found: FoundOffset, version: i16) -> ListOffsetsPartitionResponse {

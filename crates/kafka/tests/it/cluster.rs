@@ -145,11 +145,17 @@ impl Member {
 
 /// Three live members.
 async fn three(settings: &[(&str, &str)]) -> Vec<Member> {
-    let first = Member::start(1, &[], settings).await;
-    let join = [first.peer_address.clone()];
-    let (second, third) = tokio::join!(Member::start(2, &join, settings), Member::start(3, &join, settings));
-    let members = vec![first, second, third];
-    until("three live nodes everywhere", async || members.iter().all(|member| live(member) == 3)).await;
+    some(3, settings).await
+}
+
+/// So many live members, with ids from 1 on.
+async fn some(count: usize, settings: &[(&str, &str)]) -> Vec<Member> {
+    let mut members = vec![Member::start(1, &[], settings).await];
+    let join = [members[0].peer_address.clone()];
+    for id in 2..=count as i32 {
+        members.push(Member::start(id, &join, settings).await);
+    }
+    until("all are live everywhere", async || members.iter().all(|member| live(member) == count)).await;
     members
 }
 

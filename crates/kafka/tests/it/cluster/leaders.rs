@@ -1,6 +1,6 @@
 //! Requests for partitions that another node leads.
 
-use super::{Member, ask, create, stop_all, three, until};
+use super::{Member, ask, create, some, stop_all, three, until};
 use crate::client::{FETCH, PRODUCE, batch, fetch_request, produce_request, values};
 use duolog_base::NodeId;
 use duolog_wire::kafka::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
@@ -33,7 +33,10 @@ async fn produce(member: &Member, topic: &str, partition: i32, value: &str) -> R
 
 async fn produce_within(member: &Member, topic: &str, partition: i32, value: &str, timeout_ms: i32) -> Refused {
     let batch = batch(&[value]);
-    let request = ProduceRequest { timeout_ms, ..produce_request(topic, partition, -1, &batch) };
+    send(member, ProduceRequest { timeout_ms, ..produce_request(topic, partition, -1, &batch) }).await
+}
+
+async fn send(member: &Member, request: ProduceRequest<'_>) -> Refused {
     let read = |decoder: &mut Decoder<'_>, version| {
         let answer = ProduceResponse::decode(decoder, version)?;
         let partition = &answer.responses[0].partition_responses[0];
@@ -75,13 +78,21 @@ fn from<'a>(member: &Member, topic: &'a str, offset: i64, rack: &'a str) -> Fetc
     FetchRequest { rack_id: rack, ..request }
 }
 
+/// The error, and the offset at the end of the first partition.
+async fn latest(member: &Member, version: i16, topic: &str) -> (i16, i64) {
+    let partitions = vec![ListOffsetsPartition { partition_index: 0, current_leader_epoch: -1, timestamp: -1 }];
+    let request = ListOffsetsRequest { topics: vec![ListOffsetsTopic { name: topic, partitions }], ..Default::default() };
+    let read = |decoder: &mut Decoder<'_>, version| {
+        let answer = ListOffsetsResponse::decode(decoder, version)?;
+        Ok((answer.topics[0].partitions[0].error_code, answer.topics[0].partitions[0].offset))
+    };
+    ask(&mut member.client().await, 2, version, |e, version| request.encode(e, version), read).await
+}
+
 /// Errors of the requests that only the partition's leader answers.
 async fn look_ups(member: &Member, topic: &str) -> [i16; 4] {
     let mut client = member.client().await;
-    let partitions = vec![ListOffsetsPartition { partition_index: 0, current_leader_epoch: -1, timestamp: -1 }];
-    let request = ListOffsetsRequest { topics: vec![ListOffsetsTopic { name: topic, partitions }], ..Default::default() };
-    let read = |d: &mut Decoder<'_>, version| Ok(ListOffsetsResponse::decode(d, version)?.topics[0].partitions[0].error_code);
-    let listed = ask(&mut client, 2, 7, |e, version| request.encode(e, version), read).await;
+    let (listed, _) = latest(member, 7, topic).await;
     let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset: 0 }];
     let request = DeleteRecordsRequest { topics: vec![DeleteRecordsTopic { name: topic, partitions }], timeout_ms: 10_000 };
     let read = |d: &mut Decoder<'_>, version| Ok(DeleteRecordsResponse::decode(d, version)?.topics[0].partitions[0].error_code);
@@ -183,5 +194,39 @@ async fn what_a_follower_does_not_fetch_runs_out_of_time_and_is_not_shown() {
         fetch(leader, HINTED_FETCH, from(leader, "orders", 0, "")).await.values.last().is_some_and(|value| value == "last")
     })
     .await;
+    stop_all(members).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_leader_does_not_tell_an_end_that_may_go_back() {
+    let mut members = some(4, &[]).await;
+    let controller = members[0].broker.metadata().quorum().leader.unwrap();
+    // Who lags must not lose the controller, only the leaders.
+    let at = members.iter().position(|member| member.id == controller.0).unwrap();
+    let controller = members.remove(at);
+    let ids: Vec<i32> = members.iter().map(|member| member.id).collect();
+    create(&members, "orders", &[&ids], &[("min.insync.replicas", "1")]).await;
+    until("all are in sync", async || members[0].partition("orders", 0).in_sync.len() == 3).await;
+    assert_eq!(produce(&members[0], "orders", 0, "a").await.0, 0);
+    for leader in &ids[..2] {
+        members[2].peers.cut(NodeId(*leader), true);
+    }
+    let timed_out = ErrorCode::RequestTimedOut as i16;
+    until("one gets no more", async || produce_within(&members[0], "orders", 0, "b", 100).await.0 == timed_out).await;
+    let batch = batch(&["c"]);
+    assert_eq!(send(&members[0], produce_request("orders", 0, 1, &batch)).await.0, 0);
+    let (_, committed) = latest(&members[0], 7, "orders").await;
+    let end = |member: &Member| member.broker.log().ends(member.partition("orders", 0).number).map(|ends| ends.end);
+    until("the other one has it all", async || end(&members[1]) == end(&members[0])).await;
+    members.remove(0).stop().await;
+    let next = &members[0];
+    until("it leads", async || next.broker.leads(&next.partition("orders", 0)).is_some()).await;
+    assert_eq!(latest(next, 7, "orders").await, (ErrorCode::OffsetNotAvailable as i16, -1));
+    assert_eq!(latest(next, 4, "orders").await, (ErrorCode::LeaderNotAvailable as i16, -1));
+    members[1].peers.cut(NodeId(next.id), false);
+    until("all of it is committed", async || latest(next, 7, "orders").await.0 == 0).await;
+    let (_, now) = latest(next, 7, "orders").await;
+    assert!(now > committed && Some(now) == end(next).map(|end| end.0), "{committed} {now}");
+    controller.stop().await;
     stop_all(members).await;
 }
