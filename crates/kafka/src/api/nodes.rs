@@ -33,9 +33,14 @@ pub(super) fn dial_address(peer: &Peer) -> (String, i32) {
     }
 }
 
-/// All nodes that clients may use.
+/// All nodes that clients may use. While there is none it is this one, since some clients fail for good if they are shown nobody.
 pub(super) fn live_nodes(context: &Context, image: &MetadataImage) -> Vec<NodeAddress> {
-    known_nodes(context, image).filter(|node| !node.is_fenced).collect()
+    let (fenced, live): (Vec<_>, Vec<_>) = known_nodes(context, image).partition(|node| node.is_fenced);
+    let here = context.shared.services.broker.node().0;
+    match live.is_empty() {
+        true => fenced.into_iter().filter(|node| node.id == here).collect(),
+        false => live,
+    }
 }
 
 /// All registered nodes, fenced ones among them.
