@@ -194,8 +194,8 @@ async fn run(replication: Weak<Replication>, fetcher: Arc<Fetcher>) {
                     return;
                 }
             }
-            Some((Reply::UnknownSession, ..)) => asking.begin_anew(&known),
-            None => {
+            Some((Reply::UnknownSession, ..)) | None => {
+                // Another process of this node may be asking, too: the two must not keep each other from it without a pause.
                 asking.begin_anew(&known);
                 drop(known);
                 tokio::time::sleep(RETRY_PAUSE).await;

@@ -169,7 +169,8 @@ impl Sessions {
         };
         {
             let conversation = session.conversation.lock();
-            let expected = (call.session == 0 || call.session == session.id) && call.number == conversation.next_call;
+            let is_its = call.session == session.id || (call.session == 0 && call.number == 0);
+            let expected = is_its && call.number == conversation.next_call;
             if !expected || conversation.asked.len() + call.asks.len() > MAX_ASKED {
                 return None;
             }
