@@ -23,7 +23,7 @@ use duolog_base::{Disk, NodeId, RealDisk, SystemClock};
 use duolog_core::broker::{Broker, BrokerOpenError, BrokerOptions};
 use duolog_core::config::BrokerConfig;
 use duolog_core::group::GroupCoordinator;
-use duolog_core::metadata::{ClusterOptions, MetadataOpenError};
+use duolog_core::metadata::{ClusterOptions, MembershipError, MetadataOpenError};
 use duolog_log::LogFailure;
 use duolog_net::{ConnectionLimits, Door};
 use duolog_rocketmq::TlsError;
@@ -109,9 +109,12 @@ impl ServeError {
     pub(crate) fn is_usage(&self) -> bool {
         match self {
             ServeError::Configuration(_) | ServeError::Listen(_) | ServeError::HttpAddress { .. } | ServeError::Member(_) => true,
-            ServeError::Open(BrokerOpenError::Metadata(error)) => {
-                matches!(error, MetadataOpenError::NotAlone { .. } | MetadataOpenError::OtherNode { .. })
-            }
+            ServeError::Open(BrokerOpenError::Metadata(error)) => matches!(
+                error,
+                MetadataOpenError::NotAlone { .. }
+                    | MetadataOpenError::OtherNode { .. }
+                    | MetadataOpenError::Membership(MembershipError::Duplicate { .. })
+            ),
             _ => false,
         }
     }

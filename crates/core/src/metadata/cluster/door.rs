@@ -135,7 +135,7 @@ impl Cluster {
             }
             Leadership::Here { .. } => match self.add_member(from, &join).await {
                 Ok(true) => Ok(JoinAnswer::Joined { cluster: self.published.image().cluster_id.clone() }),
-                Ok(false) => Ok(JoinAnswer::NotNow),
+                Ok(false) => Ok(JoinAnswer::Taken),
                 Err(error) => {
                     tracing::info!(%from, %error, "a node was not taken in");
                     Ok(JoinAnswer::NotNow)
@@ -144,6 +144,7 @@ impl Cluster {
         }
     }
 
+    /// `false` if another node that is alive has the id.
     async fn add_member(&self, node: NodeId, join: &Join) -> Result<bool, ChangeVotersError> {
         let members = self.log.members();
         let known = members.addresses.get(&node);

@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use super::messages::{JOIN, Join, JoinAnswer};
-use crate::metadata::error::{MetadataOpenError, Unavailable};
+use crate::metadata::error::{MembershipError, MetadataOpenError, Unavailable};
 use crate::metadata::raft::{decode, encode};
 use crate::metadata::record::Change;
 use duolog_base::NodeId;
@@ -15,6 +15,8 @@ use tokio::time::Instant;
 const JOIN_LIMIT: Duration = Duration::from_secs(15);
 /// How long to wait until they are asked again.
 const JOIN_PAUSE: Duration = Duration::from_millis(100);
+/// A node whose id is taken for so long is not one that has lost its disk a moment ago.
+const TAKEN_LIMIT: Duration = Duration::from_secs(5);
 /// How often it is said that a start is waiting for other nodes.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -36,6 +38,15 @@ impl Patience {
     }
 }
 
+/// What became of the wish to join.
+enum Wish {
+    Granted,
+    /// Another node that is alive has the id.
+    Taken,
+    /// To be asked again.
+    Open,
+}
+
 impl Cluster {
     /// Founds, joins or re-enters, and returns once this node has what the cluster had when it was asked. Waits for other nodes without
     /// a limit: there is nothing to be done without them.
@@ -43,12 +54,12 @@ impl Cluster {
         if self.log.is_new().await? {
             match join.is_empty() {
                 true => self.log.found(&self.address).await?,
-                false => self.join(join, true).await,
+                false => self.join(join, true).await?,
             }
         } else {
             let members = self.log.members();
             if !members.addresses.contains_key(&self.node) && !join.is_empty() {
-                self.join(join, false).await;
+                self.join(join, false).await?;
             } else {
                 self.log.check_is_member(&members)?;
                 self.admitted.store(true, Ordering::Release);
@@ -75,27 +86,38 @@ impl Cluster {
     }
 
     /// Asks one after the other until one has taken this node in.
-    async fn join(&self, addresses: &[String], is_new: bool) {
+    async fn join(&self, addresses: &[String], is_new: bool) -> Result<(), MetadataOpenError> {
         let mut patience = Patience::new();
+        let mut taken_since = None;
         loop {
+            let mut is_taken = false;
             for address in addresses {
-                if self.ask_to_join(address, is_new).await {
-                    return;
+                match self.ask_to_join(address, is_new).await {
+                    Wish::Granted => return Ok(()),
+                    Wish::Taken => is_taken = true,
+                    Wish::Open => {}
                 }
+            }
+            taken_since = is_taken.then(|| taken_since.unwrap_or_else(Instant::now));
+            if taken_since.is_some_and(|since| since.elapsed() >= TAKEN_LIMIT) {
+                return Err(MembershipError::Duplicate { node: self.node }.into());
             }
             patience.wait_for("one of the nodes it was told to join");
             tokio::time::sleep(JOIN_PAUSE).await;
         }
     }
 
-    async fn ask_to_join(&self, address: &str, is_new: bool) -> bool {
-        match self.ask_at(address, is_new).await {
-            Some((_, JoinAnswer::AskAt { address, .. })) => match self.ask_at(&address, is_new).await {
-                Some((leader, JoinAnswer::Joined { cluster })) => self.joined(leader, &address, &cluster),
-                _ => false,
-            },
-            Some((leader, JoinAnswer::Joined { cluster })) => self.joined(leader, address, &cluster),
-            _ => false,
+    async fn ask_to_join(&self, address: &str, is_new: bool) -> Wish {
+        let mut address = address.to_owned();
+        let mut answer = self.ask_at(&address, is_new).await;
+        if let Some((_, JoinAnswer::AskAt { address: leaders, .. })) = answer {
+            address = leaders;
+            answer = self.ask_at(&address, is_new).await;
+        }
+        match answer {
+            Some((leader, JoinAnswer::Joined { cluster })) if self.joined(leader, &address, &cluster) => Wish::Granted,
+            Some((_, JoinAnswer::Taken)) => Wish::Taken,
+            _ => Wish::Open,
         }
     }
 

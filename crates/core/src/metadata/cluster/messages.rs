@@ -80,6 +80,8 @@ pub(super) enum JoinAnswer {
         node: i32,
         address: String,
     },
+    /// Another node that is alive has its id.
+    Taken,
     NotNow,
 }
 

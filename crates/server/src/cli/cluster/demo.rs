@@ -7,8 +7,9 @@ use crate::serve::Signals;
 use clap::Args;
 use duolog_core::metadata::{IdSource, RandomIds};
 use rustix::process::{Pid, Signal, kill_process};
+use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -116,7 +117,7 @@ impl Site {
             let text = format!("{}{}\n", RandomIds.next_id(), RandomIds.next_id());
             let mut options = fs::OpenOptions::new();
             let file = options.write(true).create_new(true).mode(0o600).open(&secret).map_err(failed(&secret))?;
-            io::Write::write_all(&mut &file, text.as_bytes()).map_err(failed(&secret))?;
+            (&file).write_all(text.as_bytes()).map_err(failed(&secret))?;
         }
         let program = std::env::current_exe().map_err(failed(Path::new("duolog")))?;
         let first_port = first_port(&dir.join("port"), arguments.nodes)?;
@@ -185,27 +186,27 @@ impl Site {
         arguments
     }
 
+    /// Nobody reading it is no reason to stop.
     fn announce(&self, nodes: &[Node]) {
-        println!("Duolog: a cluster of {} nodes in {}", nodes.len(), self.dir.display());
+        let mut out = io::stdout().lock();
+        let _ = out.write_all(self.text(nodes).as_bytes()).and_then(|()| out.flush());
+    }
+
+    fn text(&self, nodes: &[Node]) -> String {
+        let mut text = format!("Duolog: a cluster of {} nodes in {}\n", nodes.len(), self.dir.display());
         for Node { number, child, .. } in nodes {
-            let port = |offset| self.port(*number, offset);
-            println!(
-                "  node {number}  pid {}  kafka {}  name server {}  rocketmq {}  grpc {}  http {}",
-                child.id(),
-                port(0),
-                port(2),
-                port(3),
-                port(4),
-                port(5)
-            );
+            let names = ["kafka", "peer", "name server", "rocketmq", "grpc", "http"];
+            let ports = (0..).zip(names).map(|(offset, name)| format!("  {name} {}", self.port(*number, offset)));
+            let _ = writeln!(text, "  node {number}  pid {}{}", child.id(), ports.collect::<String>());
         }
         let program = self.program.display();
         let all: Vec<String> = nodes.iter().map(|node| self.kafka(node.number)).collect();
         let bootstrap = format!("--bootstrap {}", all.join(","));
-        println!("\nTry in another terminal (Ctrl-C here ends the cluster):");
-        println!("  {program} cluster status {bootstrap}");
-        println!("  {program} topic create hello --partitions 6 {bootstrap}");
-        println!("  seq 100000 | {program} produce hello {bootstrap}");
+        let _ = writeln!(text, "\nTry in another terminal (Ctrl-C here ends the cluster):");
+        let _ = writeln!(text, "  {program} cluster status {bootstrap}");
+        let _ = writeln!(text, "  {program} topic create hello --partitions 6 {bootstrap}");
+        let _ = writeln!(text, "  seq 100000 | {program} produce hello {bootstrap}");
+        text
     }
 }
 

@@ -75,10 +75,22 @@ fn who_cannot_be_a_member_is_told_why() {
     );
     assert_eq!(output.status.code(), Some(2));
     assert!(complaint(&output).contains("this node's id, 1"), "{}", complaint(&output));
+    let second = site.start(2, 0, &[&join]);
+    until("two live nodes", &first, |status| live(status) == [1, 2]);
+    let said = {
+        let empty = site.path("empty").display().to_string();
+        let mut command = duolog();
+        command.args(["serve", "--node-id", "2", "--data-dir", &empty, "--cluster-secret-file", &secret]).args(peer).args(at);
+        command.args(["--http", "127.0.0.1:0", "--listen", "kafka://127.0.0.1:0"]);
+        let output = crate::server::finish(command, "");
+        assert_eq!(output.status.code(), Some(2));
+        complaint(&output)
+    };
+    assert!(said.contains("node 2 is registered by another process that is alive"), "{said}");
+    second.stop();
     // A member of one cluster does not slip into another one.
-    let founder = site.start(2, 0, &[]);
-    founder.stop();
-    let said = refusal(2, &[&peer, &at, &["--cluster-secret-file", &secret]]);
+    site.start(3, 0, &[]).stop();
+    let said = refusal(3, &[&peer, &at, &["--cluster-secret-file", &secret]]);
     assert!(said.contains("another cluster than"), "{said}");
     first.stop();
 }
