@@ -5,7 +5,7 @@
 //! [`Patience`]. At a node alone, and where the answer is at hand, nothing is sent.
 
 use super::messages::{self, QUESTION};
-use super::{CALL_LIMIT, Patience, Place, REQUESTS, lost};
+use super::{CALL_LIMIT, PAUSE, Patience, Place, REQUESTS, lost};
 use crate::node::Node;
 use crate::progress::QueueOffsets;
 use crate::remoting::Refusal;
@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 /// Places of a key that one node tells, its newest first: messages of another time than is asked for do not count otherwise.
 const KEY_PLACES: usize = 4096;
+/// How often a node is told of offsets that were set.
+const ATTEMPTS: usize = 5;
 
 /// A queue by its name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -286,9 +288,13 @@ impl Node {
 
     async fn tell_others(&self, question: Question) {
         for other in self.others() {
-            // Who does not hear it sends nobody anywhere: the offset itself is stored.
-            if let Err(error) = self.ask_node(other, question.clone()).await {
-                tracing::debug!(%other, error = error.remark, "a node is not told of new offsets");
+            for _ in 0..ATTEMPTS {
+                match self.ask_node(other, question.clone()).await {
+                    Ok(_) => break,
+                    // One that does not hear of it at last goes by what members say, or waits for them.
+                    Err(error) => tracing::debug!(%other, error = error.remark, "a node is not told of new offsets"),
+                }
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
