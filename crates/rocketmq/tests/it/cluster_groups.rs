@@ -30,10 +30,10 @@ async fn a_group_has_its_members_at_one_node_and_all_nodes_say_so() {
             assert_eq!(members(client, &group).await.unwrap(), ["c0", "c1", "c2"]);
         }
         drop(clients.pop());
-        for client in clients {
+        for client in &mut clients {
             let client = tokio::sync::Mutex::new(client);
             until("who has gone is no member", async || {
-                members(&mut *client.lock().await, &group).await == Some(vec!["c0".to_owned(), "c1".to_owned()])
+                members(&mut **client.lock().await, &group).await == Some(vec!["c0".to_owned(), "c1".to_owned()])
             })
             .await;
         }
