@@ -19,12 +19,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch::Receiver;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 const SECRET: &[u8] = b"the secret of these tests";
 /// What is looked for must be there after so many looks.
 const MAX_LOOKS: usize = 3000;
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Clusters that run at a time: more of them starve each other on a small machine.
+static CLUSTERS: Semaphore = Semaphore::const_new(2);
 static LIVES: AtomicU64 = AtomicU64::new(0);
 
 pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
@@ -120,6 +123,7 @@ impl Member {
 
 pub struct Cluster {
     pub members: Vec<Member>,
+    _turn: SemaphorePermit<'static>,
 }
 
 impl Cluster {
@@ -130,12 +134,13 @@ impl Cluster {
 
     /// Nodes whose topics have so many replicas, and that are given up after so long.
     pub async fn replicated(nodes: i32, replicas: i32, session: Duration) -> Cluster {
+        let turn = CLUSTERS.acquire().await.unwrap();
         let mut members = vec![Member::start(1, &[], replicas, session).await];
         for id in 2..=nodes {
             let join = [members[0].peer_address()];
             members.push(Member::start(id, &join, replicas, session).await);
         }
-        let cluster = Cluster { members };
+        let cluster = Cluster { members, _turn: turn };
         cluster.settle(nodes as usize).await;
         cluster
     }
