@@ -3,8 +3,9 @@
 use super::raft::LogLimits;
 use super::*;
 use crate::config::{BrokerConfig, Source};
+use bytes::Bytes;
 use duolog_base::{DirectoryId, NodeId, RealDisk, SystemClock};
-use duolog_peer::{Identity, PeerListener, Peers, Switchboard};
+use duolog_peer::{CallError, CallKind, Identity, PeerListener, Peers, Purpose, Switchboard};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -147,7 +148,9 @@ async fn three_with(limits: LogLimits, request_limit: Duration) -> [Node; 3] {
     let join = [first.site.address.clone()];
     let (second, third) = tokio::join!(site(2, &join).start(), site(3, &join).start());
     let nodes = [first, second, third];
-    until("three voters", || nodes.iter().all(|node| node.voters() == [1, 2, 3])).await;
+    // As long as the set of voters changes, the first one alone is a majority that is needed.
+    let is_voter = |node: &Node| node.voters() == [1, 2, 3] && node.metadata.has_settled_voters();
+    until("three voters", || nodes.iter().all(is_voter)).await;
     nodes
 }
 
@@ -163,6 +166,18 @@ fn split(nodes: [Node; 3]) -> (Node, [Node; 2]) {
     let leader = nodes.iter().position(Node::leads).expect("somebody leads");
     let leader = nodes.remove(leader);
     (leader, nodes.try_into().ok().expect("two are left"))
+}
+
+/// A connection that is cut ends a moment later; nothing of what one says reaches the other after this.
+async fn until_cut(from: &Node, to: &Node) {
+    for _ in 0..MAX_LOOKS {
+        let called = from.peers.call(to.id(), Purpose::CONTROL, CallKind(0), Bytes::new(), IMPATIENT).await;
+        if matches!(called, Err(CallError::Unreachable { .. })) {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    panic!("the nodes can still talk");
 }
 
 /// Creates a topic at a node as a client would, that tries again after what may pass.
@@ -289,6 +304,10 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing_and_follows_when_it_is_ba
         }
     };
     cut(true);
+    for other in &others {
+        until_cut(&leader, other).await;
+        until_cut(other, &leader).await;
+    }
     let (alone, ()) = tokio::join!(leader.create("alone"), create_at_last(&others[0], "together"));
     assert!(alone.is_err() && !leader.knows("alone") && !leader.knows("together"));
     until("one of the others leads", || others.iter().any(Node::leads)).await;

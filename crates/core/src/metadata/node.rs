@@ -174,6 +174,11 @@ impl Metadata {
         self.log.quorum(self.image().applied)
     }
 
+    /// Whether the voters are not being changed, as far as this node knows: until then most of the old ones are needed, too.
+    pub fn has_settled_voters(&self) -> bool {
+        self.log.members().changing_to.is_none()
+    }
+
     /// Creates topics; an answer for each, in order. With `validate_only` nothing is created and the ids mean nothing.
     pub async fn create_topics(
         &self,

@@ -156,6 +156,12 @@ async fn some(count: usize, settings: &[(&str, &str)]) -> Vec<Member> {
         members.push(Member::start(id, &join, settings).await);
     }
     until("all are live everywhere", async || members.iter().all(|member| live(member) == count)).await;
+    // As long as the set of voters changes, nobody of the old one can be missed.
+    let votes = |member: &Member| {
+        let metadata = member.broker.metadata();
+        metadata.has_settled_voters() && (count < 3 || metadata.quorum().voters.len() == 3)
+    };
+    until("the voters are settled", async || members.iter().all(votes)).await;
     members
 }
 

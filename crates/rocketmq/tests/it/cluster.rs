@@ -148,8 +148,10 @@ impl Cluster {
     async fn settle(&self, live: usize) {
         until("all nodes live", async || {
             self.members.iter().all(|member| {
-                let image = member.node.broker.image();
-                image.nodes.values().filter(|node| node.is_live()).count() == live
+                let metadata = member.node.broker.metadata();
+                // As long as the set of voters changes, nobody of the old one can be missed.
+                let votes = metadata.has_settled_voters() && (live < 3 || metadata.quorum().voters.len() >= 3);
+                votes && metadata.image().nodes.values().filter(|node| node.is_live()).count() == live
             })
         })
         .await;

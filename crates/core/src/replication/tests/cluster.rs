@@ -228,7 +228,10 @@ impl Cluster {
             image.nodes.len() == 3 && image.nodes.values().all(|node| node.is_available())
         };
         until("all nodes are let in", || self.nodes.values().all(in_all)).await;
-        let voters = |node: &Node| node.broker.metadata().quorum().voters.len() == 3;
+        let voters = |node: &Node| {
+            let metadata = node.broker.metadata();
+            metadata.quorum().voters.len() == 3 && metadata.has_settled_voters()
+        };
         until("all nodes vote", || self.nodes.values().all(voters)).await;
     }
 
