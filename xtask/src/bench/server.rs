@@ -7,7 +7,7 @@ use super::options::Peer;
 use super::ready::Wanted;
 use super::{kafka, ready, rocketmq};
 use crate::interop;
-use crate::interop::address::free_port;
+use crate::interop::address::{free_port, membership};
 use crate::interop::install;
 use crate::interop::kafka::free_ports;
 use crate::interop::places::{Places, tail};
@@ -97,7 +97,10 @@ impl Server {
                     None => free_ports().map_err(no_port)?.0,
                 };
                 let mut command = duolog(binary, *asked_as, port, &directory, settings, more);
-                command.args(member.map(membership).unwrap_or_default());
+                if let Some(member) = member {
+                    let peers: Vec<String> = member.ports.iter().map(|(_, port)| format!("127.0.0.1:{port}")).collect();
+                    command.args(membership(member.at, &peers[member.at], &peers));
+                }
                 (port, command, *asked_as)
             }
             Subject::Kafka { jars } => {
@@ -184,18 +187,6 @@ fn duolog(binary: &Path, asked_as: Peer, port: u16, directory: &Path, settings: 
         command.args(["--set", setting]);
     }
     command
-}
-
-/// Arguments by which ours is part of a cluster, which the first node founds.
-fn membership(member: &Member) -> Vec<String> {
-    let peer = |at: usize| format!("127.0.0.1:{}", member.ports[at].1);
-    let mut arguments = vec!["--node-id".to_owned(), number(member.at).to_string()];
-    arguments.extend(["--listen".to_owned(), format!("peer://{}", peer(member.at))]);
-    arguments.extend(["--set".to_owned(), "cluster.secret=the same on all nodes".to_owned()]);
-    if member.at > 0 {
-        arguments.extend(["--join".to_owned(), peer(0)]);
-    }
-    arguments
 }
 
 fn remove(directory: &Path) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use super::disk::Disk;
 use super::failure::Failure;
 use super::options::{Options, Peer};
 use super::proxy::Network;
-use crate::interop::address::free_address;
+use crate::interop::address::{free_address, membership};
 use crate::interop::places::{Places, tail};
 use crate::interop::process::Running;
 use crate::interop::{self, install, kafka, wait_until};
@@ -16,8 +16,6 @@ use std::time::Duration;
 
 const END_LIMIT: Duration = Duration::from_secs(60);
 const LOG_TAIL_LINES: usize = 20;
-/// Of the cluster; it only has to be the same on all nodes.
-const SECRET: &str = "chaos among friends";
 const SYNCS: &str = "fdatasync,fsync,syncfs";
 
 pub(super) struct Cluster {
@@ -116,17 +114,7 @@ fn memberships(places: &Places, network: &Network, nodes: usize) -> Result<Vec<M
     let own = (0..nodes).map(|_| free_address()).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     let listen = |(node, own): (usize, &String)| network.listen(number(node), own.clone());
     let proxies = own.iter().enumerate().map(listen).collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    let membership = |(node, own): (usize, &String)| {
-        let mut arguments = vec!["--node-id".to_owned(), number(node).to_string()];
-        arguments.extend(["--listen".to_owned(), format!("peer://{own}?advertised={}", proxies[node])]);
-        arguments.extend(["--set".to_owned(), format!("cluster.secret={SECRET}")]);
-        // The first one founds the cluster.
-        if node > 0 {
-            arguments.extend(["--join".to_owned(), proxies[0].clone()]);
-        }
-        arguments
-    };
-    Ok(own.iter().enumerate().map(membership).collect())
+    Ok(own.iter().enumerate().map(|(node, own)| membership(node, own, &proxies)).collect())
 }
 
 fn join(nodes: &[Node], between: &str, part: impl Fn(&Node) -> String) -> String {

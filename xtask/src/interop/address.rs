@@ -4,6 +4,9 @@ use std::net::TcpListener;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+/// Of clusters; it only has to be the same on all nodes.
+const SECRET: &str = "known to all nodes";
+
 /// An address for each protocol; empty when the server does not speak it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Addresses {
@@ -31,6 +34,19 @@ pub(crate) fn free_port(neighbours: RangeInclusive<i16>) -> std::io::Result<u16>
         }
     }
     Err(std::io::Error::from(std::io::ErrorKind::AddrInUse))
+}
+
+/// Arguments by which our server is a node of a cluster that the first one founds. `dialled` are the addresses at which the nodes reach each
+/// other; this one listens at `listening`.
+pub(crate) fn membership(at: usize, listening: &str, dialled: &[String]) -> Vec<String> {
+    let advertised = if listening == dialled[at] { String::new() } else { format!("?advertised={}", dialled[at]) };
+    let mut arguments = vec!["--node-id".to_owned(), (at + 1).to_string()];
+    arguments.extend(["--listen".to_owned(), format!("peer://{listening}{advertised}")]);
+    arguments.extend(["--set".to_owned(), format!("cluster.secret={SECRET}")]);
+    if at > 0 {
+        arguments.extend(["--join".to_owned(), dialled[0].clone()]);
+    }
+    arguments
 }
 
 /// An address of this machine with a free port.

@@ -1,7 +1,7 @@
 //! The server under test: started on loopback with a data directory of this run, killed, stopped and started again on
 //! the same data and port.
 
-use super::address::{Addresses, free_address};
+use super::address::{Addresses, free_address, membership};
 use super::failure::Failure;
 use super::options::Subject;
 use super::places::{Places, tail};
@@ -16,8 +16,6 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 const LOG_TAIL_LINES: usize = 40;
-/// Of a cluster; it only has to be the same on all nodes.
-const SECRET: &str = "known to all nodes";
 
 enum Kind {
     Duolog { binary: PathBuf, nodes: Vec<Node> },
@@ -199,21 +197,10 @@ impl Broker {
 /// Nodes of ours that will know each other if they are several: the first one founds the cluster.
 fn duolog_nodes(count: usize) -> std::io::Result<Vec<Node>> {
     let peers = (0..count).map(|_| free_address()).collect::<Result<Vec<_>, _>>()?;
-    let membership = |at: usize| {
-        if count == 1 {
-            return Vec::new();
-        }
-        let mut arguments = vec!["--node-id".to_owned(), (at + 1).to_string()];
-        arguments.extend(["--listen".to_owned(), format!("peer://{}", peers[at])]);
-        arguments.extend(["--set".to_owned(), format!("cluster.secret={SECRET}")]);
-        if at > 0 {
-            arguments.extend(["--join".to_owned(), peers[0].clone()]);
-        }
-        arguments
-    };
     let node = |at: usize| {
         let addresses = Addresses { kafka: free_address()?, name_server: free_address()?, grpc: free_address()? };
-        Ok(Node { addresses, rocketmq: free_address()?, membership: membership(at) })
+        let membership = if count == 1 { Vec::new() } else { membership(at, &peers[at], &peers) };
+        Ok(Node { addresses, rocketmq: free_address()?, membership })
     };
     (0..count).map(node).collect()
 }
