@@ -40,10 +40,11 @@ impl Node {
 
     /// The offset a group has come to; `None` if it has none there.
     pub async fn committed(&self, group: &str, topic: &str, queue: PartitionIndex) -> Result<Option<Offset>, Refusal> {
-        if let Some(offset) = self.noted_elsewhere(Place { group, topic, partition: queue }) {
-            return Ok(Some(offset));
+        match self.noted_elsewhere(Place { group, topic, partition: queue }) {
+            Some((offset, Basis::Ahead)) => Ok(Some(offset).max(self.committed_at_home(group, topic, queue).await?)),
+            Some((offset, _)) => Ok(Some(offset)),
+            None => self.committed_at_home(group, topic, queue).await,
         }
-        self.committed_at_home(group, topic, queue).await
     }
 
     /// The same at the group's home.
@@ -53,13 +54,16 @@ impl Node {
         topic: &str,
         queue: PartitionIndex,
     ) -> Result<Option<Offset>, GroupError> {
-        if let Some(offset) = self.groups.noted(Place { group, topic, partition: queue }) {
-            return Ok(Some(offset));
-        }
+        let ahead = match self.groups.noted(Place { group, topic, partition: queue }) {
+            Some((offset, Basis::Ahead)) => Some(offset),
+            Some((offset, _)) => return Ok(Some(offset)),
+            None => None,
+        };
         let topics = Some(vec![FetchTopic { name: topic.to_owned(), partitions: vec![queue] }]);
         let found = self.groups.fetch(FetchRequest { group_id: group.to_owned(), topics }).await?;
         let mut partitions = found.iter().flat_map(|topic| &topic.partitions);
-        Ok(partitions.find_map(|partition| partition.committed.as_ref()).map(|committed| committed.offset))
+        let committed = partitions.find_map(|partition| partition.committed.as_ref()).map(|committed| committed.offset);
+        Ok(committed.max(ahead))
     }
 
     /// Whether a group without an offset begins at 0: nothing was deleted from the queue yet, and it is not large.

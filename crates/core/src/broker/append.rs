@@ -231,11 +231,6 @@ impl Broker {
         pending
     }
 
-    /// Whether the metadata says that this node leads the partition, and has its only replica.
-    fn leads_alone(&self, partition: &PartitionImage) -> bool {
-        partition.leader == self.node && self.is_alone(partition)
-    }
-
     fn append_in_cluster(
         &self,
         replication: &Replication,

@@ -45,8 +45,8 @@ use tokio::sync::watch as signal;
 pub struct Road {
     /// To call others.
     pub peers: Arc<Peers>,
-    /// Where their calls arrive. Kinds 1 to 31 are the metadata's, 32 to 47 replication's, 48 to 63 of the Kafka front end, 64 to 95 of
-    /// the RocketMQ front end, 96 to 111 of the administration of the cluster.
+    /// Where their calls arrive. Kinds 1 to 31 are the metadata's, 32 to 47 replication's, 64 to 95 of the RocketMQ
+    /// front end.
     pub switchboard: Arc<Switchboard>,
 }
 
@@ -165,14 +165,17 @@ impl Broker {
 
     /// The epoch in which this node leads the partition, if it does and may act on it.
     pub fn leads(&self, partition: &PartitionImage) -> Option<LeaderEpoch> {
-        let by_image = || (partition.leader == self.node && self.is_alone(partition)).then_some(partition.leader_epoch);
         match self.replication().and_then(|replication| replication.leads(partition.number)) {
             Some(leads) => leads,
-            None => by_image(),
+            None => self.leads_alone(partition).then_some(partition.leader_epoch),
         }
     }
 
-    /// Whether nobody else holds a replica, so that nothing need be replicated.
+    /// Whether the metadata says that this node leads the partition, and has its only replica, so that nothing need be replicated.
+    fn leads_alone(&self, partition: &PartitionImage) -> bool {
+        partition.leader == self.node && self.is_alone(partition)
+    }
+
     fn is_alone(&self, partition: &PartitionImage) -> bool {
         self.membership.is_none() || partition.replicas == [self.node]
     }

@@ -48,7 +48,7 @@ impl GroupShard {
         for (topic, bases) in request.topics.iter_mut().zip(bases) {
             let committed = |partition| Some(group?.offsets.get(&topic.name, partition)?.offset);
             let mut bases = bases.iter();
-            topic.partitions.retain(|one| bases.next().is_some_and(|basis| basis.holds(committed(one.partition))));
+            topic.partitions.retain(|one| bases.next().is_some_and(|basis| basis.holds(one.offset, committed(one.partition))));
         }
         request.topics.retain(|topic| !topic.partitions.is_empty());
         match request.topics.is_empty() {

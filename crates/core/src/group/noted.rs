@@ -20,14 +20,17 @@ const NOTED_OFFSETS: usize = 200_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basis {
     Always,
+    /// If the group has none, or a lower one.
+    Ahead,
     /// If the group still has this offset; `None`: if it still has none.
     Unchanged(Option<Offset>),
 }
 
 impl Basis {
-    pub(super) fn holds(self, committed: Option<Offset>) -> bool {
+    pub fn holds(self, offset: Offset, committed: Option<Offset>) -> bool {
         match self {
             Basis::Always => true,
+            Basis::Ahead => committed.is_none_or(|committed| committed < offset),
             Basis::Unchanged(expected) => expected == committed,
         }
     }
@@ -83,7 +86,7 @@ impl Noted {
             return false;
         }
         let before = table.find(at);
-        if before.is_some_and(|before| !basis.holds(Some(before.offset))) {
+        if before.is_some_and(|before| !basis.holds(offset, Some(before.offset))) {
             return false;
         }
         let noted = find(&table.groups, at);
@@ -98,8 +101,8 @@ impl Noted {
         true
     }
 
-    pub(super) fn find(&self, at: Place<'_>) -> Option<Offset> {
-        self.table.lock().find(at).map(|note| note.offset)
+    pub(super) fn find(&self, at: Place<'_>) -> Option<(Offset, Basis)> {
+        self.table.lock().find(at).map(|note| (note.offset, note.basis))
     }
 
     /// Drops what was noted of these partitions.
@@ -213,11 +216,15 @@ mod tests {
         let dropped = drop_it(&noted);
         assert_eq!((noted.find(AT), dropped.is_storing), (None, false));
         noted.restore("g", dropped);
-        assert_eq!(noted.find(AT), Some(Offset(5)));
+        assert_eq!(noted.find(AT), Some((Offset(5), Basis::Always)));
         let dropped = noted.drop_group("g");
         assert!(note(&noted, 7, Basis::Always));
         noted.restore("g", dropped);
-        assert_eq!((noted.find(AT), noted.table.lock().count), (Some(Offset(7)), 1), "what was noted since is newer");
+        assert_eq!(
+            (noted.find(AT), noted.table.lock().count),
+            (Some((Offset(7), Basis::Always)), 1),
+            "what was noted since is newer"
+        );
     }
 
     #[test]
@@ -225,7 +232,7 @@ mod tests {
         let noted = Noted::default();
         note(&noted, 5, Basis::Always);
         noted.begin_storing();
-        assert_eq!(noted.find(AT), Some(Offset(5)));
+        assert_eq!(noted.find(AT), Some((Offset(5), Basis::Always)));
         assert!(drop_it(&noted).is_storing && noted.drop_group("g").is_storing);
         noted.end_storing();
         assert_eq!((noted.find(AT), drop_it(&noted).is_storing), (None, false));
@@ -240,7 +247,7 @@ mod tests {
         assert!(!note(&noted, 9, Basis::Unchanged(Some(Offset(5)))));
         assert!(note(&noted, 1, Basis::Always));
         assert!(!note(&noted, 7, Basis::Unchanged(Some(Offset(6)))));
-        assert_eq!(noted.find(AT), Some(Offset(1)));
+        assert_eq!(noted.find(AT), Some((Offset(1), Basis::Always)));
     }
 
     #[test]

@@ -131,8 +131,8 @@ impl GroupCoordinator {
         self.noted.note(at, offset, basis, is_held)
     }
 
-    /// The offset that was noted and is not committed yet.
-    pub fn noted(&self, at: Place<'_>) -> Option<Offset> {
+    /// The offset that was noted and is not committed yet, and when it counts.
+    pub fn noted(&self, at: Place<'_>) -> Option<(Offset, Basis)> {
         self.noted.find(at)
     }
 

@@ -27,7 +27,6 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// The tasks, one for each node that this one follows or has followed.
 #[derive(Default)]
 pub(super) struct Fetchers {
-    /// `None` once stopped.
     by_leader: Mutex<State>,
 }
 

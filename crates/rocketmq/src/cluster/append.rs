@@ -73,7 +73,7 @@ impl Node {
     async fn append_at(&self, node: duolog_base::NodeId, head: &AppendHead, batch: &[u8]) -> Result<Offset, Refusal> {
         let Some(cluster) = &self.cluster else { return Err(Refusal::not_here()) };
         let body = messages::pack(head, |out| out.extend_from_slice(batch));
-        let appended = match cluster.call(node, SENDS, APPEND, body, APPEND_LIMIT).await {
+        let appended = match cluster.peers.call(node, SENDS, APPEND, body, APPEND_LIMIT).await {
             Ok(answer) => messages::unpack_alone(answer).unwrap_or(Appended::NotHere),
             Err(error @ CallError::TooLong { .. }) => return Err(Refusal::new(Refusal::unavailable().code, error.to_string())),
             // It may have been stored; then it is stored twice, as when a client sends again.

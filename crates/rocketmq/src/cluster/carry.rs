@@ -87,9 +87,9 @@ async fn pass_on(call: &Call, to: NodeId) -> Result<Answer, Refusal> {
     let command = completed.as_ref().unwrap_or(&call.command);
     let awaited = cluster.holder.await_answer(&call.channel, to, call.command.opaque);
     let Some(mut awaited) = awaited else { return Err(gone()) };
-    let epoch = standing(call, to).await;
+    let epoch = standing(call, to);
     let body = messages::pack(&call.node.head(&call.channel), |out| command.encode(out));
-    let mut answer = cluster.call(to, REQUESTS, FORWARD, body, CALL_LIMIT).await.map_err(|error| lost(&error))?;
+    let mut answer = cluster.peers.call(to, REQUESTS, FORWARD, body, CALL_LIMIT).await.map_err(|error| lost(&error))?;
     match answer.try_get_u8() {
         Ok(DONE) if answer.is_empty() => return Ok(Answer::ok()),
         Ok(DONE) => return outcome(messages::frame(answer).map_err(|_| Refusal::not_here())?),
@@ -106,15 +106,17 @@ async fn pass_on(call: &Call, to: NodeId) -> Result<Answer, Refusal> {
             _ = stopping.wait_for(|stopping| *stopping) => return Err(Refusal::not_here()),
             () = tokio::time::sleep(LOOK_PERIOD) => {}
         }
-        if Instant::now() > deadline || standing(call, to).await != epoch {
+        if Instant::now() > deadline || standing(call, to) != epoch {
             return Err(Refusal::not_here());
         }
     }
 }
 
-/// By what a node is the one for the request: something else as soon as it is another life of it, or no longer the one.
-async fn standing(call: &Call, to: NodeId) -> Option<(TopicId, i32, Option<u64>)> {
+/// By what a node is the one for the request: something else as soon as it is another life of it, or no longer the one, or as it has
+/// ended what it knew of clients of this node, which was fenced.
+fn standing(call: &Call, to: NodeId) -> Option<(TopicId, i32, Option<u64>)> {
     let image = call.node.broker.image();
+    image.nodes.get(&call.node.broker.node()).filter(|node| node.is_live())?;
     let life = image.nodes.get(&to).and_then(|node| node.membership.as_ref()).map(|membership| membership.epoch.0);
     match concern(call, &image) {
         Concern::Queue(QueueOf { topic, index }) => {

@@ -163,7 +163,7 @@ impl Node {
         let Some(cluster) = &self.cluster else { return false };
         let body = messages::pack(&origin, |out| ready.iter().for_each(|frame| frame.encode(out)));
         for _ in 0..ATTEMPTS {
-            match cluster.call(to, DELIVERIES, DELIVER, body.clone(), CALL_LIMIT).await {
+            match cluster.peers.call(to, DELIVERIES, DELIVER, body.clone(), CALL_LIMIT).await {
                 Ok(answer) => return answer != Bytes::from_static(&[messages::HELD]),
                 Err(CallError::Refused { refusal: CallRefusal::Malformed, .. } | CallError::TooLong { .. }) => return true,
                 // It may have arrived: an answer that comes twice is dropped there, and a notice does no harm.

@@ -95,13 +95,13 @@ impl Node {
     pub(crate) fn connection_gone(self: &Arc<Self>, channel: &ChannelRef) {
         let Some(cluster) = &self.cluster else { return };
         let Some(known) = cluster.holder.table.lock().remove(&channel.id()) else { return };
-        let body = messages::pack(&self.origin(channel), |_| ());
+        let body = messages::pack_alone(&self.origin(channel));
         for to in known.nodes {
             let (node, body) = (self.clone(), body.clone());
             tokio::spawn(async move {
                 let Some(cluster) = &node.cluster else { return };
                 // Who does not hear it finds out by himself.
-                if let Err(error) = cluster.call(to, DELIVERIES, GONE, body, CALL_LIMIT).await {
+                if let Err(error) = cluster.peers.call(to, DELIVERIES, GONE, body, CALL_LIMIT).await {
                     tracing::debug!(%error, "a node is not told of the end of a connection");
                 }
             });
@@ -151,7 +151,7 @@ async fn relay(node: Arc<Node>, from: NodeId, channel: ChannelRef, question: Com
     };
     let Some(cluster) = &node.cluster else { return };
     let body = messages::pack(&node.head(&channel), |out| answer.encode(out));
-    if let Err(error) = cluster.call(from, DELIVERIES, CLIENT_ANSWERS, body, CALL_LIMIT).await {
+    if let Err(error) = cluster.peers.call(from, DELIVERIES, CLIENT_ANSWERS, body, CALL_LIMIT).await {
         tracing::debug!(%error, "a client's answer is not handed on");
     }
 }
@@ -170,7 +170,7 @@ impl Node {
         let cluster = self.cluster.as_ref()?;
         let body = messages::pack(&id, |out| question.encode(out));
         for other in self.others() {
-            let answer = cluster.call(other, DELIVERIES, ASK_PRODUCER, body.clone(), limit + CALL_LIMIT).await;
+            let answer = cluster.peers.call(other, DELIVERIES, ASK_PRODUCER, body.clone(), limit + CALL_LIMIT).await;
             match answer.map(|answer| (answer.first().copied(), answer)) {
                 Ok((Some(DONE), answer)) => return Some(messages::frame(answer.slice(1..)).map_err(|_| ChannelError::Closed)),
                 Ok(_) => {}

@@ -72,7 +72,7 @@ impl Node {
                 Place::Nowhere => continue,
             };
             let told = Membership { head: self.head(channel), group: group.to_owned(), member: member.clone() };
-            let answer = cluster.call(to, REQUESTS, MEMBER, messages::pack(&told, |_| ()), CALL_LIMIT).await;
+            let answer = cluster.peers.call(to, REQUESTS, MEMBER, messages::pack_alone(&told), CALL_LIMIT).await;
             match answer.map(messages::unpack_alone::<bool>) {
                 Ok(Ok(true)) => return,
                 Ok(_) => {}
@@ -130,9 +130,11 @@ fn member(client: Client, data: ConsumerData, keep_subscriptions: bool) -> Membe
 pub(super) async fn follow(node: Weak<Node>, mut known: Arc<MetadataImage>, mut changes: watch::Receiver<u64>) {
     while changes.changed().await.is_ok() {
         let Some(node) = node.upgrade() else { return };
+        // The image is taken after the hosts: it is no older than those by which their guests came.
+        let hosts = node.hosts();
         let image = node.broker.image();
         let is_live = |image: &MetadataImage, id: NodeId| image.nodes.get(&id).is_some_and(|node| node.is_live());
-        for host in node.hosts().into_iter().filter(|host| !is_live(&image, *host)) {
+        for host in hosts.into_iter().filter(|host| !is_live(&image, *host)) {
             node.end_guests_of(host);
         }
         let me = node.broker.node();

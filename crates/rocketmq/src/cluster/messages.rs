@@ -68,6 +68,11 @@ pub(super) fn pack<T: Serialize>(head: &T, write: impl FnOnce(&mut BytesMut)) ->
     bytes.freeze()
 }
 
+/// A head with nothing behind it.
+pub(super) fn pack_alone<T: Serialize>(head: &T) -> Bytes {
+    pack(head, |_| ())
+}
+
 /// The head, and what is behind it.
 pub(super) fn unpack<T: DeserializeOwned>(mut bytes: Bytes) -> Result<(T, Bytes), CallRefusal> {
     let length = bytes.try_get_u32().map_err(|_| CallRefusal::Malformed)? as usize;
@@ -78,7 +83,7 @@ pub(super) fn unpack<T: DeserializeOwned>(mut bytes: Bytes) -> Result<(T, Bytes)
     Ok((head, bytes))
 }
 
-/// A head with nothing behind it.
+/// The head of bytes with nothing behind it.
 pub(super) fn unpack_alone<T: DeserializeOwned>(bytes: Bytes) -> Result<T, CallRefusal> {
     let (head, rest) = unpack(bytes)?;
     if rest.is_empty() { Ok(head) } else { Err(CallRefusal::Malformed) }
@@ -113,7 +118,7 @@ pub(super) fn encoded(frames: &[Command]) -> Bytes {
 
 /// An answer of one part.
 pub(super) fn whole<T: Serialize>(answer: &T) -> Vec<Bytes> {
-    vec![pack(answer, |_| ())]
+    vec![pack_alone(answer)]
 }
 
 #[cfg(test)]

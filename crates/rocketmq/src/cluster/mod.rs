@@ -30,12 +30,11 @@ use self::holder::Holder;
 use self::outbox::Outbox;
 use crate::node::Node;
 use crate::remoting::Refusal;
-use bytes::Bytes;
 use duolog_base::NodeId;
 use duolog_core::broker::Road;
 use duolog_core::group::partition_for;
 use duolog_core::metadata::{MetadataImage, OFFSETS_TOPIC, PartitionImage};
-use duolog_peer::{CallError, CallKind, Purpose};
+use duolog_peer::{CallError, Peers, Purpose, Switchboard};
 use std::ops::RangeInclusive;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
@@ -64,7 +63,8 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// What a node of a cluster has beside a node alone.
 pub(crate) struct Cluster {
-    road: Road,
+    peers: Arc<Peers>,
+    switchboard: Arc<Switchboard>,
     /// Tells this process from earlier ones of the node.
     life: i64,
     guests: Guests,
@@ -96,7 +96,8 @@ pub(crate) enum Place {
 impl Cluster {
     pub(crate) fn new(road: Road, life: i64) -> Cluster {
         Cluster {
-            road,
+            peers: road.peers,
+            switchboard: road.switchboard,
             life,
             guests: Guests::default(),
             holder: Holder::default(),
@@ -105,17 +106,6 @@ impl Cluster {
             watcher: OnceLock::new(),
         }
     }
-
-    async fn call(
-        &self,
-        node: NodeId,
-        purpose: Purpose,
-        kind: CallKind,
-        body: Bytes,
-        limit: Duration,
-    ) -> Result<Bytes, CallError> {
-        self.road.peers.call(node, purpose, kind, body, limit).await
-    }
 }
 
 impl Node {
@@ -123,7 +113,7 @@ impl Node {
     pub fn connect(self: &Arc<Self>) {
         let Some(cluster) = &self.cluster else { return };
         cluster.watcher.get_or_init(|| {
-            cluster.road.switchboard.connect(KINDS, Arc::new(door::Door(Arc::downgrade(self))));
+            cluster.switchboard.connect(KINDS, Arc::new(door::Door(Arc::downgrade(self))));
             let changes = self.broker.metadata().changes();
             tokio::spawn(members::follow(Arc::downgrade(self), self.broker.image(), changes)).abort_handle()
         });
@@ -132,7 +122,7 @@ impl Node {
     /// Serves the other nodes no longer.
     pub fn disconnect(&self) {
         if let Some(cluster) = &self.cluster {
-            cluster.road.switchboard.disconnect(KINDS);
+            cluster.switchboard.disconnect(KINDS);
         }
     }
 

@@ -40,21 +40,33 @@ pub(super) struct Note {
     topic: String,
     queue: i32,
     offset: i64,
-    /// Counts only if the group still has this offset (`Some(None)`: still has none).
-    expected: Option<Option<i64>>,
+    counts: Counts,
+}
+
+/// [`Basis`], between nodes.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Counts {
+    Always,
+    Ahead,
+    Unchanged(Option<i64>),
 }
 
 impl Note {
     fn new((group, topic, queue): &Key, noted: Noted) -> Note {
-        let expected = match noted.basis {
-            Basis::Always => None,
-            Basis::Unchanged(offset) => Some(offset.map(|offset| offset.0)),
+        let counts = match noted.basis {
+            Basis::Always => Counts::Always,
+            Basis::Ahead => Counts::Ahead,
+            Basis::Unchanged(offset) => Counts::Unchanged(offset.map(|offset| offset.0)),
         };
-        Note { group: group.clone(), topic: topic.clone(), queue: *queue, offset: noted.offset.0, expected }
+        Note { group: group.clone(), topic: topic.clone(), queue: *queue, offset: noted.offset.0, counts }
     }
 
     fn basis(&self) -> Basis {
-        self.expected.map_or(Basis::Always, |expected| Basis::Unchanged(expected.map(Offset)))
+        match self.counts {
+            Counts::Always => Basis::Always,
+            Counts::Ahead => Basis::Ahead,
+            Counts::Unchanged(offset) => Basis::Unchanged(offset.map(Offset)),
+        }
     }
 }
 
@@ -64,10 +76,10 @@ impl Outbox {
         let mut notes = self.notes.lock();
         let key = (at.group.to_owned(), at.topic.to_owned(), at.partition.0);
         let before = notes.get(&key).copied();
-        let basis = match (before, basis) {
-            (Some(before), Basis::Unchanged(expected)) if expected != Some(before.offset) => return false,
+        let basis = match before {
+            Some(before) if !basis.holds(offset, Some(before.offset)) => return false,
             // What the first one goes by is what the home knows.
-            (Some(before), Basis::Unchanged(_)) => before.basis,
+            Some(before) if basis != Basis::Always => before.basis,
             _ => basis,
         };
         if before.is_none() && notes.len() >= NOTES_KEPT {
@@ -77,12 +89,12 @@ impl Outbox {
         true
     }
 
-    pub(super) fn find(&self, at: GroupPlace<'_>) -> Option<Offset> {
+    pub(super) fn find(&self, at: GroupPlace<'_>) -> Option<(Offset, Basis)> {
         let notes = self.notes.lock();
         if notes.is_empty() {
             return None;
         }
-        notes.get(&(at.group.to_owned(), at.topic.to_owned(), at.partition.0)).map(|noted| noted.offset)
+        notes.get(&(at.group.to_owned(), at.topic.to_owned(), at.partition.0)).map(|noted| (noted.offset, noted.basis))
     }
 
     /// What somebody sets counts more than what was noted of it before.
@@ -106,7 +118,7 @@ impl Outbox {
             if notes.get(key) == Some(noted) {
                 notes.remove(key);
             } else if let Some(later) = notes.get_mut(key)
-                && later.basis != Basis::Always
+                && matches!(later.basis, Basis::Unchanged(_))
             {
                 later.basis = Basis::Unchanged(Some(noted.offset));
             }
@@ -121,7 +133,7 @@ impl Node {
     }
 
     /// What was noted here and has not been brought to the group's home yet.
-    pub(crate) fn noted_elsewhere(&self, at: GroupPlace<'_>) -> Option<Offset> {
+    pub(crate) fn noted_elsewhere(&self, at: GroupPlace<'_>) -> Option<(Offset, Basis)> {
         self.cluster.as_ref()?.outbox.find(at)
     }
 
@@ -149,7 +161,7 @@ impl Node {
         for (home, notes) in by_home {
             for some in notes.chunks(NOTES_A_CALL) {
                 let told: Vec<Note> = some.iter().map(|(key, noted)| Note::new(key, *noted)).collect();
-                match cluster.call(home, REQUESTS, NOTES, messages::pack(&told, |_| ()), CALL_LIMIT).await {
+                match cluster.peers.call(home, REQUESTS, NOTES, messages::pack_alone(&told), CALL_LIMIT).await {
                     // If that is not the home any more, they go to where it is the next time.
                     Ok(answer) if messages::unpack_alone(answer.clone()) != Ok(true) => {}
                     Ok(_) => cluster.outbox.brought(some),
@@ -190,7 +202,7 @@ mod tests {
         let first = outbox.copy();
         assert!(outbox.note(at(0), Offset(6), Basis::Always));
         outbox.brought(&first);
-        assert_eq!(outbox.find(at(0)), Some(Offset(6)), "it came after");
+        assert_eq!(outbox.find(at(0)), Some((Offset(6), Basis::Always)), "it came after");
         outbox.brought(&outbox.copy());
         assert_eq!(outbox.find(at(0)), None);
     }
@@ -215,6 +227,6 @@ mod tests {
             outbox.note(at(queue), Offset(5), Basis::Always);
         }
         outbox.forget("g", "t", [PartitionIndex(0)].into_iter());
-        assert_eq!((outbox.find(at(0)), outbox.find(at(1))), (None, Some(Offset(5))));
+        assert_eq!((outbox.find(at(0)), outbox.find(at(1))), (None, Some((Offset(5), Basis::Always))));
     }
 }

@@ -361,7 +361,7 @@ impl Node {
     async fn ask_node(&self, node: NodeId, question: Question) -> Answered {
         let Some(cluster) = &self.cluster else { return Err(Refusal::not_here()) };
         let asked = Asked { applied: self.broker.image().applied, question };
-        let answer = cluster.call(node, REQUESTS, QUESTION, messages::pack(&asked, |_| ()), CALL_LIMIT).await;
+        let answer = cluster.peers.call(node, REQUESTS, QUESTION, messages::pack_alone(&asked), CALL_LIMIT).await;
         messages::unpack(answer.map_err(|error| lost(&error))?).map_err(|_| unexpected())
     }
 
@@ -374,7 +374,7 @@ impl Node {
             Err(refusal) if refusal.is_not_here() => (Reply::NotHere, Bytes::new()),
             Err(refusal) => (Reply::Refused(refusal.code, refusal.remark), Bytes::new()),
         };
-        Ok(vec![messages::pack(&reply, |_| ()), raw])
+        Ok(vec![messages::pack_alone(&reply), raw])
     }
 
     /// The queue, if this node leads it.

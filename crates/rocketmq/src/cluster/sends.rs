@@ -140,7 +140,7 @@ async fn send_to(node: &Arc<Node>, channel: &ChannelRef, to: NodeId, commands: &
         return None;
     }
     let body = messages::pack(&node.head(channel), |out| commands.iter().for_each(|command| command.encode(out)));
-    match cluster.call(to, SENDS, SEND, body, SEND_LIMIT).await {
+    match cluster.peers.call(to, SENDS, SEND, body, SEND_LIMIT).await {
         Ok(answers) => {
             let answers = messages::frames(answers).ok().filter(|answers| answers.len() == commands.len());
             // They are stored: what cannot be told is not done again.

@@ -53,7 +53,8 @@ pub(super) async fn handle(mut call: Call) -> Result<Answer, Refusal> {
                 let rest = Wanted { from: outcome.next, ..wanted.clone() };
                 let waited = tokio::select! {
                     waited = node.pull_or_wait(rest, Instant::now() + wait) => waited?,
-                    () = call.channel.gone() => return Err(Refusal::new(response::SYSTEM_ERROR, "the client is gone")),
+                    // Nobody waits, or the node that holds the client asks again.
+                    () = call.channel.gone() => return Err(Refusal::not_here()),
                 };
                 told_of_progress(waited, wanted.from)
             } else {
@@ -115,7 +116,8 @@ fn prepare(call: &Call) -> Result<(Wanted, Option<Duration>), Refusal> {
     let subscription = subscription(node, &header)?;
     let commits = header.sys_flag & HAS_COMMIT_OFFSET != 0 && header.commit_offset >= 0;
     if commits && check_group(header.consumer_group).is_ok() {
-        node.note_offset(header.consumer_group, header.topic, queue, Offset(header.commit_offset), Basis::Always);
+        // The queue's leader hears it, and its word may come to the group's home after a later one of the client's own.
+        node.note_offset(header.consumer_group, header.topic, queue, Offset(header.commit_offset), Basis::Ahead);
     }
     let wanted = wanted(call, &header, topic.clone(), queue, subscription);
     let wait = Duration::from_millis(u64::try_from(header.suspend_timeout_millis).unwrap_or(0)).min(MAX_WAIT);

@@ -89,6 +89,32 @@ async fn offsets_are_the_same_at_all_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_pull_says_of_an_offset_does_not_take_it_back() {
+    let cluster = Cluster::start(2).await;
+    cluster.topic("t", &[1]).await;
+    let group = cluster.group_at(2).await;
+    let mut client = cluster.members[1].client().await;
+    let pull = PullMessageRequest { consumer_group: &group, sys_flag: 1 | 4, commit_offset: 4, ..pull_header("t", 0, 0) };
+    client.pull(pull).await;
+    let update = UpdateConsumerOffsetRequest { consumer_group: &group, topic: "t", queue_id: 0, commit_offset: 10 };
+    assert_eq!(client.ask(request::UPDATE_CONSUMER_OFFSET, update).await.code, 0);
+    for _ in 0..2 {
+        // The leader brings what the pull said to the group's home, which stores it.
+        for member in &cluster.members {
+            member.node.store_offsets().await;
+            assert_eq!(committed(&mut client, &group, "t", 0).await, Ok(10));
+        }
+        client.pull(pull).await;
+    }
+    client.pull(PullMessageRequest { commit_offset: 12, ..pull }).await;
+    for member in &cluster.members {
+        member.node.store_offsets().await;
+    }
+    assert_eq!(committed(&mut client, &group, "t", 0).await, Ok(12));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tool_reaches_a_consumer_that_is_connected_to_another_node() {
     let cluster = Cluster::start(3).await;
     let group = cluster.group_at(2).await;

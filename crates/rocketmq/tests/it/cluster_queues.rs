@@ -78,7 +78,7 @@ async fn a_long_poll_at_the_wrong_node_is_answered_when_something_comes() {
     assert_eq!(max_offset(&mut waiting, "t", 0).await, 0);
     sender.send("t", 0, "late", "").await;
     let answer = waiting.read().await;
-    assert_eq!((answer.opaque, answer.code), (poll.opaque, 0));
+    assert_eq!((answer.opaque, answer.code), (poll.opaque, 0), "{:?}", answer.remark);
     assert_eq!(bodies(&messages(&answer)), ["late"]);
     let short = PullMessageRequest { suspend_timeout_millis: 100, ..holding("t", 0, 1) };
     assert_eq!(waiting.pull(short).await.code, response::PULL_NOT_FOUND);
