@@ -65,6 +65,8 @@ pub const TARGETS: &[Target] = &[
     target("directory_identity", small_files::identity, small_files::identity_seeds, 6_000, 1 << 10),
     target("metadata_snapshot", metadata::snapshot, metadata::snapshot_seeds, 20_000, 16 << 10),
     target("metadata_journal", metadata::journal, metadata::journal_seeds, 8_000, 16 << 10),
+    target("replication_calls", peers::replication_calls, peers::replication_calls_seeds, 40_000, 8 << 10),
+    target("rocketmq_calls", peers::rocketmq_calls, peers::rocketmq_calls_seeds, 40_000, 8 << 10),
     target("metadata_calls", peers::metadata_calls, peers::metadata_calls_seeds, 40_000, 8 << 10),
     target("peer_handshake", peers::handshake, peers::handshake_seeds, 5_000, 1 << 10),
     target("peer_frames", peers::frames, peers::frames_seeds, 20_000, 16 << 10),

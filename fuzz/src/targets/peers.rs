@@ -1,8 +1,10 @@
-//! What nodes say to each other: the handshake, the frames, and the calls of the metadata.
+//! What nodes say to each other: the handshake, the frames, and the calls of the metadata, of replicas and of RocketMQ's side.
 
+use super::remoting;
 use crate::memory::{FREE_BYTES, allowed, within};
+use bytes::Bytes;
 use duolog_base::NodeId;
-use duolog_core::metadata::fuzzing::recode_calls;
+use duolog_core::{metadata, replication};
 use duolog_peer::{Identity, fuzzing};
 use std::io;
 use tokio::runtime::{Builder, Runtime};
@@ -62,11 +64,30 @@ pub(super) fn frames_seeds() -> Vec<Vec<u8>> {
     each.into_iter().chain([all]).collect()
 }
 
-pub(super) fn metadata_calls(input: &[u8]) {
+type Recode = fn(&[u8]) -> Vec<Bytes>;
+
+/// What is read is written as something that is read as the same.
+fn calls(input: &[u8], recode: Recode) {
     let most = JSON_RATIO * input.len() + FREE_BYTES;
-    for message in within(most, || recode_calls(input)) {
-        assert!(recode_calls(&message).contains(&message), "a message changes: {}", String::from_utf8_lossy(&message));
+    for message in within(most, || recode(input)) {
+        assert!(recode(&message).contains(&message), "a message changes: {}", String::from_utf8_lossy(&message));
     }
+}
+
+/// The seeds, each of which is a message.
+fn known(seeds: Vec<Vec<u8>>, recode: Recode) -> Vec<Vec<u8>> {
+    seeds.iter().for_each(|seed| assert!(!recode(seed).is_empty(), "no message: {}", String::from_utf8_lossy(seed)));
+    seeds
+}
+
+/// A head after its length, and what is behind it.
+fn headed(head: impl AsRef<[u8]>, rest: &[u8]) -> Vec<u8> {
+    let head = head.as_ref();
+    [&(head.len() as u32).to_be_bytes()[..], head, rest].concat()
+}
+
+pub(super) fn metadata_calls(input: &[u8]) {
+    calls(input, metadata::fuzzing::recode_calls);
 }
 
 pub(super) fn metadata_calls_seeds() -> Vec<Vec<u8>> {
@@ -75,7 +96,7 @@ pub(super) fn metadata_calls_seeds() -> Vec<Vec<u8>> {
     let head = format!(
         r#"{{"vote":{vote},"last":{entry},"members":{{"voters":[[1]],"addresses":{{}}}},"members_from":null,"snapshot":"s","offset":0,"done":true}}"#
     );
-    let chunk = [&(head.len() as u32).to_be_bytes()[..], head.as_bytes(), b"data"].concat();
+    let chunk = headed(&head, b"data");
     let texts = [
         format!(r#"{{"vote":{vote},"previous":{entry},"entries":[{{"id":{entry},"body":"Blank"}}],"committed":null}}"#),
         format!(r#"{{"vote":{vote},"last":{entry}}}"#),
@@ -90,7 +111,46 @@ pub(super) fn metadata_calls_seeds() -> Vec<Vec<u8>> {
         r#"{"leader":1,"epoch":3,"high_watermark":8,"log_end":9,"members":[]}"#.to_owned(),
         r#"{"Remove":3}"#.to_owned(),
     ];
-    let seeds: Vec<Vec<u8>> = texts.into_iter().map(String::into_bytes).chain([chunk]).collect();
-    seeds.iter().for_each(|seed| assert!(!recode_calls(seed).is_empty(), "no message: {}", String::from_utf8_lossy(seed)));
-    seeds
+    known(texts.into_iter().map(String::into_bytes).chain([chunk]).collect(), metadata::fuzzing::recode_calls)
+}
+
+pub(super) fn replication_calls(input: &[u8]) {
+    calls(input, replication::fuzzing::recode_calls);
+}
+
+pub(super) fn replication_calls_seeds() -> Vec<Vec<u8>> {
+    let version = [1];
+    let ask = r#"{"p":3,"l":4,"o":20,"d":18,"e":4,"n":7}"#;
+    let fetch = format!(r#"{{"session":5,"number":2,"broker_epoch":9,"asks":[{ask}],"gone":[8]}}"#);
+    let parts = [
+        r#"{"p":3,"n":7,"a":{"g":{"h":17,"s":0,"b":7}}}"#,
+        r#"{"p":4,"n":8,"a":"NotLeader"}"#,
+        r#"{"p":5,"n":9,"a":{"Diverging":{"epoch":2,"end":11}}}"#,
+    ];
+    let news = format!(r#"{{"News":{{"session":5,"parts":[{}]}}}}"#, parts.join(","));
+    let calls = [fetch.as_bytes(), b"5"].map(|head| [&version, head].concat());
+    let answers = [headed(&news, b"batches"), headed(r#""UnknownSession""#, b"")].map(|answer| [&version[..], &answer].concat());
+    known(calls.into_iter().chain(answers).collect(), replication::fuzzing::recode_calls)
+}
+
+pub(super) fn rocketmq_calls(input: &[u8]) {
+    calls(input, duolog_rocketmq::fuzzing::recode_calls);
+}
+
+pub(super) fn rocketmq_calls_seeds() -> Vec<Vec<u8>> {
+    let origin = r#"{"life":1,"connection":2,"remote":"127.0.0.1:5","local":"127.0.0.1:6"}"#;
+    let head = format!(r#"{{"origin":{origin},"applied":7}}"#);
+    let frames: Vec<u8> = remoting::frame_seeds().iter().take(2).flat_map(|frame| headed(frame, b"")).collect();
+    let leaves = format!(r#"{{"head":{head},"group":"g","member":null}}"#);
+    let alone = [
+        origin,
+        leaves.as_str(),
+        r#"[{"group":"g","topic":"t","queue":1,"offset":5,"counts":{"Unchanged":4}}]"#,
+        r#"{"applied":3,"question":{"Ends":{"topic":"t","queue":0}}}"#,
+        r#"{"Progress":{"t":{"0":5}}}"#,
+        r#""NotHere""#,
+    ];
+    let alone = alone.map(|text| headed(text, b""));
+    let behind = [headed(&head, &frames), headed(r#"{"applied":3,"topic":"t","queue":0,"tags":5}"#, b"a batch")];
+    known(alone.into_iter().chain(behind).collect(), duolog_rocketmq::fuzzing::recode_calls)
 }

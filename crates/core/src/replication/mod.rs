@@ -14,6 +14,7 @@
 mod append;
 mod assume;
 mod fetcher;
+pub mod fuzzing;
 mod heartbeat;
 mod messages;
 mod propose;

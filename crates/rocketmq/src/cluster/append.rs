@@ -27,7 +27,7 @@ pub(super) struct AppendHead {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Appended {
+pub(super) enum Appended {
     /// The offset of the first message.
     At(i64),
     NotHere,

@@ -4,6 +4,10 @@
 //! body = length of the head u32 | head | frames, each with its length
 //! ```
 
+use super::append::{AppendHead, Appended};
+use super::members::Membership;
+use super::outbox::Note;
+use super::questions::{Asked, Reply};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use duolog_peer::{CallKind, CallRefusal};
 use duolog_wire::remoting::{Command, frame_length};
@@ -114,6 +118,27 @@ pub(super) fn encoded(frames: &[Command]) -> Bytes {
     let mut bytes = BytesMut::new();
     frames.iter().for_each(|frame| frame.encode(&mut bytes));
     bytes.freeze()
+}
+
+/// The bytes as each call, and each answer, that they are, written again. For the fuzz targets.
+pub(crate) fn recode_calls(bytes: &[u8]) -> Vec<Bytes> {
+    let bytes = Bytes::copy_from_slice(bytes);
+    let heads = [recode_head::<Origin>(&bytes), recode_head::<Head>(&bytes), recode_head::<String>(&bytes)];
+    let alone = [recode::<Membership>(&bytes), recode::<Vec<Note>>(&bytes), recode::<Asked>(&bytes), recode::<Appended>(&bytes)];
+    let answers = unpack::<Reply>(bytes.clone()).ok().map(|(reply, raw)| pack(&reply, |out| out.extend_from_slice(&raw)));
+    let batch = unpack::<AppendHead>(bytes).ok().map(|(head, batch)| pack(&head, |out| out.extend_from_slice(&batch)));
+    heads.into_iter().chain(alone).flatten().chain(answers).chain(batch).collect()
+}
+
+/// A head with frames behind it.
+fn recode_head<T: Serialize + DeserializeOwned>(bytes: &Bytes) -> Option<Bytes> {
+    let (head, rest): (T, Bytes) = unpack(bytes.clone()).ok()?;
+    let frames = frames(rest).ok()?;
+    Some(pack(&head, |out| frames.iter().for_each(|frame| frame.encode(out))))
+}
+
+fn recode<T: Serialize + DeserializeOwned>(bytes: &Bytes) -> Option<Bytes> {
+    unpack_alone::<T>(bytes.clone()).ok().map(|message| pack_alone(&message))
 }
 
 /// An answer of one part.

@@ -23,6 +23,7 @@ mod sends;
 
 pub(crate) use carry::carry;
 pub(crate) use guests::is_guest_number;
+pub(crate) use messages::recode_calls;
 pub(crate) use sends::{LaneSend, Lanes, carry_one};
 
 use self::guests::Guests;

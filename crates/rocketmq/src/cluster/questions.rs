@@ -60,13 +60,13 @@ enum Question {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Asked {
+pub(super) struct Asked {
     applied: u64,
     question: Question,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-enum Reply {
+pub(super) enum Reply {
     /// Another node has to be asked.
     NotHere,
     Refused(i32, String),
