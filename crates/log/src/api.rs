@@ -127,6 +127,8 @@ pub enum AppendError {
 pub struct ReplicaBatch {
     pub partition: PartitionNumber,
     pub range: Range<usize>,
+    /// What the leader knows of the tags in the batch; 0 for nothing.
+    pub tag_filter: u64,
 }
 
 /// Why a leader's batch is not appended.
@@ -287,6 +289,8 @@ pub enum ReadPart {
 pub struct ReadPlan {
     pub parts: Vec<ReadPart>,
     pub bytes: usize,
+    /// Of each batch of which something is known of its tags: which one of the plan it is, and what is known.
+    pub tags: Vec<(u32, u64)>,
     /// Offset to read next: behind the last batch given or left out; the offset asked for if there was none.
     pub next: Offset,
     /// What the batches must be held to, if they are a range of a file without frames.

@@ -7,6 +7,7 @@ use crate::format::file_header::FILE_HEADER_BYTES;
 use crate::format::frame::{FrameHeader, FrameKind, frame_bytes};
 use crate::format::index::QueueEntry;
 use crate::format::state::encode_partition;
+use crate::keys::{FoundKey, KeyIndex};
 use crate::log::{Log, State};
 use crate::partition::Partition;
 use crate::producer::Admission;
@@ -44,7 +45,7 @@ impl Log {
     pub fn append(&self, mut buffer: BytesMut, batches: &[AppendBatch], origin: AppendOrigin, now: TimestampMs) -> AppendReceipt {
         let headers: SmallVec<[BatchHeader; 4]> =
             batches.iter().map(|batch| sound_header(&buffer[batch.range.clone()])).collect();
-        let keys = self.keys.as_ref().map(|keys| (keys, keys.extract(&buffer, batches))).filter(|(_, found)| !found.is_empty());
+        let keys = self.found_keys(&buffer, batches.iter().map(|batch| (&batch.range, batch.tag_filter)));
         let mut state = self.state.lock();
         if let Some(refusal) = state.refusal(origin, buffer.len(), batches.len(), &self.options) {
             return AppendReceipt { results: vec![Err(refusal); batches.len()], end: Position(0) };
@@ -55,12 +56,11 @@ impl Log {
         for (batch, header) in batches.iter().zip(&headers) {
             results.push(state.admit(batch, header, &mut buffer[batch.range.clone()], now, &self.options));
         }
-        let pieces = batches.iter().zip(&results).map(|(batch, result)| Piece {
-            range: &batch.range,
-            queued: matches!(result, Ok(Appended { duplicate: false, .. })),
-        });
+        let is_new = |result: &Result<Appended, AppendError>| matches!(result, Ok(Appended { duplicate: false, .. }));
+        let pieces = batches.iter().zip(&results).map(|(batch, result)| Piece { range: &batch.range, queued: is_new(result) });
         state.attach(first_queued, buffer.freeze(), pieces);
-        let many_keys = keys.is_some_and(|(keys, found)| keys.take(&found, &results, &state.queue[first_queued..]));
+        let many_keys =
+            keys.is_some_and(|(keys, found)| keys.take(&found, results.iter().map(is_new), &state.queue[first_queued..]));
         state.progress.house_wanted |= many_keys;
         let accepted = results.iter().any(Result::is_ok);
         let end = Position(if accepted { state.next } else { 0 });
@@ -74,6 +74,16 @@ impl Log {
             self.shell.wake_house();
         }
         AppendReceipt { results, end }
+    }
+
+    /// The keys in these batches, if there are any and they are kept.
+    pub(crate) fn found_keys<'a>(
+        &self,
+        buffer: &[u8],
+        batches: impl Iterator<Item = (&'a Range<usize>, u64)>,
+    ) -> Option<(&KeyIndex, Vec<FoundKey>)> {
+        let keys = self.keys.as_ref()?;
+        Some((keys, keys.extract(buffer, batches))).filter(|(_, found)| !found.is_empty())
     }
 
     /// Why an append of `origin` would be refused now, however small. `None` is no promise.

@@ -174,6 +174,9 @@ impl Planner {
         if full || entry.last_offset() >= self.limits.upto.0 || self.plan.parts.len() == MAX_PLAN_BATCHES {
             return ControlFlow::Break(());
         }
+        if entry.tag_filter != 0 {
+            self.plan.tags.push((self.plan.parts.len() as u32, entry.tag_filter));
+        }
         self.plan.parts.push(part);
         self.plan.bytes += bytes;
         self.plan.next = Offset(entry.last_offset() + 1);

@@ -19,6 +19,7 @@ impl Log {
     /// Panics if a range does not hold exactly one sound batch: the caller has validated them.
     pub fn append_replica(&self, buffer: Bytes, batches: &[ReplicaBatch], now: TimestampMs) -> ReplicaReceipt {
         let headers: Vec<BatchHeader> = batches.iter().map(|batch| sound_header(&buffer[batch.range.clone()])).collect();
+        let keys = self.found_keys(&buffer, batches.iter().map(|batch| (&batch.range, batch.tag_filter)));
         let mut state = self.state.lock();
         if let Some(refusal) = state.refusal(AppendOrigin::Internal, buffer.len(), batches.len(), &self.options) {
             return ReplicaReceipt { results: vec![Err(refusal.into()); batches.len()], end: Position(0) };
@@ -30,12 +31,18 @@ impl Log {
         }
         let pieces = batches.iter().zip(&results).map(|(batch, result)| Piece { range: &batch.range, queued: result.is_ok() });
         state.attach(first_queued, buffer, pieces);
+        let is_new = results.iter().map(Result::is_ok);
+        let many_keys = keys.is_some_and(|(keys, found)| keys.take(&found, is_new, &state.queue[first_queued..]));
+        state.progress.house_wanted |= many_keys;
         let queued = state.queue.len() > first_queued;
         let end = Position(if queued { state.next } else { 0 });
         let queued_bytes = state.progress.queued_bytes;
         drop(state);
         if queued {
             self.shell.queued(queued_bytes);
+        }
+        if many_keys {
+            self.shell.wake_house();
         }
         ReplicaReceipt { results, end }
     }
@@ -62,7 +69,7 @@ impl State {
             base_offset: header.base_offset.0,
             position: self.next,
             max_timestamp: header.max_timestamp.0,
-            tag_filter: 0,
+            tag_filter: batch.tag_filter,
             batch_bytes: batch.range.len() as u32,
             last_offset_delta: header.last_offset_delta as u32,
         };

@@ -70,7 +70,7 @@ pub(super) enum Reply {
 }
 
 /// What there is to say of one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Part {
     #[serde(rename = "p")]
     pub(super) partition: u32,
@@ -79,6 +79,9 @@ pub(super) struct Part {
     pub(super) number: u64,
     #[serde(rename = "a")]
     pub(super) outcome: Outcome,
+    /// Which of the batches have a word of their tags, and which; in their order.
+    #[serde(rename = "t", default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) tags: Vec<(u32, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

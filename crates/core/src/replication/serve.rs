@@ -125,7 +125,7 @@ impl Replication {
                     outcome
                 }
             };
-            draft.parts.push(Part { partition: partition.0, number: fetch.number, outcome });
+            draft.parts.push(Part { partition: partition.0, number: fetch.number, outcome, tags: Vec::new() });
         }
         session.put_back(partitions);
     }
@@ -183,10 +183,12 @@ impl Replication {
     async fn send(&self, session: &Session, draft: Draft) -> Result<Vec<Bytes>, CallRefusal> {
         let Draft { mut parts, plans, .. } = draft;
         let mut batches = Vec::new();
-        for (part, plan) in parts.iter_mut().zip(plans) {
+        for (part, mut plan) in parts.iter_mut().zip(plans) {
             let Outcome::Granted { bytes, .. } = &mut part.outcome else { continue };
+            let tags = std::mem::take(&mut plan.tags);
             match bytes_of(plan).await {
                 Ok(read) => {
+                    part.tags = tags;
                     *bytes = read.iter().map(Bytes::len).sum::<usize>() as u32;
                     batches.extend(read);
                 }

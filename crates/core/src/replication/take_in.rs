@@ -45,7 +45,7 @@ impl Replication {
             let Some(slot) = self.slot(partition) else { continue };
             match part.outcome.answer(&fetch) {
                 (Ok(grant), _) => {
-                    let again = self.take_grant(&slot, &fetch, grant, body.slice(place.clone()), &mut unsettled);
+                    let again = self.take_grant(&slot, &fetch, grant, (body.slice(place.clone()), &part.tags), &mut unsettled);
                     ask_again(asking, partition, again);
                 }
                 (Err(refusal), _) => refused.push((slot, fetch, refusal)),
@@ -82,8 +82,15 @@ impl Replication {
         true
     }
 
-    fn take_grant(&self, slot: &Slot, fetch: &FollowerFetch, grant: FetchGrant, data: Bytes, unsettled: &mut Unsettled) -> Again {
-        let sound = match sound_batches(slot.number, &data) {
+    fn take_grant(
+        &self,
+        slot: &Slot,
+        fetch: &FollowerFetch,
+        grant: FetchGrant,
+        (data, tags): (Bytes, &[(u32, u64)]),
+        unsettled: &mut Unsettled,
+    ) -> Again {
+        let sound = match sound_batches(slot.number, &data, tags) {
             Ok(sound) => sound,
             Err(error) => {
                 let mut state = slot.lock();
@@ -205,13 +212,15 @@ fn not_appended(slot: &Slot, state: &mut SlotState, error: &ReplicaAppendError) 
     }
 }
 
-/// Where the batches lie, each of which is whole and undamaged.
-fn sound_batches(partition: PartitionNumber, data: &Bytes) -> Result<Vec<ReplicaBatch>, BatchError> {
+/// Where the batches lie, each of which is whole and undamaged, and what is known of their tags.
+fn sound_batches(partition: PartitionNumber, data: &Bytes, tags: &[(u32, u64)]) -> Result<Vec<ReplicaBatch>, BatchError> {
     let mut sound = Vec::new();
-    for batch in batches(data) {
+    let mut tags = tags.iter().peekable();
+    for (number, batch) in batches(data).enumerate() {
         let (header, range) = batch?;
         header.verify_crc(&data[range.clone()])?;
-        sound.push(ReplicaBatch { partition, range });
+        let word = tags.next_if(|(of, _)| *of as usize == number);
+        sound.push(ReplicaBatch { partition, range, tag_filter: word.map_or(0, |(_, word)| *word) });
     }
     Ok(sound)
 }

@@ -115,7 +115,7 @@ impl State {
         }
         check_follows(&partition.log, header)?;
         let log_start = Offset(partition.log.log_start());
-        let last_offset = self.queue_batch(number, header, bytes, 0, now);
+        let last_offset = self.queue_batch(number, header, bytes, batch.tag_filter, now);
         Ok(Appended { base_offset: header.base_offset, last_offset, log_start, duplicate: false })
     }
 }

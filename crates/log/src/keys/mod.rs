@@ -17,13 +17,13 @@ mod rebuild;
 mod steps;
 pub(crate) mod verify;
 
+use crate::TAGS_KNOWN;
 use crate::append::Queued;
 use crate::files::{FileName, keys_path, remove_if_there, write_whole};
 use crate::format::file_header::FILE_HEADER_BYTES;
 use crate::format::frame::frame_bytes;
 use crate::format::keys::{KeyEntry, encode};
 use crate::log::Log;
-use crate::{AppendBatch, AppendError, Appended, TAGS_KNOWN};
 use arc_swap::ArcSwap;
 use duolog_base::{Disk, Offset, PartitionNumber};
 use gaps::Gaps;
@@ -117,20 +117,19 @@ impl KeyIndex {
         })
     }
 
-    /// The keys of an append's batches, in their order.
-    pub fn extract(&self, buffer: &[u8], batches: &[AppendBatch]) -> Vec<FoundKey> {
+    /// The keys of an append's batches, in their order: of those that are given with a word of their tags.
+    pub fn extract<'a>(&self, buffer: &[u8], batches: impl Iterator<Item = (&'a Range<usize>, u64)>) -> Vec<FoundKey> {
         let mut found = Vec::new();
-        for (index, batch) in batches.iter().enumerate().filter(|(_, batch)| batch.tag_filter & TAGS_KNOWN != 0) {
+        for (index, (range, _)) in batches.enumerate().filter(|(_, (_, tag_filter))| tag_filter & TAGS_KNOWN != 0) {
             let mut take = |offset_delta, hash| found.push(FoundKey { batch: index, offset_delta, hash });
-            (self.options.extractor)(&buffer[batch.range.clone()], &mut take);
+            (self.options.extractor)(&buffer[range.clone()], &mut take);
         }
         found
     }
 
     /// Takes the keys of what was accepted and queued, with the log's state held. True if it is time to write a part.
-    pub fn take(&self, found: &[FoundKey], results: &[Result<Appended, AppendError>], queued: &[Queued]) -> bool {
-        let is_new = |result: &Result<Appended, AppendError>| matches!(result, Ok(Appended { duplicate: false, .. }));
-        let accepted = results.iter().enumerate().filter(|(_, result)| is_new(result)).map(|(index, _)| index);
+    pub fn take(&self, found: &[FoundKey], is_new: impl Iterator<Item = bool>, queued: &[Queued]) -> bool {
+        let accepted = is_new.enumerate().filter(|(_, is_new)| *is_new).map(|(index, _)| index);
         let frames = queued.iter().filter_map(|queued| match queued {
             Queued::Frame { header, .. } => Some(header),
             Queued::NextFile { .. } => None,

@@ -116,7 +116,7 @@ pub fn replica_request(request: &[(u32, Bytes)]) -> (Bytes, Vec<ReplicaBatch>) {
     for (partition, batch) in request {
         let start = buffer.len();
         buffer.extend_from_slice(batch);
-        list.push(ReplicaBatch { partition: PartitionNumber(*partition), range: start..buffer.len() });
+        list.push(ReplicaBatch { partition: PartitionNumber(*partition), range: start..buffer.len(), tag_filter: 0 });
     }
     (buffer.freeze(), list)
 }

@@ -1,9 +1,10 @@
 //! Queues on several nodes: clients that come to one that does not lead them.
 
 use crate::client::{bodies, messages, pull_header, pulled, sent};
-use crate::cluster::{Cluster, holding, max_offset};
+use crate::cluster::{Cluster, holding, max_offset, until};
 use crate::consumers::{beat, heartbeat};
 use crate::node::FOR_EVER;
+use crate::queries::{found, query};
 use bytes::Bytes;
 use duolog_base::NodeId;
 use duolog_peer::{CallError, CallKind, Purpose};
@@ -13,6 +14,7 @@ use duolog_wire::remoting::header::{
     CommonFields, ConsumeStatsRequest, ConsumerSendMessageBackRequest, PullMessageRequest, QueryMessageRequest, RouteRequest,
     TopicRequest, UpdateConsumerOffsetRequest, ViewMessageRequest,
 };
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_node_stores_and_shows_the_messages_of_any_queue() {
@@ -250,5 +252,26 @@ async fn topics_are_made_by_sending_to_them_at_any_node() {
         assert!(led.0 == at as i32 + 1 || !leads_any, "who does not mind is served at once");
         assert_eq!(bodies(&client.messages(&topic, queue, 0).await), ["first", "anywhere"]);
     }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_found_by_its_key_when_its_leader_is_gone() {
+    let mut cluster = Cluster::replicated(3, 3, Duration::from_secs(5)).await;
+    cluster.place("t", [[3, 1, 2].map(NodeId).to_vec()].into_iter()).await;
+    let mut client = cluster.members[0].client().await;
+    for (body, properties) in [("a", "KEYS\u{1}one two\u{2}UNIQ_KEY\u{1}id-a\u{2}"), ("b", ""), ("c", "KEYS\u{1}two\u{2}")] {
+        assert_eq!(client.send("t", 0, body, properties).await.code, 0);
+    }
+    cluster.members.pop().unwrap().die().await;
+    let client = tokio::sync::Mutex::new(client);
+    let look_for = async |key| {
+        let mut found = found(&mut *client.lock().await, query("t", key)).await.unwrap_or_default();
+        found.sort();
+        found
+    };
+    until("the new leader finds them", async || look_for("two").await == ["a", "c"]).await;
+    assert_eq!(look_for("one").await, ["a"]);
+    drop(client);
     cluster.stop().await;
 }

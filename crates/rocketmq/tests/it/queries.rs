@@ -91,12 +91,12 @@ async fn traces_have_a_topic_before_anybody_makes_it() {
     server.stop().await;
 }
 
-fn query(topic: &'static str, key: &'static str) -> QueryMessageRequest<'static> {
+pub fn query(topic: &'static str, key: &'static str) -> QueryMessageRequest<'static> {
     QueryMessageRequest { topic, key, max_num: 64, end_timestamp: i64::MAX, ..QueryMessageRequest::default() }
 }
 
 /// Bodies of what is found, or the code.
-async fn found(client: &mut Client, header: QueryMessageRequest<'_>) -> Result<Vec<String>, i32> {
+pub async fn found(client: &mut Client, header: QueryMessageRequest<'_>) -> Result<Vec<String>, i32> {
     let answer = client.ask(request::QUERY_MESSAGE, header).await;
     match answer.code {
         0 => Ok(messages(&answer).into_iter().map(|message| message.body).collect()),
