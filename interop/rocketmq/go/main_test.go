@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 }
 
 func nameServer() primitive.NsResolver {
-	return primitive.NewPassthroughResolver([]string{os.Getenv("NAMESRV")})
+	return primitive.NewPassthroughResolver(strings.Split(os.Getenv("NAMESRV"), ";"))
 }
 
 // name gives one that nobody else has.

@@ -51,7 +51,8 @@ function ask(address, code, extFields, body = Buffer.alloc(0)) {
   })
 }
 
-const route = topic => ask(NAMESRV, 105, { topic, acceptStandardJsonOnly: 'true' })
+// The first node of several.
+const route = topic => ask(NAMESRV.split(';')[0], 105, { topic, acceptStandardJsonOnly: 'true' })
 
 async function broker() {
   const [data] = JSON.parse((await route('TBW102')).body).brokerDatas

@@ -42,7 +42,8 @@ def restart_server(how):
 
 
 def route(topic):
-    return ask(os.environ["NAMESRV"], ROUTE, {"topic": topic, "acceptStandardJsonOnly": "true"})
+    # The first node of several.
+    return ask(os.environ["NAMESRV"].split(";")[0], ROUTE, {"topic": topic, "acceptStandardJsonOnly": "true"})
 
 
 def broker():

@@ -159,7 +159,8 @@ async fn a_follower_that_lags_leaves_the_in_sync_set_and_comes_back() {
     leader.send("t", index, "b", Acks::Leader).await.unwrap();
     until("it has left", || !leader.in_sync("t", index).contains(&follower.id().0)).await;
     leader.send("t", index, "c", Acks::All).await.unwrap();
-    assert_eq!(follower.log_end("t", index), 1);
+    // A fetch that was under way may have brought "b".
+    assert!(follower.log_end("t", index) < 3);
     follower.peers.cut(leader.id(), false);
     cluster.settled("t", index, &["a", "b", "c"]).await;
     cluster.stop().await;

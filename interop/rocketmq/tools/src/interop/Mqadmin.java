@@ -16,7 +16,8 @@ final class Mqadmin extends MQAdminStartup {
     private final String nameServer;
 
     Mqadmin(Server server) {
-        nameServer = server.nameServer;
+        // Of several always the same: each names itself in its routes, and commands look for a broker's address there.
+        nameServer = server.nameServer.split(";")[0];
     }
 
     /** What a command prints. It also prints what went wrong, with the exception's full name. */
