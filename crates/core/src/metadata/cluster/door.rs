@@ -8,7 +8,7 @@ use super::{Cluster, whole};
 use crate::metadata::error::{ChangeVotersError, MembershipError, Unavailable};
 use crate::metadata::raft::{Leadership, decode};
 use crate::metadata::record::Change;
-use crate::metadata::{FreeSpace, Heartbeat, HeartbeatAnswer, decide_heartbeat};
+use crate::metadata::{FreeSpace, Heartbeat, HeartbeatAnswer, decide_heartbeat, successor};
 use bytes::Bytes;
 use duolog_base::NodeId;
 use duolog_peer::{Answer, CallKind, CallRefusal, PeerService};
@@ -98,7 +98,10 @@ impl Cluster {
         }
         match self.leadership() {
             Leadership::Here { term } => Ok(self.take_heartbeat(term, heartbeat).await.into()),
-            _ => Ok(HeartbeatReply::Failed(Failure::NotLeader)),
+            _ => Ok(match successor(&self.published.image(), &heartbeat) {
+                Some(current) => HeartbeatReply::StaleEpoch { current: current.0 },
+                None => HeartbeatReply::Failed(Failure::NotLeader),
+            }),
         }
     }
 

@@ -265,9 +265,27 @@ impl Cluster {
     }
 
     /// Tells the leader that a member lives, and what it wants. Gives up soon enough for another heartbeat within the session: the leader
-    /// may be another node by then.
+    /// may be another node by then. If no leader hears it, the others may know why: it may be another life of this node, which this one
+    /// takes for itself.
     pub(super) async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, MembershipError> {
         let limit = self.session / HEARTBEAT_TRIES;
+        let heard = self.heartbeat_of_leader(heartbeat, limit).await;
+        if !matches!(heard, Err(MembershipError::Unavailable(_))) {
+            return heard;
+        }
+        let image = self.published.image();
+        let others: Vec<NodeId> = image.nodes.keys().copied().filter(|node| *node != heartbeat.node).collect();
+        for other in &others {
+            let limit = limit / others.len() as u32;
+            let reply = self.ask_within(*other, HEARTBEAT, &HeartbeatCall::from(heartbeat), limit).await;
+            if let Ok(Some(reply @ HeartbeatReply::StaleEpoch { .. })) = reply {
+                return reply.result(heartbeat);
+            }
+        }
+        heard
+    }
+
+    async fn heartbeat_of_leader(&self, heartbeat: Heartbeat, limit: Duration) -> Result<HeartbeatAnswer, MembershipError> {
         let deadline = Instant::now() + limit;
         loop {
             match self.leadership() {

@@ -157,6 +157,14 @@ pub fn decide_heartbeat(
     Ok(Decided { answer: HeartbeatAnswer { fenced, may_stop }, records })
 }
 
+/// The epoch of a later life of the node than the one that sends this, if the image knows one.
+pub fn successor(image: &MetadataImage, heartbeat: &Heartbeat) -> Option<BrokerEpoch> {
+    match member(image, heartbeat.node, heartbeat.epoch) {
+        Err(MembershipError::StaleEpoch { current, .. }) if current > heartbeat.epoch => Some(current),
+        _ => None,
+    }
+}
+
 fn leads_for_others(image: &MetadataImage, node: NodeId) -> bool {
     let partitions = image.topics.values().flat_map(|topic| &topic.partitions);
     partitions.filter(|partition| partition.leader == node).any(|partition| partition.in_sync.iter().any(|other| *other != node))

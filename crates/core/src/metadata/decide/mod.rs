@@ -20,7 +20,7 @@ pub use configs::{ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate};
 pub use elections::{Election, decide_elections, partitions_to_elect};
 pub use membership::{
     Decided, Heartbeat, HeartbeatAnswer, Registration, decide_fencing, decide_heartbeat, decide_registration,
-    decide_unregistration,
+    decide_unregistration, successor,
 };
 pub use placement::FreeSpace;
 pub use reassign::{Reassignment, decide_reassignments};

@@ -299,8 +299,19 @@ async fn topics_that_are_not_synced_are_replicated_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_learns_that_another_life_of_it_has_begun() {
+    learns_of_another_life(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_reaches_no_controller_learns_from_others_that_another_life_of_it_has_begun() {
+    learns_of_another_life(true).await;
+}
+
+async fn learns_of_another_life(is_cut_off: bool) {
     let cluster = Cluster::three().await;
-    let node = &cluster.nodes[&3];
+    let controller = cluster.any().broker.metadata().quorum().leader.expect("it has one");
+    let node = cluster.nodes.values().find(|node| node.id() != controller).unwrap();
+    node.peers.cut(controller, is_cut_off);
     let mut superseded = node.broker.superseded();
     assert!(!*superseded.borrow());
     let registration = crate::metadata::Registration {
@@ -310,7 +321,7 @@ async fn a_node_learns_that_another_life_of_it_has_begun() {
         directories: node.broker.directories().to_vec(),
         endpoints: Vec::new(),
     };
-    cluster.nodes[&1].broker.metadata().register_member(&registration).await.unwrap();
+    cluster.nodes[&controller.0].broker.metadata().register_member(&registration).await.unwrap();
     let told = tokio::time::timeout(Duration::from_secs(60), superseded.wait_for(|superseded| *superseded));
     assert!(told.await.expect("a heartbeat tells it").is_ok());
     cluster.stop().await;
