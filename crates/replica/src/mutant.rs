@@ -31,10 +31,18 @@ pub enum Mutant {
     JoinBelowHighWatermark,
     RemovedReplicaStaysEligible,
     RemovalWithinEpoch,
+    AnswersBeforeCommit,
+    ReplaySkipsRecords,
+    GroupRecordDropsOffsets,
+    StaleGenerationCommits,
+    AssignmentNotRecorded,
+    ServesBeforeReplayCommitted,
+    DeposedCoordinatorAnswers,
+    CoordinatorOutlivesLeadership,
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 25] = [
+pub const MUTANTS: [Mutant; 33] = [
     Mutant::LeaderCountsUnsynced,
     Mutant::FollowerReportsUnsynced,
     Mutant::TruncateToHighWatermark,
@@ -60,6 +68,14 @@ pub const MUTANTS: [Mutant; 25] = [
     Mutant::JoinBelowHighWatermark,
     Mutant::RemovedReplicaStaysEligible,
     Mutant::RemovalWithinEpoch,
+    Mutant::AnswersBeforeCommit,
+    Mutant::ReplaySkipsRecords,
+    Mutant::GroupRecordDropsOffsets,
+    Mutant::StaleGenerationCommits,
+    Mutant::AssignmentNotRecorded,
+    Mutant::ServesBeforeReplayCommitted,
+    Mutant::DeposedCoordinatorAnswers,
+    Mutant::CoordinatorOutlivesLeadership,
 ];
 
 #[cfg(not(feature = "mutants"))]

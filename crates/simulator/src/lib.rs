@@ -1,21 +1,26 @@
 //! A cluster in one thread with virtual time: the production code that decides replication, on simulated disks and a simulated network.
 //!
-//! What is real: [`duolog_replica`] (leader, follower, in-sync sets) and the controller's decisions and image of [`duolog_core::metadata`].
+//! What is real: [`duolog_replica`] (leader, follower, in-sync sets), the controller's decisions and image of [`duolog_core::metadata`], and
+//! the group coordinator: the shards of [`duolog_core::group`] with their records, replay and parked answers.
 //! What is simulated: the log of a node ([`log`]: one sequence of frames for all partitions, of which power loss keeps what was
 //! synced), the network, the clients, and the metadata quorum, which is one log that is always consistent but reached with delay.
 //! A seed decides everything: how many nodes, what goes wrong and when. The same seed gives the same run, event by event.
 //!
 //! * [`run`] plays a seed and answers what it saw, or which invariant broke;
 //! * `world` has the events and the faults, `node` is the shell that drives the replicas of a node, `controller` the one that drives the
-//!   decisions, `oracle` knows what must be true after every event.
+//!   decisions, `coordinator` the one around the groups' shards; `client` and `members` are who uses the cluster;
+//! * `oracle` and `groups` know what must be true after every event.
 //!
 //! It is a crate of its own, and not part of `duolog-sim`, because the tests of the log and of the broker use that one and must not wait
 //! for the broker to be built. Called by its tests and by hand: `cargo run -p duolog-simulator --release -- --seed 7`.
 
 mod client;
 mod controller;
+mod coordinator;
 mod faults;
+mod groups;
 mod log;
+mod members;
 mod message;
 mod network;
 mod node;

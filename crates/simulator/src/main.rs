@@ -38,13 +38,16 @@ fn main() -> ExitCode {
     let _planted = plant(mutant);
     let began = Instant::now();
     let limit = arguments.minutes.map(|minutes| Duration::from_secs(minutes * 60));
-    let (mut acked, mut events, mut faults) = (0, 0, 0);
+    let (mut acked, mut commits, mut events, mut faults) = (0, 0, 0, 0);
     let mut seed = arguments.seed;
     let goes_on = |seed: u64| limit.map_or(seed - arguments.seed < arguments.count, |limit| began.elapsed() < limit);
     while goes_on(seed) {
         let mut print = |at_ms: u64, text: &str| println!("{at_ms:6} {text}");
         match run(seed, if arguments.trace { Some(&mut print) } else { None }) {
-            Ok(report) => (acked, events, faults) = (acked + report.acked, events + report.events, faults + report.faults),
+            Ok(report) => {
+                (acked, commits) = (acked + report.acked, commits + report.commits);
+                (events, faults) = (events + report.events, faults + report.faults);
+            }
             Err(failure) => {
                 println!("seed {seed} fails at {} ms: {:?}", failure.at_ms, failure.violation);
                 return ExitCode::FAILURE;
@@ -54,7 +57,7 @@ fn main() -> ExitCode {
     }
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{} seeds in {seconds:.1} s: {events} events, {faults} faults, {acked} acknowledged records, none lost",
+        "{} seeds in {seconds:.1} s: {events} events, {faults} faults, {acked} acknowledged records and {commits} offsets, none lost",
         seed - arguments.seed
     );
     ExitCode::SUCCESS

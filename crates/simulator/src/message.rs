@@ -2,6 +2,10 @@
 
 use crate::log::{Partition, Record};
 use duolog_base::BrokerEpoch;
+use duolog_core::group::{
+    CommitRequest, CommittedTopic, FetchRequest, GroupError, HeartbeatRequest, JoinAnswer, JoinRequest, LeaveRequest, SyncAnswer,
+    SyncRequest, TopicOutcome,
+};
 use duolog_core::metadata::{AlterPartition, Heartbeat, HeartbeatAnswer, Registration};
 use duolog_replica::{FetchGrant, FetchRefusal, FollowerFetch, PartitionState};
 
@@ -11,6 +15,8 @@ pub enum Address {
     /// By index.
     Node(usize),
     Client(usize),
+    /// A member of a group.
+    Member(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -67,4 +73,55 @@ pub enum Message {
         request: u64,
         offset: Option<usize>,
     },
+    // A member to a coordinator, and back.
+    Ask {
+        request: u64,
+        ask: Box<Ask>,
+    },
+    Answered {
+        request: u64,
+        answer: Box<Answer>,
+    },
+}
+
+/// What a member of a group wants of its coordinator.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    Join(JoinRequest),
+    Sync(SyncRequest),
+    Heartbeat(HeartbeatRequest),
+    Commit(CommitRequest),
+    Fetch(FetchRequest),
+    Leave(LeaveRequest),
+}
+
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Join(JoinAnswer),
+    Sync(Result<SyncAnswer, GroupError>),
+    Heartbeat(Result<(), GroupError>),
+    Commit(Result<Vec<TopicOutcome>, GroupError>),
+    Fetch(Vec<CommittedTopic>),
+    Left,
+    /// The node does not lead the internal partition.
+    NotCoordinator,
+    /// It does, but is not ready, or the log takes nothing now.
+    Unavailable,
+}
+
+impl Ask {
+    pub fn group_id(&self) -> &str {
+        match self {
+            Ask::Join(request) => &request.group_id,
+            Ask::Sync(request) => &request.group_id,
+            Ask::Heartbeat(request) => &request.group_id,
+            Ask::Commit(request) => &request.group_id,
+            Ask::Fetch(request) => &request.group_id,
+            Ask::Leave(request) => &request.group_id,
+        }
+    }
+
+    pub fn may_write(&self) -> bool {
+        !matches!(self, Ask::Heartbeat(_) | Ask::Fetch(_))
+    }
 }

@@ -1,6 +1,7 @@
 //! The shell of a node: carries messages, runs the log, does what the replicas decide. It decides nothing itself.
 
 use crate::controller::Controller;
+use crate::coordinator::Coordinator;
 use crate::log::{Disk, Log, Partition, Record};
 use crate::message::{Address, Message};
 use crate::oracle::{Oracle, Violation};
@@ -25,6 +26,8 @@ pub struct Surroundings<'a> {
     pub controller: &'a Controller,
     pub oracle: &'a mut Oracle,
     pub outbox: &'a mut Vec<(Address, Message)>,
+    /// The partition that the group coordinator stands on.
+    pub internal: Partition,
 }
 
 /// A machine: its disk, and the process if it runs.
@@ -46,11 +49,12 @@ pub struct Node {
 }
 
 pub struct Process {
-    me: Incarnation,
+    pub(crate) me: Incarnation,
+    pub(crate) life: u64,
     incarnation: String,
     pub log: Log,
     applied: usize,
-    replicas: BTreeMap<Partition, Replica>,
+    pub(crate) replicas: BTreeMap<Partition, Replica>,
     fetches: BTreeMap<Partition, (FollowerFetch, u64)>,
     /// High watermarks as far as the oracle knows them.
     shown: BTreeMap<Partition, Offset>,
@@ -61,6 +65,9 @@ pub struct Process {
     pub committed: Vec<Partition>,
     /// It ends now, in order, and is started again.
     pub stops: bool,
+    pub(crate) coordinator: Option<Coordinator>,
+    /// Ids given to members so far.
+    pub(crate) fresh_ids: u32,
 }
 
 impl Node {
@@ -85,6 +92,7 @@ impl Node {
         self.wants_stop = false;
         self.process = Some(Process {
             me: Incarnation { node: self.id, epoch: None },
+            life: self.life,
             incarnation: format!("{}.{}", self.id, self.life),
             log: Log::open(std::mem::take(&mut self.disk)),
             applied: self.metadata,
@@ -96,6 +104,8 @@ impl Node {
             last_heartbeat_ms: 0,
             committed: Vec::new(),
             stops: false,
+            coordinator: None,
+            fresh_ids: 0,
         });
     }
 
@@ -152,6 +162,7 @@ impl Node {
         }
         process.fetch_all(around);
         process.propose_all(around);
+        process.tick_coordinator(around);
     }
 
     pub fn take(&mut self, from: Address, message: Message, around: &mut Surroundings) {
@@ -175,6 +186,7 @@ impl Node {
                 process.fetched(partition, request, answer, &records, around);
             }
             Message::Produce { partition, request, value } => process.produce(from, partition, request, value, around),
+            Message::Ask { request, ask } => process.ask(from, request, *ask, around),
             // An answer to an earlier life.
             _ => {}
         }
@@ -388,7 +400,7 @@ impl Process {
     }
 
     /// Tells readers and producers what an event has brought.
-    fn after(&mut self, partition: Partition, around: &mut Surroundings) {
+    pub(crate) fn after(&mut self, partition: Partition, around: &mut Surroundings) {
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
         let high_watermark = replica.high_watermark();
         let answered = replica.leader_mut().map(|leader| leader.take_answered()).unwrap_or_default();
@@ -400,6 +412,9 @@ impl Process {
             }
         }
         self.answer_producers(answered, around);
+        if partition == around.internal {
+            self.answer_members(around);
+        }
     }
 
     fn answer_producers(&mut self, answered: Vec<(Ticket, AckOutcome)>, around: &mut Surroundings) {

@@ -4,37 +4,107 @@
 //! from then on for ever. It also looks behind the scenes, so that a loss is found when it becomes possible and not only when it happens:
 //! everybody in the controller's in-sync set or eligible must hold all that is committed where power loss does not reach it.
 
-use crate::log::{Log, Partition};
+use crate::groups::{GroupViolation, Groups, Promise};
+use crate::log::{Log, Partition, Record};
+use crate::message::Answer;
+use bytes::Bytes;
 use duolog_base::{LeaderEpoch, NodeId, Offset};
+use duolog_core::group::CommittedTopic;
 use std::collections::BTreeMap;
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
     /// Two readers see different records at one offset, or an acknowledged record is another one.
-    Changed { partition: Partition, offset: usize, was: u64, is: u64, node: NodeId },
+    Changed {
+        partition: Partition,
+        offset: usize,
+        was: u64,
+        is: u64,
+        node: NodeId,
+    },
     /// A node shows more than it has.
-    Missing { partition: Partition, offset: usize, node: NodeId },
+    Missing {
+        partition: Partition,
+        offset: usize,
+        node: NodeId,
+    },
     /// A record that nobody sent.
-    Unsent { partition: Partition, offset: usize, value: u64 },
+    Unsent {
+        partition: Partition,
+        offset: usize,
+        value: u64,
+    },
     /// A record stands twice in a partition.
-    Repeated { partition: Partition, offset: usize, value: u64 },
+    Repeated {
+        partition: Partition,
+        offset: usize,
+        value: u64,
+    },
     /// A record was acknowledged at an offset that is not committed, or holds another one.
-    AckedTooEarly { partition: Partition, offset: usize, value: u64 },
+    AckedTooEarly {
+        partition: Partition,
+        offset: usize,
+        value: u64,
+    },
     /// Two nodes lead in one epoch.
-    TwoLeaders { partition: Partition, epoch: LeaderEpoch, nodes: [NodeId; 2] },
+    TwoLeaders {
+        partition: Partition,
+        epoch: LeaderEpoch,
+        nodes: [NodeId; 2],
+    },
     /// A leader lacks a committed record.
-    LeaderLacks { partition: Partition, offset: usize, node: NodeId },
+    LeaderLacks {
+        partition: Partition,
+        offset: usize,
+        node: NodeId,
+    },
     /// Somebody in sync or eligible does not hold a committed record for good.
-    CountedLacks { partition: Partition, offset: usize, node: NodeId },
+    CountedLacks {
+        partition: Partition,
+        offset: usize,
+        node: NodeId,
+    },
     /// A high watermark went back within one life of a node.
-    WentBack { partition: Partition, node: NodeId, from: Offset, to: Offset },
+    WentBack {
+        partition: Partition,
+        node: NodeId,
+        from: Offset,
+        to: Offset,
+    },
     /// A follower was told to cut what is committed.
-    Quarantined { partition: Partition, node: NodeId, committed: Offset, cut: Offset },
+    Quarantined {
+        partition: Partition,
+        node: NodeId,
+        committed: Offset,
+        cut: Offset,
+    },
     /// The answer to a fetch does not fit the log that it was asked for.
-    Misfit { partition: Partition, node: NodeId },
+    Misfit {
+        partition: Partition,
+        node: NodeId,
+    },
     /// After everything has healed a partition does not come back, or its replicas differ.
-    NotHealed { partition: Partition, what: &'static str },
+    NotHealed {
+        partition: Partition,
+        what: &'static str,
+    },
+    /// Records of an older leadership stand behind those of a newer one.
+    EpochWentBack {
+        partition: Partition,
+        offset: usize,
+        from: LeaderEpoch,
+        to: LeaderEpoch,
+    },
+    /// A coordinator cannot read its partition.
+    NotReplayed {
+        node: NodeId,
+        epoch: LeaderEpoch,
+    },
+    Group {
+        node: NodeId,
+        what: GroupViolation,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +117,11 @@ pub struct Oracle {
     acked: u64,
     last_acked_ms: BTreeMap<Partition, u64>,
     violation: Option<Violation>,
+    /// The epoch of the newest committed record.
+    epochs: BTreeMap<Partition, LeaderEpoch>,
+    /// What the values of the internal partition stand for: batches of the coordinator's records.
+    batches: BTreeMap<u64, Bytes>,
+    pub groups: Groups,
 }
 
 impl Oracle {
@@ -81,6 +156,37 @@ impl Oracle {
         self.sent
     }
 
+    /// A value that stands for this batch.
+    pub fn next_batch(&mut self, batch: Bytes) -> u64 {
+        let value = self.next_value();
+        self.batches.insert(value, batch);
+        value
+    }
+
+    pub fn batch(&self, value: u64) -> &Bytes {
+        &self.batches[&value]
+    }
+
+    /// The present coordinator has replayed what is committed.
+    pub fn replayed(&mut self, group: &str, found: &[CommittedTopic], node: NodeId) {
+        self.groups.replayed(group, found);
+        self.judge_groups(node);
+    }
+
+    /// An answer leaves a coordinator.
+    pub fn answered(&mut self, internal: Partition, promise: &Promise, answer: &Answer, node: NodeId, now_ms: u64) {
+        if self.groups.answered(promise, answer, now_ms) {
+            self.last_acked_ms.insert(internal, now_ms);
+        }
+        self.judge_groups(node);
+    }
+
+    fn judge_groups(&mut self, node: NodeId) {
+        if let Some(what) = self.groups.take_violation() {
+            self.fail(Violation::Group { node, what });
+        }
+    }
+
     /// A node's high watermark moved: everything between is shown to readers. Answers whether more is committed than before.
     pub fn shown(&mut self, partition: Partition, node: NodeId, log: &Log, from: Offset, to: Offset) -> bool {
         if to < from {
@@ -90,14 +196,15 @@ impl Oracle {
         let before = self.committed(partition);
         for offset in from.0 as usize..to.0 as usize {
             match log.record(partition, offset) {
-                Some(record) => self.show(partition, node, offset, record.value),
+                Some(record) => self.show(partition, node, offset, record),
                 None => self.fail(Violation::Missing { partition, offset, node }),
             }
         }
         self.committed(partition) > before
     }
 
-    fn show(&mut self, partition: Partition, node: NodeId, offset: usize, is: u64) {
+    fn show(&mut self, partition: Partition, node: NodeId, offset: usize, record: Record) {
+        let is = record.value;
         let values = self.committed.entry(partition).or_default();
         match values.get(offset) {
             Some(was) if *was == is => {}
@@ -111,7 +218,19 @@ impl Oracle {
                 if self.places.insert((partition, is), offset).is_some() {
                     self.fail(Violation::Repeated { partition, offset, value: is });
                 }
+                self.commit(partition, node, offset, record);
             }
+        }
+    }
+
+    fn commit(&mut self, partition: Partition, node: NodeId, offset: usize, record: Record) {
+        let from = self.epochs.insert(partition, record.epoch).unwrap_or(LeaderEpoch::NONE);
+        if record.epoch < from {
+            self.fail(Violation::EpochWentBack { partition, offset, from, to: record.epoch });
+        }
+        if let Some(batch) = self.batches.get(&record.value) {
+            self.groups.fold(offset, batch);
+            self.judge_groups(node);
         }
     }
 
@@ -173,7 +292,7 @@ fn holds(log: &Log, partition: Partition, offset: usize, value: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Disk, Record};
+    use crate::log::Disk;
 
     fn log(values: &[u64]) -> Log {
         let mut log = Log::open(Disk::default());

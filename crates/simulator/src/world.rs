@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::controller::Controller;
 use crate::faults::{Fault, kinds};
 use crate::log::Partition;
+use crate::members::Member;
 use crate::message::{Address, Message};
 use crate::network::{Network, Weather};
 use crate::node::{Node, Surroundings};
@@ -17,7 +18,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 /// When the first fault may strike: every node is registered and the topic exists.
 const FAULTS_FROM_MS: u64 = 400;
 /// When everything is healed.
-const HEALED_MS: u64 = 7_400;
+pub(crate) const HEALED_MS: u64 = 7_400;
 /// When everything must be well again; the last messages sent before arrive two seconds earlier.
 const END_MS: u64 = 12_000;
 /// The network of half of the seeds.
@@ -32,6 +33,8 @@ pub struct Report {
     pub faults: u64,
     pub acked: u64,
     pub committed: u64,
+    /// Offsets of groups that were acknowledged.
+    pub commits: u64,
     /// Follows from every event in order: equal for equal runs.
     pub fingerprint: u64,
 }
@@ -56,6 +59,7 @@ pub(crate) enum Event {
     Start { node: usize, life: u64 },
     ControllerTick,
     ClientTick { client: usize },
+    MemberTick { member: usize },
     Fault,
     Healed,
 }
@@ -95,7 +99,9 @@ pub(crate) struct World<'a> {
     pub(crate) controller: Controller,
     pub(crate) network: Network,
     clients: Vec<Client>,
+    pub(crate) members: Vec<Member>,
     pub(crate) oracle: Oracle,
+    /// Of the topic; the last one is the internal one, which only the group coordinator writes.
     pub(crate) partitions: usize,
     pub(crate) min_in_sync: usize,
     pub(crate) moves_replicas: bool,
@@ -142,6 +148,7 @@ impl<'a> World<'a> {
         let is_stormy = random.chance(1, 2);
         let kinds = kinds(&mut random);
         let clients = (0..partitions * 2).map(|index| Client::new(index + 1, (index % partitions) as Partition)).collect();
+        let members = members(&mut random);
         World {
             now_ms: 0,
             random,
@@ -151,8 +158,9 @@ impl<'a> World<'a> {
             controller: Controller::new(),
             network: Network::default(),
             clients,
+            members,
             oracle: Oracle::default(),
-            partitions,
+            partitions: partitions + 1,
             min_in_sync,
             moves_replicas,
             kinds,
@@ -172,6 +180,9 @@ impl<'a> World<'a> {
         self.schedule(50, Event::ControllerTick);
         for client in 0..self.clients.len() {
             self.schedule(300 + client as u64, Event::ClientTick { client });
+        }
+        for member in 0..self.members.len() {
+            self.schedule(300 + member as u64, Event::MemberTick { member });
         }
         self.schedule(FAULTS_FROM_MS, Event::Fault);
         self.schedule(HEALED_MS, Event::Healed);
@@ -196,6 +207,7 @@ impl<'a> World<'a> {
             Event::Start { node, .. } => 16384 + *node as u64,
             Event::ControllerTick => 1,
             Event::ClientTick { client } => 32768 + *client as u64,
+            Event::MemberTick { member } => 65536 + *member as u64,
             Event::Fault => 2,
             Event::Healed => 3,
         };
@@ -232,6 +244,7 @@ impl<'a> World<'a> {
             Event::Start { node, life } => self.start(node, life),
             Event::ControllerTick => self.controller_tick(),
             Event::ClientTick { client } => self.client_tick(client),
+            Event::MemberTick { member } => self.member_tick(member),
             Event::Fault => self.fault(),
             Event::Healed => self.heal(),
         }
@@ -268,12 +281,18 @@ impl<'a> World<'a> {
                 }
             }
             Address::Client(client) => self.produced(client, message),
+            Address::Member(member) => self.member_answered(member, message),
         }
     }
 
-    fn send(&mut self, from: Address, to: Address, message: Message) {
-        // Producers here are not idempotent: what is appended twice would be there twice.
-        let copies = if matches!(message, Message::Produce { .. }) { 1 } else { 2 };
+    /// The index of the partition that the group coordinator stands on.
+    pub(crate) fn internal(&self) -> usize {
+        self.partitions - 1
+    }
+
+    pub(crate) fn send(&mut self, from: Address, to: Address, message: Message) {
+        // Producers here are not idempotent: what is appended twice would be there twice. Members number their requests, not their commits.
+        let copies = if matches!(message, Message::Produce { .. } | Message::Ask { .. }) { 1 } else { 2 };
         for delay_ms in self.network.send(from, to, &mut self.random).into_iter().take(copies).flatten() {
             self.schedule(delay_ms, Event::Deliver { from, to, message: message.clone() });
         }
@@ -282,8 +301,9 @@ impl<'a> World<'a> {
     /// Something happens at a node; then its messages leave, its log is synced if need be, and the oracle looks.
     fn at_node(&mut self, index: usize, happens: impl FnOnce(&mut Node, &mut Surroundings)) {
         let mut outbox = Vec::new();
+        let internal = self.internal() as Partition;
         let (controller, oracle) = (&self.controller, &mut self.oracle);
-        let mut around = Surroundings { now_ms: self.now_ms, controller, oracle, outbox: &mut outbox };
+        let mut around = Surroundings { now_ms: self.now_ms, controller, oracle, outbox: &mut outbox, internal };
         happens(&mut self.nodes[index], &mut around);
         for (to, message) in outbox {
             self.send(Address::Node(index), to, message);
@@ -471,11 +491,18 @@ impl<'a> World<'a> {
             self.say(&format!("{image:?} of {:?}", self.controller.image().nodes));
             self.oracle.fail(Violation::NotHealed { partition: number, what });
         }
+        let internal = self.internal() as Partition;
+        for member in &self.members {
+            let acked_ms = self.oracle.groups.last_acked_ms(&member.group);
+            if acked_ms.is_none_or(|acked_ms| acked_ms + 1500 < END_MS) {
+                self.oracle.fail(Violation::NotHealed { partition: internal, what: "a group commits nothing" });
+            }
+        }
     }
 
     fn report(&self) -> Report {
-        let (acked, committed) = (self.oracle.acked(), self.oracle.total_committed());
-        Report { events: self.events, faults: self.faults, acked, committed, fingerprint: self.fingerprint }
+        let (acked, committed, commits) = (self.oracle.acked(), self.oracle.total_committed(), self.oracle.groups.acked());
+        Report { events: self.events, faults: self.faults, acked, committed, commits, fingerprint: self.fingerprint }
     }
 }
 
@@ -484,5 +511,18 @@ fn address_number(address: Address) -> u64 {
         Address::Controller => 0,
         Address::Node(node) => 1 + node as u64,
         Address::Client(client) => 16 + client as u64,
+        Address::Member(member) => 32 + member as u64,
     }
+}
+
+/// One or two groups of two or three; some members are static.
+fn members(random: &mut Random) -> Vec<Member> {
+    let mut members = Vec::new();
+    for group in 0..1 + random.below(2) {
+        for member in 0..2 + random.below(2) {
+            let instance_id = random.chance(1, 3).then(|| format!("static-{member}"));
+            members.push(Member::new(format!("group-{group}"), instance_id));
+        }
+    }
+    members
 }

@@ -3,21 +3,17 @@
 //! A loaded shard waits in [`Driver::next_event`] only. Appends are pipelined: the next operations run while earlier records
 //! are on their way to the disk, and answers leave in order.
 
+use super::flights::Flights;
 use super::replay::replay;
 use super::runtime::{MakeShard, RuntimeMetrics};
-use super::{AppendFuture, InternalLog, InternalLogError, Now, Output, Record, ReplayError, Shard};
-use bytes::BytesMut;
-use duolog_base::{Clock, LeaderEpoch, PartitionIndex, TimestampMs};
-use duolog_wire::record::{BatchBuilder, BuildError, Compression, NewRecord};
-use std::collections::VecDeque;
+use super::{AppendFuture, InternalLog, InternalLogError, Now, Output, ReplayError, Shard};
+use duolog_base::{Clock, LeaderEpoch, PartitionIndex};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// Operations that share one append.
 const MAX_OPERATIONS_A_TURN: usize = 256;
-/// Records beyond this many bytes start another batch.
-const BATCH_BYTES: usize = 512 << 10;
 /// Appends on their way to the disk at a time.
 const MAX_APPENDS_IN_FLIGHT: usize = 16;
 /// How often, and how many milliseconds apart, a batch that was refused is brought again before the shard fails.
@@ -57,13 +53,7 @@ enum Event<S> {
     Stop,
 }
 
-/// Batches on their way to the disk, and the answers that wait for them.
-struct InFlight {
-    /// Not taken by the log yet. Empty but in the last flight, and there while the shard rests.
-    refused: VecDeque<BytesMut>,
-    appends: VecDeque<AppendFuture>,
-    output: Output,
-}
+type Flight = super::flights::Flight<AppendFuture>;
 
 pub(super) struct Driver<S: Shard> {
     pub(super) partition: PartitionIndex,
@@ -145,7 +135,7 @@ impl<S: Shard> Driver<S> {
     }
 
     async fn serve(&mut self, mut shard: S) -> Ended {
-        let mut flights = VecDeque::new();
+        let mut flights = Flights::default();
         let mut out = Output::default();
         shard.loaded(self.now(), &mut out);
         let ended = loop {
@@ -162,7 +152,7 @@ impl<S: Shard> Driver<S> {
                 due = Some(FULL_PAUSE_MS);
             }
             match self.next_event(&mut flights, due).await {
-                Event::Committed(Ok(())) => land(&mut flights),
+                Event::Committed(Ok(())) => flights.land(),
                 Event::Committed(Err(error)) => break Ended::Failed(error),
                 Event::Operation(operation) => self.turn(operation, &mut shard, &mut out),
                 Event::Time => {}
@@ -181,7 +171,7 @@ impl<S: Shard> Driver<S> {
     }
 
     /// Where a loaded shard waits, but for the log's refusals.
-    async fn next_event(&mut self, flights: &mut VecDeque<InFlight>, due: Option<u64>) -> Event<S> {
+    async fn next_event(&mut self, flights: &mut Flights<AppendFuture>, due: Option<u64>) -> Event<S> {
         let has_room = flights.len() < MAX_APPENDS_IN_FLIGHT;
         tokio::select! {
             biased;
@@ -205,25 +195,16 @@ impl<S: Shard> Driver<S> {
     }
 
     /// Appends the records of `out`; its answers leave with them, or with what is on its way already.
-    async fn dispatch(&mut self, out: &mut Output, flights: &mut VecDeque<InFlight>) -> Result<(), Ended> {
-        let records = out.take_records();
-        if !records.is_empty() {
-            let batches = build(&records, self.clock.now());
-            let refused = batches.map_err(|error| Ended::Failed(InternalLogError::Append(error.to_string())))?;
-            let mut flight = InFlight { refused: refused.into(), appends: VecDeque::new(), output: std::mem::take(out) };
-            let taken = self.insist(&mut flight).await;
-            flights.push_back(flight);
-            taken?;
-        } else if let Some(flight) = flights.back_mut() {
-            flight.output.join_answers(out);
-        } else {
-            out.release();
+    async fn dispatch(&mut self, out: &mut Output, flights: &mut Flights<AppendFuture>) -> Result<(), Ended> {
+        let departed = flights.depart(out, self.clock.now());
+        match departed.map_err(|error| Ended::Failed(InternalLogError::Append(error.to_string())))? {
+            Some(flight) => self.insist(flight).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Brings the batches to the log until it takes them. The shard's state is ahead of the log meanwhile, so it rests.
-    async fn insist(&mut self, flight: &mut InFlight) -> Result<(), Ended> {
+    async fn insist(&mut self, flight: &mut Flight) -> Result<(), Ended> {
         for _ in 0..MAX_REFUSALS {
             match self.submit(flight) {
                 Ok(()) => return Ok(()),
@@ -238,7 +219,7 @@ impl<S: Shard> Driver<S> {
         self.submit(flight).map_err(Ended::Failed)
     }
 
-    fn submit(&self, flight: &mut InFlight) -> Result<(), InternalLogError> {
+    fn submit(&self, flight: &mut Flight) -> Result<(), InternalLogError> {
         while let Some(batch) = flight.refused.front() {
             // The log takes what it is given apart, so it gets a copy of what may have to be brought again.
             flight.appends.push_back(self.log.append(self.partition, self.epoch, batch.clone())?);
@@ -253,8 +234,8 @@ impl<S: Shard> Driver<S> {
 }
 
 /// Waits for the oldest append of the oldest flight.
-async fn first(flights: &mut VecDeque<InFlight>) -> Result<(), InternalLogError> {
-    let Some(flight) = flights.front_mut() else {
+async fn first(flights: &mut Flights<AppendFuture>) -> Result<(), InternalLogError> {
+    let Some(flight) = flights.oldest() else {
         return std::future::pending().await;
     };
     // Popped only when it is done: this future is dropped whenever something else happens first.
@@ -266,21 +247,16 @@ async fn first(flights: &mut VecDeque<InFlight>) -> Result<(), InternalLogError>
     Ok(())
 }
 
-fn land(flights: &mut VecDeque<InFlight>) {
-    if let Some(mut flight) = flights.pop_front() {
-        flight.output.release();
-    }
-}
-
 /// Waits until nothing is on its way any more, so that the end of the partition stands still.
-async fn settle(flights: VecDeque<InFlight>, mut intact: bool) {
-    for mut flight in flights {
+async fn settle(mut flights: Flights<AppendFuture>, mut intact: bool) {
+    while let Some(flight) = flights.oldest() {
         for append in std::mem::take(&mut flight.appends) {
             intact &= append.await.is_ok();
         }
         intact &= flight.refused.is_empty();
-        if intact {
-            flight.output.release();
+        match intact {
+            true => flights.land(),
+            false => flights.lose(),
         }
     }
 }
@@ -290,25 +266,4 @@ async fn sleep(due_ms: Option<u64>) {
         Some(due) => tokio::time::sleep(Duration::from_millis(due)).await,
         None => std::future::pending().await,
     }
-}
-
-fn build(records: &[Record], now: TimestampMs) -> Result<Vec<BytesMut>, BuildError> {
-    let mut batches = Vec::new();
-    let mut builder = BatchBuilder::new(Compression::None);
-    for record in records {
-        let bytes = record.key.len() + record.value.as_ref().map_or(0, Vec::len);
-        if !builder.is_empty() && builder.uncompressed_bytes() + bytes > BATCH_BYTES {
-            let full = std::mem::replace(&mut builder, BatchBuilder::new(Compression::None));
-            batches.push(finish(full)?);
-        }
-        builder.push(NewRecord { timestamp: now, key: Some(&record.key), value: record.value.as_deref(), headers: &[] })?;
-    }
-    batches.push(finish(builder)?);
-    Ok(batches)
-}
-
-fn finish(builder: BatchBuilder) -> Result<BytesMut, BuildError> {
-    let mut bytes = BytesMut::with_capacity(builder.uncompressed_bytes());
-    builder.build(&mut bytes)?;
-    Ok(bytes)
 }

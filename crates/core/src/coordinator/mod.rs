@@ -15,6 +15,7 @@
 
 mod broker_log;
 mod driver;
+mod flights;
 mod internal_log;
 mod output;
 mod replay;
@@ -23,9 +24,10 @@ mod runtime;
 mod tests;
 
 pub use broker_log::{BrokerLog, InternalTopic};
+pub use flights::{Flight, Flights};
 pub use internal_log::{AppendFuture, Chunk, InternalLog, InternalLogError, LogFuture};
 pub use output::{Now, Output, Record, Ticket, Waiting, ticket};
-pub use replay::ReplayError;
+pub use replay::{ReplayError, replay_batches};
 pub use runtime::{Runtime, RuntimeMetrics, Unavailable};
 
 /// The state of one partition of a service.

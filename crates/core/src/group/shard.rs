@@ -15,6 +15,7 @@ use super::timers::{Check, Deadline, Timer, Timers};
 use crate::coordinator::{Now, Output, ReplayError, Shard};
 use bytes::Bytes;
 use duolog_base::TimestampMs;
+use duolog_replica::{Mutant, planted};
 use duolog_wire::kafka::messages::group_metadata_value::GroupMetadataValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,7 +57,8 @@ impl GroupShard {
     }
 
     fn replay_group(&mut self, id: &str, value: Option<GroupMetadataValue<'_>>) {
-        let offsets = self.groups.remove(id).map(|group| group.offsets).unwrap_or_default();
+        let known = self.groups.remove(id).filter(|_| !planted(Mutant::GroupRecordDropsOffsets));
+        let offsets = known.map(|group| group.offsets).unwrap_or_default();
         let group = match value {
             Some(value) => loaded_group(Arc::from(id), &value, offsets),
             None if offsets.is_empty() => return,

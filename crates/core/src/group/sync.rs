@@ -8,6 +8,7 @@ use super::shard::GroupShard;
 use super::state::{Group, State};
 use crate::coordinator::{Now, Output, Ticket};
 use bytes::Bytes;
+use duolog_replica::{Mutant, planted};
 use std::collections::BTreeMap;
 
 type SyncTicket = Ticket<Result<SyncAnswer, GroupError>>;
@@ -87,7 +88,9 @@ impl Group {
         }
         self.enter(State::Stable, context.now.wall);
         tracing::info!(group = %self.id, generation = self.generation, "group is stable");
-        self.record(context);
+        if !planted(Mutant::AssignmentNotRecorded) {
+            self.record(context);
+        }
         let (protocol_type, protocol_name) = (self.protocol_type.clone(), self.protocol_name.clone());
         let share = |member: &Member| {
             let (protocol_type, protocol_name) = (protocol_type.clone(), protocol_name.clone());

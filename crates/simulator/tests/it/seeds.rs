@@ -35,6 +35,7 @@ fn the_same_seeds_as_ever_lose_nothing() {
     let reports = play(0, FIXED);
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     assert!(sum(|report| report.acked) > FIXED * 50, "a cluster that does nothing loses nothing: {}", sum(|report| report.acked));
+    assert!(sum(|report| report.commits) > FIXED * 20, "nor do groups that commit nothing: {}", sum(|report| report.commits));
     assert!(sum(|report| report.faults) > FIXED * 10);
 }
 
