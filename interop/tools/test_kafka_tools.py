@@ -25,7 +25,7 @@ def test_kafka_topics_creates_describes_alters_and_deletes(name):
     assert f"Created topic {topic}." in topics("--create", "--topic", topic, "--partitions", "2", "--config", "retention.ms=1234567")
     described = topics("--describe", "--topic", topic)
     assert re.search(r"PartitionCount: 2\s+ReplicationFactor: \d+\s+Configs: .*retention\.ms=1234567", described)
-    assert len(re.findall(r"Partition: \d+\s+Leader: \d+\s+Replicas: \d+\s+Isr: \d+", described)) == 2
+    assert len(re.findall(r"Partition: \d+\s+Leader: \d+\s+Replicas: [\d,]+\s+Isr: [\d,]+", described)) == 2
     topics("--alter", "--topic", topic, "--partitions", "5")
     assert "PartitionCount: 5" in topics("--describe", "--topic", topic)
     assert topic in topics("--list").splitlines()
