@@ -123,23 +123,48 @@ def test_kafka_metadata_quorum_names_a_leader():
     assert re.search(r"\d+\s.*Leader", tool(PACKAGE + "MetadataQuorumCommand", "describe", "--replication"))
 
 
-def test_kafka_reassign_partitions_executes_verifies_lists_and_cancels(make_topic, tmp_path):
-    topic = make_topic()
+def reassign(*arguments):
+    return tool(PACKAGE + "reassign.ReassignPartitionsCommand", *arguments)
+
+
+def reassignment(topic, tmp_path):
+    """The only replica of a topic, and a plan that leaves it where it is, as arguments."""
     [replica] = re.findall(r"Replicas: (\d+)", topics("--describe", "--topic", topic))
     partitions = [{"topic": topic, "partition": 0, "replicas": [int(replica)]}]
     wanted = tmp_path / "reassign.json"
     wanted.write_text(json.dumps({"version": 1, "partitions": partitions}))
-    file = ["--reassignment-json-file", str(wanted)]
+    return replica, ["--reassignment-json-file", str(wanted)]
 
-    def reassign(*arguments):
-        return tool(PACKAGE + "reassign.ReassignPartitionsCommand", *arguments)
 
+def test_kafka_reassign_partitions_executes_verifies_lists_and_cancels(make_topic, tmp_path):
+    topic = make_topic()
+    _, file = reassignment(topic, tmp_path)
     assert f"Successfully started partition reassignment for {topic}-0" in reassign("--execute", *file)
     verified = reassign("--verify", *file)
     assert f"Reassignment of partition {topic}-0 is completed." in verified
     assert f"Clearing topic-level throttles on topic {topic}" in verified
     assert "No partition reassignments found." in reassign("--list")
     assert "None of the specified partition reassignments are active." in reassign("--cancel", *file)
+
+
+def test_kafka_reassign_partitions_sets_a_throttle_and_takes_it_back(make_topic, tmp_path):
+    topic = make_topic()
+    replica, file = reassignment(topic, tmp_path)
+
+    def described(kind, name):
+        return configs("--describe", "--entity-type", kind, "--entity-name", name)
+
+    executed = reassign("--execute", *file, "--throttle", "7654321")
+    assert f"Successfully started partition reassignment for {topic}-0" in executed
+    assert "The inter-broker throttle limit was set to 7654321 B/s" in executed
+    for side in ["leader", "follower"]:
+        throttle = rf"{side}\.replication\.throttled\.rate=7654321 .*DYNAMIC_BROKER_CONFIG"
+        assert re.search(throttle, described("brokers", replica))
+    assert f"leader.replication.throttled.replicas=0:{replica} " in described("topics", topic)
+    verified = reassign("--verify", *file)
+    assert "Clearing broker-level throttles on broker" in verified
+    assert "throttled.rate" not in described("brokers", replica)
+    assert "throttled.replicas" not in described("topics", topic)
 
 
 def test_kafka_leader_election_finds_the_preferred_leader_in_place(make_topic):

@@ -159,6 +159,11 @@ impl Broker {
         self.replication().map(|replication| replication.status()).unwrap_or_default()
     }
 
+    /// How many committed records this node's replica of the partition lacks, as far as it knows.
+    pub fn replica_lag(&self, partition: &PartitionImage) -> i64 {
+        self.replication().map_or(0, |replication| replication.lag(partition.number))
+    }
+
     fn replication(&self) -> Option<&Arc<Replication>> {
         self.membership.as_ref().map(|membership| &membership.replication)
     }

@@ -41,6 +41,10 @@ pub struct BrokerConfig {
     pub broker_heartbeat_interval_ms: u64,
     pub replica_lag_max_ms: u64,
     pub controlled_shutdown_timeout_ms: u64,
+    /// What this node sends as a leader to throttled replicas that are not in sync, in bytes a second; `None` for no limit.
+    pub leader_throttled_rate: Option<u64>,
+    /// What this node asks for as a follower of throttled partitions in which it is not in sync, in bytes a second.
+    pub follower_throttled_rate: Option<u64>,
     /// Nodes that are to hold nothing.
     pub drained_nodes: Vec<i32>,
     pub balance_leaders: bool,
@@ -141,6 +145,8 @@ impl BrokerConfig {
             broker_heartbeat_interval_ms: values.number("broker.heartbeat.interval.ms")?,
             replica_lag_max_ms: values.number("replica.lag.time.max.ms")?,
             controlled_shutdown_timeout_ms: values.number("controlled.shutdown.timeout.ms")?,
+            leader_throttled_rate: rate(&values, "leader.replication.throttled.rate")?,
+            follower_throttled_rate: rate(&values, "follower.replication.throttled.rate")?,
             drained_nodes: numbers(&values, "cluster.drained.nodes")?,
             balance_leaders: values.boolean("auto.leader.rebalance.enable")?,
             balance_replicas: values.boolean("cluster.balancer.enable")?,
@@ -246,6 +252,11 @@ fn in_order(lower: &'static str, lower_value: i64, upper: &'static str, upper_va
 /// A text that is not empty.
 fn filled(values: &Values<'_>, name: &'static str) -> Option<String> {
     Some(values.text(name)).filter(|text| !text.is_empty())
+}
+
+/// A number that need not be given.
+fn rate(values: &Values<'_>, name: &'static str) -> Result<Option<u64>, ConfigError> {
+    filled(values, name).map(|_| values.number(name)).transpose()
 }
 
 fn numbers(values: &Values<'_>, name: &'static str) -> Result<Vec<i32>, ConfigError> {

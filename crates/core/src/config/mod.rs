@@ -13,6 +13,7 @@ mod key;
 mod markdown;
 mod nearest;
 mod table;
+mod throttled;
 mod topic;
 mod value;
 
@@ -23,5 +24,6 @@ pub use group::GroupConfig;
 pub use key::{Effect, Key, Kind, Scope, Source, Synonym};
 pub use markdown::config_markdown;
 pub use table::{KEYS, find};
+pub use throttled::ThrottledReplicas;
 pub use topic::{CompressionType, FlushMode, LAYOUT, Perm, TimestampType, TopicConfig};
 pub use value::{unknown_key, validate_broker_change, validate_group_values, validate_topic_overrides};

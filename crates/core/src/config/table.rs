@@ -187,6 +187,22 @@ pub const KEYS: &[Key] = &[
         false,
         "How long a node that is told to stop waits until other nodes lead what it leads, in milliseconds.",
     ),
+    unset(broker(
+        "leader.replication.throttled.rate",
+        NOT_NEGATIVE_LONG,
+        "",
+        true,
+        "Most bytes a second that this node sends to replicas that are not in sync, of those that topics name in \
+         `leader.replication.throttled.replicas`; no limit if unset.",
+    )),
+    unset(broker(
+        "follower.replication.throttled.rate",
+        NOT_NEGATIVE_LONG,
+        "",
+        true,
+        "Most bytes a second that this node fetches for replicas that are not in sync, of those that topics name in \
+         `follower.replication.throttled.replicas`; no limit if unset.",
+    )),
     broker(
         "auto.leader.rebalance.enable",
         Kind::Boolean,
@@ -505,6 +521,21 @@ pub const KEYS: &[Key] = &[
         Kind::Double { min: 0.0, max: 1.0 },
         "0.5",
         "Share of uncompacted records that starts a compaction.",
+    ),
+    // Replicas that move.
+    own(
+        "leader.replication.throttled.replicas",
+        Kind::List(&[]),
+        "",
+        "Replicas whose leaders send at their `leader.replication.throttled.rate` to those that are not in sync: \
+         `partition:broker` with the leader's id, separated by commas, or `*` for all.",
+    ),
+    own(
+        "follower.replication.throttled.replicas",
+        Kind::List(&[]),
+        "",
+        "Replicas that, while they are not in sync, fetch at their broker's `follower.replication.throttled.rate`: \
+         `partition:broker`, separated by commas, or `*` for all.",
     ),
     // Of topics with the dedicated layout.
     own(

@@ -1,6 +1,7 @@
 //! A topic's configuration with every key resolved: its own override, else the broker's default.
 
 use super::error::ConfigError;
+use super::throttled::ThrottledReplicas;
 use super::value::{Values, list, malformed};
 use super::{BrokerConfig, Scope, find};
 use duolog_log::Layout;
@@ -86,6 +87,10 @@ pub struct TopicConfig {
     pub segments: SegmentPolicy,
     /// When and how a topic with `compact` is cleaned.
     pub cleaning: CleaningPolicy,
+    /// Replicas to which this node, as a leader, sends at the rate of its throttle only while they are not in sync.
+    pub leader_throttled: ThrottledReplicas,
+    /// Replicas for which a node, as a follower, asks at the rate of its throttle only while they are not in sync.
+    pub follower_throttled: ThrottledReplicas,
     pub perm: Perm,
     /// `rocketmq.message.type`.
     pub message_type: String,
@@ -148,6 +153,8 @@ impl TopicConfig {
                 max_compaction_lag_ms: values.number("max.compaction.lag.ms")?,
                 delete_retention_ms: values.number("delete.retention.ms")?,
             },
+            leader_throttled: throttled(&values, "leader.replication.throttled.replicas")?,
+            follower_throttled: throttled(&values, "follower.replication.throttled.replicas")?,
             perm: Perm(values.number("rocketmq.perm")?),
             message_type: values.text("rocketmq.message.type"),
             is_ordered: values.boolean("rocketmq.order")?,
@@ -160,6 +167,10 @@ impl Default for TopicConfig {
     fn default() -> Self {
         TopicConfig::clone(&BrokerConfig::default().topic)
     }
+}
+
+fn throttled(values: &Values<'_>, name: &'static str) -> Result<ThrottledReplicas, ConfigError> {
+    ThrottledReplicas::parse(name, &values.text(name))
 }
 
 fn choose<T: Copy>(values: &Values<'_>, name: &'static str, choices: &[(&str, T)]) -> Result<T, ConfigError> {

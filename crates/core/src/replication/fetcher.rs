@@ -5,11 +5,12 @@
 
 use super::Replication;
 use super::messages::{self, Ask, FETCH, FetchCall, MAX_ASKS, NUDGE, Reply};
-use super::serve::LONG_POLL;
+use super::serve::{LONG_POLL, PARTITION_BYTES};
+use super::throttle::Room;
 use duolog_base::{NodeId, PartitionNumber};
 use duolog_peer::{CallError, Purpose};
 use duolog_replica::{FollowerFetch, Role};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -23,6 +24,8 @@ use tokio::time::Instant;
 const CALL_LIMIT: Duration = LONG_POLL.saturating_add(Duration::from_secs(5));
 /// How long to wait before a partition is asked for again after a refusal, and a leader after a failed call.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// How long a partition that is throttled is left out at least.
+const LEAST_HOLD: Duration = Duration::from_millis(50);
 
 /// The tasks, one for each node that this one follows or has followed.
 #[derive(Default)]
@@ -78,6 +81,9 @@ pub(super) struct Asking {
     pub(super) ready: VecDeque<PartitionNumber>,
     /// To be asked from then on, in order of the time.
     later: VecDeque<(Instant, PartitionNumber)>,
+    /// Throttled ones, which are left out until then.
+    held: HashSet<PartitionNumber>,
+    held_until: Option<Instant>,
 }
 
 impl Asking {
@@ -92,8 +98,13 @@ impl Asking {
         self.asked.remove(&partition)
     }
 
+    fn hold(&mut self, partition: PartitionNumber, pause: Duration) {
+        self.held.insert(partition);
+        self.held_until.get_or_insert_with(|| Instant::now() + pause.max(LEAST_HOLD));
+    }
+
     fn next_due(&self) -> Option<Instant> {
-        self.later.front().map(|(due, _)| *due)
+        self.later.front().map(|(due, _)| *due).into_iter().chain(self.held_until).min()
     }
 
     /// What the next call asks for and gives up; `None` if nothing is asked at all.
@@ -103,17 +114,25 @@ impl Asking {
         while let Some((_, partition)) = self.later.pop_front_if(|(due, _)| *due <= now) {
             self.ready.push_back(partition);
         }
+        if self.held_until.is_some_and(|until| until <= now) {
+            self.held_until = None;
+            self.ready.extend(self.held.drain());
+        }
         let (mut asks, mut gone) = (Vec::new(), Vec::new());
         let mut broker_epoch = None;
+        // Bytes of the throttle that this call asks for.
+        let mut throttled = 0;
         while asks.len() < MAX_ASKS && gone.len() < MAX_ASKS {
             let Some(partition) = self.ready.pop_front() else { break };
-            match replication.next_fetch(fetcher.leader, partition) {
-                Next::Ask(fetch) => {
+            match replication.next_fetch(fetcher.leader, partition, throttled) {
+                Next::Ask(fetch, most) => {
                     broker_epoch = Some(fetch.broker_epoch);
-                    asks.push(Ask::new(partition, &fetch));
+                    throttled += most.map_or(0, u64::from);
+                    asks.push(Ask::new(partition, &fetch, most));
                     self.asked.insert(partition, fetch);
                 }
                 Next::Asked => {}
+                Next::Held { pause } => self.hold(partition, pause),
                 Next::Elsewhere => {
                     if self.asked.remove(&partition).is_some() {
                         gone.push(partition.0);
@@ -143,7 +162,10 @@ impl Asking {
 
 /// What a follower wants of a partition from a leader.
 enum Next {
-    Ask(FollowerFetch),
+    /// With the most bytes of it, if they are limited.
+    Ask(FollowerFetch, Option<u32>),
+    /// The throttle has no room for so long.
+    Held { pause: Duration },
     /// It waits for an answer, or can do nothing now.
     Asked,
     /// It does not follow that leader.
@@ -151,7 +173,8 @@ enum Next {
 }
 
 impl Replication {
-    fn next_fetch(&self, leader: NodeId, partition: PartitionNumber) -> Next {
+    /// `throttled` bytes are asked for by the same call already.
+    fn next_fetch(&self, leader: NodeId, partition: PartitionNumber, throttled: u64) -> Next {
         let Some(slot) = self.slot(partition) else { return Next::Elsewhere };
         let mut state = slot.lock();
         let follows = matches!(state.replica.role(), Role::Follower(follower) if follower.leader() == leader);
@@ -159,8 +182,14 @@ impl Replication {
             return Next::Elsewhere;
         }
         let Some(view) = self.view(&slot, &state) else { return Next::Elsewhere };
+        let most = match self.room_to_fetch(&slot, &state) {
+            Room::Free => None,
+            Room::Bytes(bytes) if bytes > throttled => Some((bytes - throttled).min(PARTITION_BYTES as u64) as u32),
+            Room::Bytes(_) => return Next::Held { pause: LEAST_HOLD },
+            Room::None { pause_ms } => return Next::Held { pause: Duration::from_millis(pause_ms) },
+        };
         match state.replica.follower_mut().and_then(|follower| follower.next_fetch(view)) {
-            Some(fetch) => Next::Ask(fetch),
+            Some(fetch) => Next::Ask(fetch, most),
             None => Next::Asked,
         }
     }

@@ -57,6 +57,9 @@ pub(super) struct Ask {
     last_epoch: i32,
     #[serde(rename = "n")]
     number: u64,
+    /// Most bytes to send, but at least a batch; of a follower that is throttled.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub(super) most: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +123,7 @@ pub(super) enum Outcome {
 }
 
 impl Ask {
-    pub(super) fn new(partition: PartitionNumber, fetch: &FollowerFetch) -> Ask {
+    pub(super) fn new(partition: PartitionNumber, fetch: &FollowerFetch, most: Option<u32>) -> Ask {
         Ask {
             partition: partition.0,
             leader_epoch: fetch.leader_epoch.0,
@@ -128,6 +131,7 @@ impl Ask {
             durable: fetch.durable.0,
             last_epoch: fetch.last_epoch.0,
             number: fetch.number,
+            most,
         }
     }
 

@@ -7,7 +7,7 @@
 //!
 //! * `assume`: images become roles. * `append`: what clients append waits to be committed. * `serve`, `session`: a leader answers followers.
 //! * `fetcher`, `take_in`: a follower asks, and appends what it is given. * `propose`: changes of in-sync sets. * `heartbeat`: this node lives.
-//! * `messages`: what goes over the wire.
+//! * `throttle`: how fast replicas that are not in sync get data. * `messages`: what goes over the wire.
 //!
 //! A partition whose only replica is this node has no slot unless it had more replicas before: what is durable is committed.
 
@@ -23,6 +23,7 @@ mod session;
 mod slot;
 mod status;
 mod take_in;
+mod throttle;
 
 pub(crate) use append::{AppendRefusal, Promise, Receipt, Wanted};
 pub(crate) use heartbeat::Heartbeats;
@@ -44,6 +45,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use throttle::{Room, Throttle};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -79,6 +81,9 @@ pub(crate) struct Replication {
     acting: Mutex<()>,
     fetchers: Fetchers,
     sessions: Sessions,
+    /// Of what this node sends as a leader, and of what it asks for as a follower.
+    sending: Mutex<Throttle>,
+    fetching: Mutex<Throttle>,
     tickets: AtomicU64,
     /// In-sync sets are to be looked at now.
     propose_now: Notify,
@@ -102,6 +107,8 @@ impl Replication {
             acting: Mutex::default(),
             fetchers: Fetchers::default(),
             sessions: Sessions::new(first_session),
+            sending: Mutex::default(),
+            fetching: Mutex::default(),
             tickets: AtomicU64::new(0),
             propose_now: Notify::new(),
             missed: Mutex::default(),
@@ -223,6 +230,30 @@ impl Replication {
         Some(LogView { start: ends.start, durable: durable.max(ends.start), end: ends.end, last_epoch: ends.last_epoch })
     }
 
+    /// What may be sent to a follower now. To those in sync, anything: an in-sync set must not come and go with the throttle.
+    fn room_to_send(&self, slot: &Slot, state: &SlotState, follower: NodeId) -> Room {
+        let listed = state.topic.config.leader_throttled.contains(slot.index, self.around.node);
+        if !listed || is_in_sync(slot, state, follower) {
+            return Room::Free;
+        }
+        let rate = self.around.metadata.image().config.leader_throttled_rate;
+        self.sending.lock().room(rate, self.now_ms())
+    }
+
+    /// What this node may ask for now as a follower.
+    fn room_to_fetch(&self, slot: &Slot, state: &SlotState) -> Room {
+        if !self.is_fetch_throttled(slot, state) {
+            return Room::Free;
+        }
+        let rate = self.around.metadata.image().config.follower_throttled_rate;
+        self.fetching.lock().room(rate, self.now_ms())
+    }
+
+    fn is_fetch_throttled(&self, slot: &Slot, state: &SlotState) -> bool {
+        let me = self.around.node;
+        state.topic.config.follower_throttled.contains(slot.index, me) && !is_in_sync(slot, state, me)
+    }
+
     /// Tells readers, producers and followers what an event has brought.
     fn after(&self, slot: &Slot, state: &mut SlotState) {
         state.answer_producers();
@@ -236,6 +267,11 @@ impl Replication {
     fn now_ms(&self) -> u64 {
         self.around.clock.monotonic_ms()
     }
+}
+
+/// As the metadata has it.
+fn is_in_sync(slot: &Slot, state: &SlotState, node: NodeId) -> bool {
+    state.topic.partition(slot.index).is_some_and(|partition| partition.in_sync.contains(&node))
 }
 
 /// Ends with the task that runs it, which is aborted when replication stops.

@@ -3,12 +3,14 @@
 use super::Replication;
 use super::messages::{self, FETCH, FetchCall, NUDGE, Outcome, Part, Reply};
 use super::session::{Asked, Session, Told};
-use super::slot::Slot;
+use super::slot::{Slot, SlotState};
+use super::throttle::Room;
 use bytes::Bytes;
-use duolog_base::{LeaderEpoch, NodeId, PartitionNumber};
+use duolog_base::{LeaderEpoch, NodeId, Offset, PartitionNumber};
 use duolog_log::{ReadLimits, ReadPart, ReadPlan};
 use duolog_peer::{Answer, CallKind, CallRefusal, PeerService};
 use duolog_replica::FollowerFetch;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,7 +20,7 @@ pub(super) const LONG_POLL: Duration = Duration::from_millis(500);
 /// Bytes of batches in an answer, but at least one batch.
 const ANSWER_BYTES: usize = 8 << 20;
 /// Of these, bytes of one partition, but at least one batch.
-const PARTITION_BYTES: usize = 1 << 20;
+pub(super) const PARTITION_BYTES: usize = 1 << 20;
 /// What is asked is shown to the replicas again so many times within the time that a follower may lag.
 const ASSERTIONS_A_LAG: u64 = 4;
 const MAX_ASSERT_MS: u64 = 2_000;
@@ -60,6 +62,8 @@ struct Known {
     patient: bool,
     /// Bytes that the answer has room for.
     room: usize,
+    /// Bytes that the follower wants at most, if it limits them.
+    most: Option<u32>,
 }
 
 /// What a look at a partition has brought.
@@ -68,6 +72,10 @@ enum Look {
     Parked,
     /// Data for which the answer has no room.
     NoRoom,
+    /// Data that the throttle keeps back for so long.
+    Held {
+        pause: Duration,
+    },
     Refused(Outcome),
     Granted(Outcome, ReadPlan, Told),
 }
@@ -103,7 +111,7 @@ impl Replication {
                 Some(slot) => {
                     let told = asked.told.filter(|(epoch, ..)| *epoch == fetch.leader_epoch);
                     let room = ANSWER_BYTES.saturating_sub(draft.bytes);
-                    self.look(session, &slot, &fetch, Known { told, patient, room })
+                    self.look(session, &slot, &fetch, Known { told, patient, room, most: asked.most })
                 }
                 None => Look::Refused(Outcome::NotLeader),
             };
@@ -113,13 +121,17 @@ impl Replication {
                     partitions.push_front(partition);
                     break;
                 }
+                Look::Held { pause } => {
+                    session.hold(partition, pause);
+                    continue;
+                }
                 Look::Refused(outcome) => {
                     conversation.asked.remove(&partition);
                     draft.plans.push(ReadPlan::default());
                     outcome
                 }
                 Look::Granted(outcome, plan, told) => {
-                    *asked = Asked { fetch: None, told: Some(told) };
+                    *asked = Asked { told: Some(told), ..Asked::default() };
                     draft.bytes += plan.bytes;
                     draft.plans.push(plan);
                     outcome
@@ -131,7 +143,7 @@ impl Replication {
     }
 
     fn look(&self, session: &Arc<Session>, slot: &Slot, fetch: &FollowerFetch, known: Known) -> Look {
-        let Known { told: before, patient, room } = known;
+        let Known { told: before, patient, room, most } = known;
         let mut state = slot.lock();
         state.unpark(session.node);
         let view = self.view(slot, &state).filter(|_| !state.gone);
@@ -143,22 +155,16 @@ impl Replication {
             Ok(grant) => grant,
             Err(refusal) => return Look::Refused(Outcome::refused(refusal)),
         };
-        let mut plan = ReadPlan::default();
-        if fetch.offset < view.end {
-            if room == 0 {
-                return Look::NoRoom;
-            }
-            let limits = ReadLimits { upto: view.end, max_bytes: room.min(PARTITION_BYTES), at_least_one: true, tags: None };
-            match self.around.log.read(slot.number, fetch.offset, limits) {
-                Ok(read) => plan = read,
-                Err(error) => {
-                    state.note_trouble(slot.number, &error);
-                    return Look::Refused(Outcome::Unreadable);
-                }
-            }
-        }
+        let (plan, held) = match self.read_for(session.node, slot, &mut state, fetch.offset..view.end, room, most) {
+            Ok(plan) => (plan, None),
+            Err(Look::Held { pause }) => (ReadPlan::default(), Some(pause)),
+            Err(look) => return look,
+        };
         let told = (fetch.leader_epoch, grant.high_watermark, grant.log_start);
         if plan.bytes == 0 && (before == Some(told) || (patient && before.is_some())) {
+            if let Some(pause) = held {
+                return Look::Held { pause };
+            }
             state.park(session);
             if before != Some(told) {
                 state.tell_followers(slot.number, false);
@@ -166,6 +172,44 @@ impl Replication {
             return Look::Parked;
         }
         Look::Granted(Outcome::granted(grant, plan.bytes), plan, told)
+    }
+
+    /// The batches of a range, as far as the answer has room and the throttle allows.
+    fn read_for(
+        &self,
+        follower: NodeId,
+        slot: &Slot,
+        state: &mut SlotState,
+        range: Range<Offset>,
+        room: usize,
+        most: Option<u32>,
+    ) -> Result<ReadPlan, Look> {
+        if range.is_empty() {
+            return Ok(ReadPlan::default());
+        }
+        if room == 0 {
+            return Err(Look::NoRoom);
+        }
+        let throttle = self.room_to_send(slot, state, follower);
+        let allowed = match throttle {
+            Room::Free => usize::MAX,
+            Room::Bytes(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+            Room::None { pause_ms } => return Err(Look::Held { pause: Duration::from_millis(pause_ms) }),
+        };
+        let wanted = most.map_or(PARTITION_BYTES, |most| PARTITION_BYTES.min(most as usize));
+        let limits = ReadLimits { upto: range.end, max_bytes: room.min(wanted).min(allowed), at_least_one: true, tags: None };
+        match self.around.log.read(slot.number, range.start, limits) {
+            Ok(plan) => {
+                if throttle != Room::Free {
+                    self.sending.lock().spend(plan.bytes);
+                }
+                Ok(plan)
+            }
+            Err(error) => {
+                state.note_trouble(slot.number, &error);
+                Err(Look::Refused(Outcome::Unreadable))
+            }
+        }
     }
 
     /// Where the log here ends the epoch of the follower's last batch.

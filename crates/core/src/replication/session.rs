@@ -3,7 +3,7 @@
 use super::messages::FetchCall;
 use duolog_base::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionNumber};
 use duolog_replica::FollowerFetch;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub(super) type Told = (LeaderEpoch, Offset, Offset);
 pub(super) struct Asked {
     /// `None` once it is answered.
     pub(super) fetch: Option<FollowerFetch>,
+    /// Most bytes that the follower wants at once, if it limits them.
+    pub(super) most: Option<u32>,
     pub(super) told: Option<Told>,
 }
 
@@ -40,8 +42,23 @@ pub(super) struct Conversation {
 #[derive(Default)]
 struct News {
     partitions: VecDeque<PartitionNumber>,
+    /// Throttled ones, which are looked at again at the time that stands with them.
+    held: HashSet<PartitionNumber>,
+    held_until: Option<Instant>,
     urgent: bool,
     nudged: bool,
+}
+
+impl News {
+    /// Whether throttled partitions are to be looked at again now.
+    fn release_held(&mut self) -> bool {
+        let due = self.held_until.is_some_and(|until| until <= Instant::now());
+        if due {
+            self.held_until = None;
+            self.partitions.extend(self.held.drain());
+        }
+        due
+    }
 }
 
 pub(super) struct Session {
@@ -86,7 +103,15 @@ impl Session {
     pub(super) fn take_news(&self) -> VecDeque<PartitionNumber> {
         let mut news = self.news.lock();
         news.urgent = false;
+        news.release_held();
         std::mem::take(&mut news.partitions)
+    }
+
+    /// The partition is throttled: it is looked at again after the pause, with all others that are, in any order.
+    pub(super) fn hold(&self, partition: PartitionNumber, pause: Duration) {
+        let mut news = self.news.lock();
+        news.held.insert(partition);
+        news.held_until.get_or_insert_with(|| Instant::now() + pause);
     }
 
     /// What there was no room for is looked at first next time.
@@ -101,6 +126,7 @@ impl Session {
     pub(super) async fn wait(&self, deadline: Instant) -> bool {
         let mut company = None;
         loop {
+            let held_until;
             {
                 let mut news = self.news.lock();
                 if std::mem::take(&mut news.nudged) {
@@ -109,13 +135,17 @@ impl Session {
                 if news.urgent {
                     return true;
                 }
+                if news.release_held() {
+                    return true;
+                }
+                held_until = news.held_until;
                 if !news.partitions.is_empty() {
                     company.get_or_insert_with(|| Instant::now() + LAZY_PAUSE);
                 }
             }
-            let until = company.map_or(deadline, |company: Instant| company.min(deadline));
+            let until = [company, held_until].into_iter().flatten().fold(deadline, Instant::min);
             if tokio::time::timeout_at(until, self.arrived.notified()).await.is_err() {
-                return company.is_some();
+                return company.is_some() || held_until == Some(until);
             }
         }
     }
@@ -130,7 +160,8 @@ impl Session {
         let mut partitions = VecDeque::new();
         for ask in &call.asks {
             let partition = PartitionNumber(ask.partition);
-            conversation.asked.entry(partition).or_default().fetch = Some(ask.fetch(self.node, BrokerEpoch(call.broker_epoch)));
+            let asked = conversation.asked.entry(partition).or_default();
+            (asked.fetch, asked.most) = (Some(ask.fetch(self.node, BrokerEpoch(call.broker_epoch))), ask.most);
             partitions.push_back(partition);
         }
         if now_ms.saturating_sub(conversation.asserted_ms) >= assert_ms {

@@ -35,6 +35,8 @@ pub(super) struct SlotState {
     waiting: HashMap<Ticket, oneshot::Sender<AckOutcome>>,
     /// Followers whose fetch waits for news.
     parked: SmallVec<[Parked; 2]>,
+    /// As a leader last said; 0 if none has said anything.
+    pub(super) leader_high_watermark: Offset,
     /// Why this node follows no more.
     pub(super) quarantined: Option<String>,
     /// What keeps this node from following, or from being followed, for now.
@@ -65,6 +67,7 @@ impl Slot {
                 replicas: 0,
                 waiting: HashMap::new(),
                 parked: SmallVec::new(),
+                leader_high_watermark: Offset(0),
                 quarantined: None,
                 trouble: None,
                 gone: false,

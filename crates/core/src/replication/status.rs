@@ -3,7 +3,7 @@
 use super::Replication;
 use super::slot::Slot;
 use crate::metadata::TopicImage;
-use duolog_base::{LeaderEpoch, NodeId, Offset, PartitionIndex};
+use duolog_base::{LeaderEpoch, NodeId, Offset, PartitionIndex, PartitionNumber};
 use duolog_replica::Role;
 use std::sync::Arc;
 
@@ -28,6 +28,14 @@ pub struct ReplicaStatus {
 }
 
 impl Replication {
+    /// How many committed records the replica of this node lacks, as far as its leader has told it; 0 of one that leads.
+    pub(crate) fn lag(&self, partition: PartitionNumber) -> i64 {
+        let Some(slot) = self.slot(partition) else { return 0 };
+        let state = slot.lock();
+        let Some(view) = self.view(&slot, &state).filter(|_| slot.leads().is_none()) else { return 0 };
+        (state.leader_high_watermark.0 - view.end.0).max(0)
+    }
+
     /// All replicated partitions of this node, in the order of their numbers.
     pub(crate) fn status(&self) -> Vec<ReplicaStatus> {
         self.all().iter().filter_map(|slot| self.status_of(slot)).collect()

@@ -105,6 +105,10 @@ impl Replication {
         if self.decide(slot, &mut state, fetch, Ok(grant)) != FollowerStep::Append {
             return Again::Never;
         }
+        if self.is_fetch_throttled(slot, &state) {
+            self.fetching.lock().spend(data.len());
+        }
+        state.leader_high_watermark = grant.high_watermark;
         if !sound.is_empty()
             && let Err(error) = self.append_fetched(slot, &mut state, data, &sound, unsettled)
         {

@@ -345,7 +345,8 @@ mod tests {
     fn deleting_a_key_that_nobody_knows_changes_nothing() {
         let image = image();
         for resource in [topic(), ConfigResource::Cluster] {
-            let change = ConfigChange { resource, update: one("leader.replication.throttled.rate", ConfigOperation::Delete) };
+            let change =
+                ConfigChange { resource, update: one("replica.alter.log.dirs.io.max.bytes.per.second", ConfigOperation::Delete) };
             let decision = decide_configs(&image, vec![change]);
             assert_eq!((decision.results, decision.records), (vec![Ok(())], Vec::new()));
         }

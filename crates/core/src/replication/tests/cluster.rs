@@ -18,6 +18,8 @@ const SECRET: &[u8] = b"the secret of these tests";
 /// What is looked for must be there after so many looks.
 const MAX_LOOKS: usize = 3000;
 const LOOK: Duration = Duration::from_millis(10);
+/// So many requests to the controller are not all in vain.
+const MAX_TRIES: usize = 10;
 /// More rounds than a scenario's reads take.
 const MAX_READS: usize = 10_000;
 
@@ -242,7 +244,12 @@ impl Cluster {
     pub(super) async fn create(&self, name: &str, partitions: i32, replicas: i32, configs: &[(&str, &str)]) {
         let configs = configs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let topic = NewTopic { partitions, replication_factor: replicas as i16, configs, ..NewTopic::with_defaults(name) };
-        let created = self.any().broker.metadata().create_topics(vec![topic], false).await.pop().unwrap();
+        let created =
+            at_last(async || match self.any().broker.metadata().create_topics(vec![topic.clone()], false).await.pop().unwrap() {
+                Err(CreateTopicError::Unavailable(_)) => None,
+                done => Some(done),
+            });
+        let created = created.await;
         assert!(matches!(created, Ok(_) | Err(CreateTopicError::Exists { .. })), "{created:?}");
         until("all nodes know the topic", || self.nodes.values().all(|node| node.broker.image().topic(name).is_some())).await;
         let led = |index| self.nodes.values().any(|node| node.leads(name, index));
@@ -276,6 +283,16 @@ impl Cluster {
             node.stop().await;
         }
     }
+}
+
+/// Asks until there is an answer: on a machine that has much else to do, a controller is lost now and then.
+pub(super) async fn at_last<T>(ask: impl AsyncFn() -> Option<T>) -> T {
+    for _ in 0..MAX_TRIES {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+    }
+    panic!("nobody answers");
 }
 
 /// Sends until it is taken, as a client does that tries again.

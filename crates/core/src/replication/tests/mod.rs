@@ -4,5 +4,6 @@ mod cluster;
 mod failover;
 mod protocol;
 mod reassignment;
+mod throttling;
 
 use cluster::{Cluster, Node, until};

@@ -42,7 +42,7 @@ async fn garbage_is_refused_and_unknown_sessions_are_told_so() {
     }
     // More is durable than there is.
     let lie = FollowerFetch { durable: Offset(5), ..fetch(follower.id().0, 1) };
-    let asks = vec![Ask::new(leader.partition("t", 0).number, &lie)];
+    let asks = vec![Ask::new(leader.partition("t", 0).number, &lie, None)];
     let lie = FetchCall { session: 0, number: 0, broker_epoch: 1, asks, gone: Vec::new() };
     assert_eq!(call(follower, leader, FETCH, messages::encode_call(&lie)).await, malformed);
     let unknown = FetchCall { session: 12345, number: 3, broker_epoch: 1, asks: Vec::new(), gone: Vec::new() };
@@ -71,11 +71,11 @@ async fn a_session_that_is_lost_is_begun_anew() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_taken_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300), session: u64, number: u64) {
+    fn any_bytes_are_taken_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300), session: u64, number: u64, most: Option<u32>) {
         let _ = messages::decode_fetch(&bytes);
         let _ = messages::decode_nudge(&bytes);
         let _ = messages::decode_reply(&Bytes::from(bytes));
-        let asks = vec![Ask::new(duolog_base::PartitionNumber(7), &fetch(1, 3))];
+        let asks = vec![Ask::new(duolog_base::PartitionNumber(7), &fetch(1, 3), most)];
         let call = FetchCall { session, number, broker_epoch: 3, asks, gone: vec![4] };
         prop_assert_eq!(messages::decode_fetch(&messages::encode_call(&call)), Ok(call.clone()));
         prop_assert_eq!(call.asks[0].fetch(NodeId(1), BrokerEpoch(3)), fetch(1, 3));
