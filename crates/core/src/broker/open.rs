@@ -192,7 +192,7 @@ impl Member {
         observer.set_replication(&replication);
         let _ = opener.replication.set(Arc::downgrade(&replication));
         replication.begin();
-        let heartbeats = Heartbeats::start(metadata.clone(), self.heartbeat);
+        let heartbeats = Heartbeats::start(metadata.clone(), log.clone(), self.heartbeat);
         Membership { road: self.road, heartbeats, replication }
     }
 }

@@ -49,6 +49,8 @@ pub struct BrokerConfig {
     pub drained_nodes: Vec<i32>,
     pub balance_leaders: bool,
     pub balance_replicas: bool,
+    /// Nodes whose bytes are no further apart are even.
+    pub balance_tolerance_bytes: u64,
     pub balance_interval_ms: u64,
     pub http_listen: String,
     /// What RocketMQ's clients know the cluster by.
@@ -150,6 +152,7 @@ impl BrokerConfig {
             drained_nodes: numbers(&values, "cluster.drained.nodes")?,
             balance_leaders: values.boolean("auto.leader.rebalance.enable")?,
             balance_replicas: values.boolean("cluster.balancer.enable")?,
+            balance_tolerance_bytes: values.number("cluster.balancer.tolerance.bytes")?,
             balance_interval_ms: 1000 * values.number::<u64>("leader.imbalance.check.interval.seconds")?,
             http_listen: values.text("http.listen"),
             rocketmq_cluster: values.text("rocketmq.cluster.name"),

@@ -215,7 +215,14 @@ pub const KEYS: &[Key] = &[
         Kind::Boolean,
         "true",
         true,
-        "Whether replicas are moved so that nodes hold equally many, and away from drained nodes.",
+        "Whether replicas are moved so that nodes hold equally many, and as many bytes, and away from drained nodes.",
+    ),
+    broker(
+        "cluster.balancer.tolerance.bytes",
+        NOT_NEGATIVE_LONG,
+        "1073741824",
+        true,
+        "Nodes that hold equally many replicas, and whose bytes differ by no more than this or a tenth of what a node holds on average, are even.",
     ),
     broker(
         "cluster.drained.nodes",

@@ -34,8 +34,9 @@ pub use cluster::{
 pub use decide::{
     AlterPartition, Balance, BalanceLimits, ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, Decided, Decision,
     Election, FreeSpace, Heartbeat, HeartbeatAnswer, MAX_NEW_PARTITIONS, NewPartitions, NewTopic, Reassignment, Registration,
-    TopicReference, decide_alter_partition, decide_balance, decide_create_topics, decide_elections, decide_fencing,
-    decide_heartbeat, decide_reassignments, decide_registration, decide_unregistration, partitions_to_elect, successor,
+    Storage, StorageReport, TopicReference, decide_alter_partition, decide_balance, decide_create_topics, decide_elections,
+    decide_fencing, decide_heartbeat, decide_reassignments, decide_registration, decide_unregistration, partitions_to_elect,
+    successor,
 };
 pub use error::{
     AdoptTopicsError, AllocateProducerIdsError, AlterConfigError, AlterPartitionError, AssignmentProblem, ChangeVotersError,

@@ -1,7 +1,9 @@
 //! Heartbeats: the task that tells the controller that this node lives, learns whether another life of it has begun, and asks for leave
-//! when it is to stop. Started by the broker while it is in a cluster.
+//! when it is to stop; with it, the task that reports what the node holds. Started by the broker while it is in a cluster.
 
+use super::report::{self, REPORT_EVERY};
 use crate::metadata::{MembershipError, Metadata};
+use duolog_log::Store;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -15,16 +17,17 @@ pub(crate) struct Heartbeats {
     wants_stop: watch::Sender<bool>,
     may_stop: watch::Receiver<bool>,
     superseded: watch::Receiver<bool>,
-    task: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl Heartbeats {
-    pub(crate) fn start(metadata: Arc<Metadata>, interval: Duration) -> Heartbeats {
+    pub(crate) fn start(metadata: Arc<Metadata>, log: Arc<Store>, interval: Duration) -> Heartbeats {
         let (wants_stop, wanted) = watch::channel(false);
         let (tell_may_stop, may_stop) = watch::channel(false);
         let (tell_superseded, superseded) = watch::channel(false);
-        let task = tokio::spawn(beat(metadata, interval, wanted, tell_may_stop, tell_superseded));
-        Heartbeats { wants_stop, may_stop, superseded, task }
+        let reports = tokio::spawn(report::run(metadata.clone(), log, interval * REPORT_EVERY));
+        let beats = tokio::spawn(beat(metadata, interval, wanted, tell_may_stop, tell_superseded));
+        Heartbeats { wants_stop, may_stop, superseded, tasks: [beats, reports] }
     }
 
     /// Turns true when another life of this node has registered: this process has no place any more.
@@ -41,7 +44,7 @@ impl Heartbeats {
     }
 
     pub(crate) fn stop(&self) {
-        self.task.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 

@@ -6,7 +6,7 @@
 //! Locks are taken in the order table of slots, slot, log; and the map of waiting readers last.
 //!
 //! * `assume`: images become roles. * `append`: what clients append waits to be committed. * `serve`, `session`: a leader answers followers.
-//! * `fetcher`, `take_in`: a follower asks, and appends what it is given. * `propose`: changes of in-sync sets. * `heartbeat`: this node lives.
+//! * `fetcher`, `take_in`: a follower asks, and appends what it is given. * `propose`: changes of in-sync sets. * `heartbeat`: this node lives; `report`: what it holds.
 //! * `throttle`: how fast replicas that are not in sync get data. * `messages`: what goes over the wire.
 //!
 //! A partition whose only replica is this node has no slot unless it had more replicas before: what is durable is committed.
@@ -18,6 +18,7 @@ pub mod fuzzing;
 mod heartbeat;
 mod messages;
 mod propose;
+mod report;
 mod serve;
 mod session;
 mod slot;

@@ -1,7 +1,7 @@
 //! DescribeLogDirs (35): how much the partitions take on disk.
 //!
 //! *Behavior*: every data directory, with those of the partitions asked for (none named: all) that live in it, each with the
-//! bytes of its records. The shared log keeps dead records until their file goes, so a directory may hold more than the sum.
+//! bytes of its records and the committed records that it lacks, as far as its leader has told it. The shared log keeps dead records until their file goes, so a directory may hold more than the sum.
 //!
 //! *Version notes*: 1-5. Size of the file system from 4 on; version 5 adds a mark for directories that take nothing new.
 
@@ -72,7 +72,7 @@ fn by_directory(broker: &Broker, topic: &TopicImage, indexes: Vec<i32>) -> BTree
         found.entry(place.directory).or_default().push(DescribeLogDirsPartition {
             partition_index: index,
             partition_size: i64::try_from(bytes).unwrap_or(i64::MAX),
-            offset_lag: 0,
+            offset_lag: broker.replica_lag(partition),
             is_future_key: false,
         });
     }

@@ -2,13 +2,13 @@
 
 use super::messages::{
     CHANGE_VOTERS, ChangeVoters, ChangeVotersAnswer, Failure, HEARTBEAT, HeartbeatCall, HeartbeatReply, JOIN, Join, JoinAnswer,
-    LAST_RAFT_KIND, PROPOSE, Propose, ProposeAnswer, QUORUM, Quorum,
+    LAST_RAFT_KIND, PROPOSE, Propose, ProposeAnswer, QUORUM, Quorum, STORAGE,
 };
 use super::{Cluster, whole};
 use crate::metadata::error::{ChangeVotersError, MembershipError, Unavailable};
 use crate::metadata::raft::{Leadership, decode};
 use crate::metadata::record::Change;
-use crate::metadata::{FreeSpace, Heartbeat, HeartbeatAnswer, decide_heartbeat, successor};
+use crate::metadata::{FreeSpace, Heartbeat, HeartbeatAnswer, StorageReport, decide_heartbeat, successor};
 use bytes::Bytes;
 use duolog_base::NodeId;
 use duolog_peer::{Answer, CallKind, CallRefusal, PeerService};
@@ -51,6 +51,7 @@ impl Cluster {
             JOIN => Ok(whole(&self.take_in(from, read(&body)?).await?)),
             CHANGE_VOTERS => Ok(whole(&self.answer_voters(read(&body)?).await)),
             QUORUM => Ok(whole(&self.answer_quorum())),
+            STORAGE => self.hear_report(from, read(&body)?),
             _ => Err(CallRefusal::NotServed),
         }
     }
@@ -103,6 +104,21 @@ impl Cluster {
                 None => HeartbeatReply::Failed(Failure::NotLeader),
             }),
         }
+    }
+
+    /// At the leader; to others it means nothing. `false` if it says more than it may.
+    pub(super) fn note_storage(&self, report: StorageReport) -> bool {
+        match self.leadership() {
+            Leadership::Here { term } => self.controller.lock().note_storage(term, report),
+            _ => true,
+        }
+    }
+
+    fn hear_report(&self, from: NodeId, report: StorageReport) -> Result<Vec<Bytes>, CallRefusal> {
+        if NodeId(report.node) != from || !self.note_storage(report) {
+            return Err(CallRefusal::Malformed);
+        }
+        Ok(whole(&()))
     }
 
     /// Decides a heartbeat at the leader of `term`.

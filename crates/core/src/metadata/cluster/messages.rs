@@ -19,6 +19,8 @@ pub(super) const HEARTBEAT: CallKind = CallKind(9);
 pub(super) const JOIN: CallKind = CallKind(10);
 pub(super) const CHANGE_VOTERS: CallKind = CallKind(11);
 pub(super) const QUORUM: CallKind = CallKind(12);
+/// A [`crate::metadata::StorageReport`].
+pub(super) const STORAGE: CallKind = CallKind(13);
 
 /// A change to be committed; one without records asks only whether its base is the newest state.
 pub(super) type Propose = Change;

@@ -17,7 +17,7 @@ pub(super) use self::messages::recode_all as recode_calls;
 
 use self::messages::{
     CHANGE_VOTERS, ChangeVoters, ChangeVotersAnswer, HEARTBEAT, HeartbeatCall, HeartbeatReply, KINDS, PROPOSE, ProposeAnswer,
-    QUORUM, Quorum,
+    QUORUM, Quorum, STORAGE,
 };
 use self::steward::Controller;
 use super::error::{ChangeVotersError, MembershipError, Unavailable};
@@ -26,7 +26,7 @@ use super::node::QuorumState;
 use super::published::Published;
 use super::raft::{Leadership, RaftLog, Road, decode, encode};
 use super::record::Change;
-use super::{Heartbeat, HeartbeatAnswer};
+use super::{Heartbeat, HeartbeatAnswer, StorageReport};
 use bytes::Bytes;
 use duolog_base::NodeId;
 use duolog_peer::{CallError, CallKind, Purpose, Switchboard};
@@ -305,6 +305,17 @@ impl Cluster {
                 Leadership::Nowhere => {}
             }
             self.look_again(deadline).await?;
+        }
+    }
+
+    /// Tells the leader what this node holds. A report that does not arrive is made up for by the next one.
+    pub(super) async fn report(&self, report: StorageReport) -> Result<(), Unavailable> {
+        match self.leadership() {
+            Leadership::At(leader) => self.ask(leader, STORAGE, &report).await.map(|_: Option<()>| ()),
+            _ => {
+                self.note_storage(report);
+                Ok(())
+            }
         }
     }
 

@@ -6,7 +6,8 @@ use crate::metadata::raft::{Leadership, Members};
 use crate::metadata::record::Change;
 use crate::metadata::sessions::Sessions;
 use crate::metadata::{
-    Balance, BalanceLimits, Election, FreeSpace, decide_balance, decide_elections, decide_fencing, decide_reassignments,
+    Balance, BalanceLimits, Election, FreeSpace, Storage, StorageReport, decide_balance, decide_elections, decide_fencing,
+    decide_reassignments,
 };
 use duolog_base::NodeId;
 use std::collections::BTreeSet;
@@ -18,8 +19,12 @@ const STEP: Duration = Duration::from_millis(100);
 /// An observer that lacks no more entries than this may become a voter: it has them before the change is committed.
 const CAUGHT_UP_ENTRIES: u64 = 100;
 
-/// What one step of balancing does at most.
-const BALANCE_LIMITS: BalanceLimits = BalanceLimits { changes: 1_000, moving: 20 };
+/// Changes of one step of balancing that move no data.
+const BALANCE_CHANGES: usize = 1_000;
+/// Partitions whose replicas the balancer moves at a time.
+const BALANCE_MOVING: usize = 20;
+/// Nodes whose bytes differ by no more parts of a hundred of what a node holds on average are even.
+const TOLERATED_PERCENT: u64 = 10;
 
 /// A member whose process has ended is fenced after this part of a session.
 const QUICK_SHARE: u64 = 4;
@@ -29,6 +34,8 @@ const QUICK_SHARE: u64 = 4;
 pub(super) struct Controller {
     term: u64,
     sessions: Sessions,
+    /// What the members have reported in this term.
+    storage: Storage,
     looked_ms: u64,
     balanced_ms: u64,
 }
@@ -37,9 +44,15 @@ impl Controller {
     /// The sessions of this term: a new leader has heard of nobody.
     pub(super) fn sessions(&mut self, term: u64) -> &mut Sessions {
         if self.term != term {
-            (self.term, self.sessions) = (term, Sessions::default());
+            (self.term, self.sessions, self.storage) = (term, Sessions::default(), Storage::default());
         }
         &mut self.sessions
+    }
+
+    /// A member says what it holds; `false` if it says more than it may.
+    pub(super) fn note_storage(&mut self, term: u64, report: StorageReport) -> bool {
+        self.sessions(term);
+        self.storage.note(report)
     }
 
     /// Who has been silent while this leader was there to hear: after a pause of its own it has heard of nobody.
@@ -154,8 +167,16 @@ impl Cluster {
         }
         let _turn = self.turn().await?;
         let image = self.published.image();
-        let Balance { elections, reassignments } =
-            decide_balance(&image, config.balance_leaders, config.balance_replicas, BALANCE_LIMITS);
+        let Balance { elections, reassignments } = {
+            let storage = &self.controller.lock().storage;
+            let limits = BalanceLimits {
+                changes: BALANCE_CHANGES,
+                moving: BALANCE_MOVING,
+                least_bytes: config.balance_tolerance_bytes,
+                tolerated_percent: TOLERATED_PERCENT,
+            };
+            decide_balance(&image, config.balance_leaders, config.balance_replicas, storage, limits)
+        };
         let mut records = decide_elections(&image, &elections, Election::Preferred).records;
         records.extend(decide_reassignments(&image, &reassignments, &FreeSpace::new()).records);
         if !records.is_empty() {

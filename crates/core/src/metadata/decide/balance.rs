@@ -2,14 +2,17 @@
 //!
 //! From the image alone, one kind of step at a time, so that each is seen before the next:
 //! 1. leaders that are not the preferred ones are, as soon as those are in sync;
-//! 2. replicas go from drained nodes, and from the node that holds most to the one that holds least, a few at a time;
+//! 2. replicas go from drained nodes, and from the node that holds most to the one that holds least, a few at a time; where their numbers
+//!    are even, they change places so that bytes are, too ([`super::exchange`]);
 //! 3. who is preferred changes from the node that is so most often to the one that is so least, which moves no data.
 //!
-//! Racks: a move never puts two replicas of a partition on a rack that has fewer of them now. Sizes of partitions are not in the metadata:
-//! what is even is their number.
+//! Racks: a move never puts two replicas of a partition on a rack that has fewer of them now. Sizes are not in the metadata: nodes report
+//! them ([`super::storage`]), and what is not reported is not looked at.
 
 use super::elections::{Election, partitions_to_elect};
+use super::exchange::exchanges;
 use super::reassign::Reassignment;
+use super::storage::Storage;
 use crate::metadata::image::{MetadataImage, NodeImage, PartitionImage, TopicImage};
 use duolog_base::{NodeId, PartitionIndex, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +24,10 @@ pub struct BalanceLimits {
     pub changes: usize,
     /// Partitions whose replicas move at a time.
     pub moving: usize,
+    /// Nodes whose bytes are no further apart are even.
+    pub least_bytes: u64,
+    /// The same, in parts of a hundred of what a node holds on average.
+    pub tolerated_percent: u64,
 }
 
 /// The next step; nothing if all is even.
@@ -32,13 +39,16 @@ pub struct Balance {
 }
 
 /// Decides the next step. `leaders` and `replicas` say what is to be looked after.
-pub fn decide_balance(image: &MetadataImage, leaders: bool, replicas: bool, limits: BalanceLimits) -> Balance {
+pub fn decide_balance(image: &MetadataImage, leaders: bool, replicas: bool, storage: &Storage, limits: BalanceLimits) -> Balance {
     let mut balance = Balance::default();
     if leaders {
         balance.elections = electable(image, limits.changes);
     }
     if replicas && balance.elections.is_empty() {
         balance.reassignments = moves(image, limits.moving);
+        if balance.reassignments.is_empty() {
+            balance.reassignments = exchanges(image, storage, counted(image, target), limits);
+        }
     }
     if leaders && balance == Balance::default() {
         balance.reassignments = reorderings(image, limits.changes);
@@ -46,9 +56,9 @@ pub fn decide_balance(image: &MetadataImage, leaders: bool, replicas: bool, limi
     balance
 }
 
-type Place<'a> = (&'a TopicImage, PartitionIndex, &'a PartitionImage);
+pub(super) type Place<'a> = (&'a TopicImage, PartitionIndex, &'a PartitionImage);
 
-fn partitions(image: &MetadataImage) -> impl Iterator<Item = Place<'_>> {
+pub(super) fn partitions(image: &MetadataImage) -> impl Iterator<Item = Place<'_>> {
     image.topics.values().flat_map(|topic| {
         let numbered = (0..).map(PartitionIndex).zip(&topic.partitions);
         numbered.map(move |(index, partition)| (&**topic, index, partition))
@@ -67,7 +77,7 @@ fn electable(image: &MetadataImage, most: usize) -> Vec<(String, PartitionIndex)
     partitions_to_elect(image, Election::Preferred).into_iter().filter(ready).take(most).collect()
 }
 
-fn is_drained(image: &MetadataImage, node: NodeId) -> bool {
+pub(super) fn is_drained(image: &MetadataImage, node: NodeId) -> bool {
     image.config.drained_nodes.contains(&node.0)
 }
 
@@ -91,12 +101,12 @@ fn counted(image: &MetadataImage, counts: impl Fn(&PartitionImage) -> Vec<NodeId
 }
 
 /// Where the partition's replicas will be.
-fn target(partition: &PartitionImage) -> Vec<NodeId> {
+pub(super) fn target(partition: &PartitionImage) -> Vec<NodeId> {
     partition.replicas.iter().copied().filter(|node| !partition.removing.contains(node)).collect()
 }
 
 /// Whether all replicas are there and stay, so that one may go.
-fn is_whole(partition: &PartitionImage) -> bool {
+pub(super) fn is_whole(partition: &PartitionImage) -> bool {
     !partition.is_moving() && partition.replicas.iter().all(|node| partition.in_sync.contains(node))
 }
 
@@ -145,7 +155,7 @@ fn next_move<'a>(
 }
 
 /// Whether the replica may go there: nobody is there twice, and racks are shared no more than now.
-fn fits(image: &MetadataImage, partition: &PartitionImage, from: NodeId, to: NodeId) -> bool {
+pub(super) fn fits(image: &MetadataImage, partition: &PartitionImage, from: NodeId, to: NodeId) -> bool {
     let rack = |node: NodeId| image.nodes.get(&node).and_then(|node| node.rack.as_deref());
     let shared = |node: NodeId| {
         let others = partition.replicas.iter().filter(|other| **other != from);
@@ -179,4 +189,4 @@ fn reorderings(image: &MetadataImage, most: usize) -> Vec<Reassignment> {
 
 #[cfg(test)]
 #[path = "balance_tests.rs"]
-mod tests;
+pub(super) mod tests;

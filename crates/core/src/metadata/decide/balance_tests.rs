@@ -12,24 +12,24 @@ use duolog_base::{BrokerEpoch, DirectoryId};
 use duolog_replica::Proposal;
 use std::sync::Arc;
 
-const LIMITS: BalanceLimits = BalanceLimits { changes: 1000, moving: 4 };
+const LIMITS: BalanceLimits = BalanceLimits { changes: 1000, moving: 4, least_bytes: 1, tolerated_percent: 0 };
 /// Far more than any of the scenarios needs.
 const MOST_STEPS: usize = 200;
 
-fn add_node(image: &mut MetadataImage, id: i32, rack: Option<&str>) {
+pub(in crate::metadata::decide) fn add_node(image: &mut MetadataImage, id: i32, rack: Option<&str>) {
     let membership = Membership { epoch: BrokerEpoch(10), incarnation: String::new(), fenced: false, stopping: false };
     let directories = vec![NodeDirectory { id: DirectoryId(id as u128), path: "/data".into() }];
     let (id, rack, membership) = (NodeId(id), rack.map(str::to_owned), Some(membership));
     image.nodes.insert(id, NodeImage { id, rack, directories, endpoints: Vec::new(), membership });
 }
 
-fn cluster(nodes: i32) -> MetadataImage {
+pub(in crate::metadata::decide) fn cluster(nodes: i32) -> MetadataImage {
     let mut image = MetadataImage::empty(Arc::new(BrokerConfig::default()));
     (1..=nodes).for_each(|id| add_node(&mut image, id, None));
     image
 }
 
-fn with_topic(image: &MetadataImage, partitions: i32, replicas: i16) -> MetadataImage {
+pub(in crate::metadata::decide) fn with_topic(image: &MetadataImage, partitions: i32, replicas: i16) -> MetadataImage {
     let topic = NewTopic { partitions, replication_factor: replicas, ..NewTopic::with_defaults("t") };
     fold(image, &decide_create_topics(image, vec![topic], &RandomIds, &FreeSpace::new()).records, 50).unwrap()
 }
@@ -56,8 +56,8 @@ fn settle(mut image: MetadataImage) -> MetadataImage {
 }
 
 /// Does a step, and waits until it is done; `None` if there is nothing to do.
-fn step(image: &MetadataImage) -> Option<MetadataImage> {
-    let balance = decide_balance(image, true, true, LIMITS);
+fn step(image: &MetadataImage, storage: &Storage, limits: BalanceLimits) -> Option<MetadataImage> {
+    let balance = decide_balance(image, true, true, storage, limits);
     let mut records = decide_elections(image, &balance.elections, Election::Preferred).records;
     let decision = decide_reassignments(image, &balance.reassignments, &FreeSpace::new());
     assert!(decision.results.iter().all(Result::is_ok), "{:?}", decision.results);
@@ -65,9 +65,18 @@ fn step(image: &MetadataImage) -> Option<MetadataImage> {
     (!records.is_empty()).then(|| settle(fold(image, &records, image.applied + 1).unwrap()))
 }
 
-fn balanced(mut image: MetadataImage) -> MetadataImage {
+fn balanced(image: MetadataImage) -> MetadataImage {
+    balanced_with(image, LIMITS, &|_| Storage::default())
+}
+
+/// Steps until there is nothing to do. `report` says what the nodes tell of their bytes before each step.
+pub(in crate::metadata::decide) fn balanced_with(
+    mut image: MetadataImage,
+    limits: BalanceLimits,
+    report: &dyn Fn(&MetadataImage) -> Storage,
+) -> MetadataImage {
     for _ in 0..MOST_STEPS {
-        match step(&image) {
+        match step(&image, &report(&image), limits) {
             Some(next) => image = next,
             None => return image,
         }
@@ -76,7 +85,7 @@ fn balanced(mut image: MetadataImage) -> MetadataImage {
 }
 
 /// Replicas and leaders of each node.
-fn loads(image: &MetadataImage) -> Vec<(usize, usize)> {
+pub(in crate::metadata::decide) fn loads(image: &MetadataImage) -> Vec<(usize, usize)> {
     let of = |node: &NodeId| {
         let partitions = &image.topics["t"].partitions;
         let holds = partitions.iter().filter(|partition| partition.replicas.contains(node)).count();
@@ -88,15 +97,15 @@ fn loads(image: &MetadataImage) -> Vec<(usize, usize)> {
 #[test]
 fn an_even_cluster_is_left_alone() {
     let image = with_topic(&cluster(3), 9, 3);
-    assert_eq!(decide_balance(&image, true, true, LIMITS), Balance::default());
-    assert_eq!(decide_balance(&MetadataImage::default(), true, true, LIMITS), Balance::default());
+    assert_eq!(decide_balance(&image, true, true, &Storage::default(), LIMITS), Balance::default());
+    assert_eq!(decide_balance(&MetadataImage::default(), true, true, &Storage::default(), LIMITS), Balance::default());
 }
 
 #[test]
 fn a_node_that_was_added_gets_its_share_a_few_at_a_time() {
     let mut image = with_topic(&cluster(3), 12, 3);
     add_node(&mut image, 4, None);
-    let first = decide_balance(&image, true, true, LIMITS);
+    let first = decide_balance(&image, true, true, &Storage::default(), LIMITS);
     assert_eq!((first.reassignments.len(), first.elections.len()), (LIMITS.moving, 0));
     assert_eq!(loads(&balanced(image)), [(9, 3); 4]);
 }
@@ -113,10 +122,10 @@ fn leaders_go_back_to_a_node_that_has_come_back() {
     for partition in topic.partitions.iter_mut().filter(|partition| partition.leader == NodeId(1)) {
         partition.leader = partition.replicas[1];
     }
-    assert_eq!(decide_balance(&image, true, true, LIMITS).elections, [], "it is not there");
+    assert_eq!(decide_balance(&image, true, true, &Storage::default(), LIMITS).elections, [], "it is not there");
     membership(&mut image, false);
-    assert!(decide_balance(&image, false, true, LIMITS).elections.is_empty(), "nobody looks after leaders");
-    let balance = decide_balance(&image, true, true, LIMITS);
+    assert!(decide_balance(&image, false, true, &Storage::default(), LIMITS).elections.is_empty(), "nobody looks after leaders");
+    let balance = decide_balance(&image, true, true, &Storage::default(), LIMITS);
     assert!(!balance.elections.is_empty() && balance.elections.iter().all(|place| led.contains(place)));
     assert_eq!(loads(&balanced(image)), [(6, 2); 3]);
 }
@@ -158,5 +167,5 @@ fn nothing_moves_that_is_not_whole_or_moves_already() {
     add_node(&mut image, 4, None);
     let topic = Arc::make_mut(image.topics.values_mut().next().unwrap());
     topic.partitions.iter_mut().for_each(|partition| partition.in_sync.truncate(2));
-    assert_eq!(decide_balance(&image, true, true, LIMITS), Balance::default());
+    assert_eq!(decide_balance(&image, true, true, &Storage::default(), LIMITS), Balance::default());
 }

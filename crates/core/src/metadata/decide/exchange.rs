@@ -1,8 +1,9 @@
 //! Replicas that change places so that nodes hold about equally many bytes, where they hold equally many replicas already.
 //!
 //! A replica of the fuller node goes for a smaller one of the emptier node, or for none if the fuller one also holds more of them.
-//! Each exchange at least halves the gap between two nodes that are further apart than the tolerance, and none makes the numbers of
-//! replicas less even: so the sum of the squares falls, and it comes to rest. Only replicas whose sizes are known are touched.
+//! An exchange brings two nodes closer that are further apart than the tolerance: by a part of it that is worth the move, and with no more
+//! than half of the gap left the other way round. None makes the numbers of replicas less even. So the sum of the squares falls with
+//! each one, and it comes to rest. Only replicas whose sizes are known are touched.
 
 use super::balance::{BalanceLimits, Place, fits, is_drained, is_whole, partitions};
 use super::reassign::Reassignment;
@@ -10,6 +11,9 @@ use super::storage::{Held, Storage};
 use crate::metadata::image::{MetadataImage, NodeImage};
 use duolog_base::{NodeId, PartitionNumber};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// An exchange that moves less than this part of the tolerance is not worth it.
+const LEAST_PART: u64 = 4;
 
 /// What changes places between two nodes.
 struct Exchange<'a> {
@@ -76,22 +80,23 @@ fn next_exchange<'a>(
 ) -> Option<Exchange<'a>> {
     let mut emptiest: Vec<NodeId> = bytes.keys().copied().collect();
     emptiest.sort_by_key(|node| bytes[node]);
+    let least = (tolerance / LEAST_PART).max(1);
     let (first, last) = (*emptiest.first()?, *emptiest.last()?);
     let gives = emptiest.iter().map(|to| (last, *to));
     let takes = emptiest.iter().rev().map(|from| (*from, first));
     gives.chain(takes).find_map(|(from, to)| {
         let gap = bytes[&from].saturating_sub(bytes[&to]);
         let alone = counts[&from] > counts[&to];
-        (gap > tolerance).then(|| best(image, held, (from, to), gap, alone, moved)).flatten()
+        (gap > tolerance).then(|| best(image, held, (from, to), (gap, least), alone, moved)).flatten()
     })
 }
 
-/// The exchange that makes the two most even, if one at least halves the gap. `alone` says whether a replica may go for none.
+/// The exchange that makes the two most even. It moves `least` bytes or more. `alone` says whether a replica may go for none.
 fn best<'a>(
     image: &'a MetadataImage,
     held: &BTreeMap<NodeId, Held>,
     (from, to): (NodeId, NodeId),
-    gap: u64,
+    (gap, least): (u64, u64),
     alone: bool,
     moved: &BTreeSet<PartitionNumber>,
 ) -> Option<Exchange<'a>> {
@@ -107,8 +112,8 @@ fn best<'a>(
         for (other, taken) in choices {
             let shift = size.saturating_sub(other);
             let (off, carried) = (shift.abs_diff(gap / 2), size.saturating_add(other));
-            let better = best.as_ref().is_none_or(|(least, least_carried, _)| (off, carried) < (*least, *least_carried));
-            if better && off <= gap / 4 {
+            let better = best.as_ref().is_none_or(|(best_off, best_carried, _)| (off, carried) < (*best_off, *best_carried));
+            if better && shift >= least && shift <= gap - gap / 4 {
                 best = Some((off, carried, Exchange { from, to, given: place, taken, shift }));
             }
         }

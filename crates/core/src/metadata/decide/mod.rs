@@ -6,11 +6,13 @@ mod alter_partition;
 mod balance;
 mod configs;
 mod elections;
+mod exchange;
 mod membership;
 mod placement;
 mod reassign;
 mod settle;
 mod spread;
+mod storage;
 mod topics;
 
 pub use alter_partition::{AlterPartition, decide_alter_partition};
@@ -24,6 +26,7 @@ pub use membership::{
 };
 pub use placement::FreeSpace;
 pub use reassign::{Reassignment, decide_reassignments};
+pub use storage::{Storage, StorageReport};
 pub use topics::{MAX_NEW_PARTITIONS, NewPartitions, NewTopic, TopicReference, decide_create_topics};
 pub(super) use topics::{decide_create_partitions, decide_delete_topics};
 

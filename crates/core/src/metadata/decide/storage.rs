@@ -29,8 +29,7 @@ impl StorageReport {
     /// As of this image; `bytes_of` says what the node's replica of a partition takes.
     pub fn of(image: &MetadataImage, node: NodeId, bytes_of: impl Fn(PartitionNumber) -> u64) -> StorageReport {
         let held = partitions(image).filter(|(_, _, partition)| target(partition).contains(&node));
-        let mut all: Vec<(u32, u64)> =
-            held.map(|(_, _, partition)| (partition.number.0, bytes_of(partition.number))).collect();
+        let mut all: Vec<(u32, u64)> = held.map(|(_, _, partition)| (partition.number.0, bytes_of(partition.number))).collect();
         let (replicas, bytes) = (all.len(), all.iter().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes)));
         all.sort_unstable_by_key(|(number, bytes)| (std::cmp::Reverse(*bytes), *number));
         all.truncate(MAX_LISTED_REPLICAS);

@@ -3,8 +3,8 @@
 use super::{LogLimits, MAX_CHANGED_PARTITIONS, Metadata, MetadataOptions, QuorumState};
 use crate::metadata::cluster::{Cluster, ClusterOptions, Patience};
 use crate::metadata::decide::{
-    AlterPartition, Decided, Decision, Heartbeat, HeartbeatAnswer, Registration, decide_alter_partition, decide_heartbeat,
-    decide_registration, decide_unregistration,
+    AlterPartition, Decided, Decision, Heartbeat, HeartbeatAnswer, Registration, StorageReport, decide_alter_partition,
+    decide_heartbeat, decide_registration, decide_unregistration,
 };
 use crate::metadata::error::{
     AlterPartitionError, ChangeVotersError, MembershipError, MetadataOpenError, Unavailable, UnregisterError,
@@ -115,6 +115,14 @@ impl Metadata {
         match &self.cluster {
             None => self.settle_one(|image| decide_heartbeat(image, &heartbeat, &self.free_space())).await,
             Some(cluster) => cluster.heartbeat(heartbeat).await,
+        }
+    }
+
+    /// Tells the controller what this node holds.
+    pub async fn report_storage(&self, report: StorageReport) -> Result<(), Unavailable> {
+        match &self.cluster {
+            None => Ok(()),
+            Some(cluster) => cluster.report(report).await,
         }
     }
 

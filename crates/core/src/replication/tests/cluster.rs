@@ -2,7 +2,10 @@
 
 use crate::broker::{Acks, Broker, BrokerOptions, Origin, ProduceBatch, ProduceError, Produced};
 use crate::config::{BrokerConfig, Source};
-use crate::metadata::{ClusterOptions, CreateTopicError, DEFAULT_VOTERS, NewTopic, PartitionImage, TopicImage};
+use crate::metadata::{
+    AlterConfigError, ClusterOptions, ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, CreateTopicError,
+    DEFAULT_VOTERS, NewTopic, PartitionImage, TopicImage,
+};
 use bytes::BytesMut;
 use duolog_base::{NodeId, Offset, PartitionIndex, SystemClock, TimestampMs};
 use duolog_peer::{Identity, PeerListener, Peers, Switchboard};
@@ -295,6 +298,22 @@ pub(super) async fn at_last<T>(ask: impl AsyncFn() -> Option<T>) -> T {
     panic!("nobody answers");
 }
 
+/// Sets keys of a resource, or takes them back, and waits until all nodes know.
+pub(super) async fn configure(node: &Node, resource: ConfigResource, values: &[(&str, Option<&str>)]) {
+    let operation = |(key, value): &(&str, Option<&str>)| match value {
+        Some(value) => ((*key).to_owned(), ConfigOperation::Set(Some((*value).to_owned()))),
+        None => ((*key).to_owned(), ConfigOperation::Delete),
+    };
+    let update = ConfigUpdate::Incremental(values.iter().map(operation).collect());
+    let change = ConfigChange { resource, update };
+    let result = at_last(async || match node.broker.metadata().alter_configs(vec![change.clone()], false).await.pop().unwrap() {
+        Err(AlterConfigError::Unavailable(_)) => None,
+        done => Some(done),
+    });
+    let result = result.await;
+    assert!(result.is_ok(), "{result:?}");
+}
+
 /// Sends until it is taken, as a client does that tries again.
 pub(super) async fn send_at_last(cluster: &Cluster, name: &str, index: i32, value: &str) -> Offset {
     for _ in 0..MAX_LOOKS {
@@ -302,7 +321,10 @@ pub(super) async fn send_at_last(cluster: &Cluster, name: &str, index: i32, valu
         match leader.send(name, index, value, Acks::All).await {
             Ok(produced) => return produced.base_offset,
             Err(
-                ProduceError::NotLeader | ProduceError::NotEnoughReplicas { .. } | ProduceError::NotEnoughReplicasAfterAppend,
+                ProduceError::NotLeader
+                | ProduceError::UnknownPartition
+                | ProduceError::NotEnoughReplicas { .. }
+                | ProduceError::NotEnoughReplicasAfterAppend,
             ) => {
                 tokio::time::sleep(LOOK).await;
             }

@@ -1,5 +1,6 @@
 //! Scenarios of three brokers over the loopback interface, each with a simulated disk: nothing acknowledged is lost, whoever is lost.
 
+mod balance;
 mod cluster;
 mod failover;
 mod protocol;

@@ -1,10 +1,8 @@
 //! Replicas that are not in sync get no more than the throttle lets through, and hold up nobody else.
 
-use super::cluster::{at_last, send_at_last};
+use super::cluster::{at_last, configure, send_at_last};
 use super::*;
-use crate::metadata::{
-    AlterConfigError, ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, ReassignError, Reassignment,
-};
+use crate::metadata::{ConfigResource, ReassignError, Reassignment};
 use duolog_base::{NodeId, PartitionIndex};
 use std::time::Duration;
 
@@ -12,22 +10,6 @@ const BATCHES: i64 = 20;
 /// At one byte a second the next batch comes after hours.
 const BATCH_BYTES: usize = 20_000;
 const PATIENCE: Duration = Duration::from_secs(300);
-
-/// Sets keys of a resource, or takes them back, and waits until all nodes know.
-async fn configure(node: &Node, resource: ConfigResource, values: &[(&str, Option<&str>)]) {
-    let operation = |(key, value): &(&str, Option<&str>)| match value {
-        Some(value) => ((*key).to_owned(), ConfigOperation::Set(Some((*value).to_owned()))),
-        None => ((*key).to_owned(), ConfigOperation::Delete),
-    };
-    let update = ConfigUpdate::Incremental(values.iter().map(operation).collect());
-    let change = ConfigChange { resource, update };
-    let result = at_last(async || match node.broker.metadata().alter_configs(vec![change.clone()], false).await.pop().unwrap() {
-        Err(AlterConfigError::Unavailable(_)) => None,
-        done => Some(done),
-    });
-    let result = result.await;
-    assert!(result.is_ok(), "{result:?}");
-}
 
 /// Nothing moves but what the scenario moves.
 async fn still(cluster: &Cluster) {
