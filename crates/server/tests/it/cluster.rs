@@ -3,4 +3,5 @@
 mod command;
 mod faults;
 mod forming;
+mod lag;
 mod site;

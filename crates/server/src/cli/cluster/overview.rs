@@ -85,6 +85,17 @@ impl Overview {
         if node.fenced { "fenced" } else { "live" }
     }
 
+    /// Committed records that each replica lacks, by topic, partition and node, of the nodes that answered.
+    pub(super) fn lags(&self) -> BTreeMap<(&str, i32, i32), i64> {
+        let mut lags = BTreeMap::new();
+        for (node, directories) in &self.directories {
+            for replica in directories.iter().flat_map(|directory| &directory.replicas) {
+                lags.insert((&*replica.topic, replica.partition, *node), replica.lag);
+            }
+        }
+        lags
+    }
+
     /// Committed records that replicas of the node lack, and the bytes of all of them; `None` if the node did not answer.
     pub(super) fn stored(&self, node: i32) -> Option<(i64, i64)> {
         let replicas = self.directories.get(&node)?.iter().flat_map(|directory| &directory.replicas);

@@ -7,6 +7,10 @@ use crate::output::{Listing, Output};
 use clap::Args;
 use indicatif::BinaryBytes;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// [`Overview::lags`].
+type Lags<'a> = BTreeMap<(&'a str, i32, i32), i64>;
 
 /// Partitions that are listed one by one.
 const LISTED: usize = 50;
@@ -86,7 +90,8 @@ fn print_troubled(out: &mut Output, overview: &Overview) -> std::io::Result<()> 
         return out.line("all replicas are in sync");
     }
     out.line(&format!("{troubled} partitions lack replicas in sync, or a leader:"))?;
-    let mut listing = Listing::new(&["partition", "leader", "replicas", "in sync"]);
+    let mut listing = Listing::new(&["partition", "leader", "replicas", "in sync", "lag"]);
+    let lags = overview.lags();
     for (topic, partition) in overview.troubled().take(LISTED) {
         let leader = if partition.leader < 0 { "none".to_owned() } else { partition.leader.to_string() };
         listing.row(vec![
@@ -94,6 +99,7 @@ fn print_troubled(out: &mut Output, overview: &Overview) -> std::io::Result<()> 
             leader,
             joined(&partition.replicas),
             joined(&partition.in_sync),
+            lagging(topic, partition, &lags),
         ]);
     }
     out.listing(&listing, || Value::Null)?;
@@ -101,6 +107,16 @@ fn print_troubled(out: &mut Output, overview: &Overview) -> std::io::Result<()> 
         Some(more) if more > 0 => out.line(&format!("and {more} more (--json lists all)")),
         _ => Ok(()),
     }
+}
+
+/// Of the replicas that are not in sync, `node: records`.
+fn lagging(topic: &str, partition: &PartitionLayout, lags: &Lags<'_>) -> String {
+    let behind = partition.replicas.iter().filter(|node| !partition.in_sync.contains(node));
+    let of = |node: &i32| {
+        let lag = lags.get(&(topic, partition.index, *node)).map_or_else(|| "?".to_owned(), i64::to_string);
+        format!("{node}: {lag}")
+    };
+    behind.map(of).collect::<Vec<_>>().join(", ")
 }
 
 fn joined(nodes: &[i32]) -> String {
@@ -119,6 +135,7 @@ fn document(overview: &Overview) -> Value {
             })
         })
         .collect();
+    let lags = overview.lags();
     json!({
         "cluster": cluster.id,
         "controller": quorum.leader,
@@ -126,7 +143,7 @@ fn document(overview: &Overview) -> Value {
         "voters": ids(&quorum.voters),
         "observers": ids(&quorum.observers),
         "nodes": cluster.nodes.iter().map(|node| node_document(overview, node)).collect::<Vec<_>>(),
-        "under_replicated": overview.troubled().map(partition_document).collect::<Vec<_>>(),
+        "under_replicated": overview.troubled().map(|place| partition_document(place, &lags)).collect::<Vec<_>>(),
         "moving": moving,
     })
 }
@@ -150,12 +167,14 @@ fn node_document(overview: &Overview, node: &NodeDescription) -> Value {
     })
 }
 
-fn partition_document((topic, partition): (&str, &PartitionLayout)) -> Value {
+fn partition_document((topic, partition): (&str, &PartitionLayout), lags: &Lags<'_>) -> Value {
+    let lag = |node: &i32| Some((node.to_string(), json!(lags.get(&(topic, partition.index, *node))?)));
     json!({
         "topic": topic,
         "partition": partition.index,
         "leader": partition.leader,
         "replicas": partition.replicas,
         "in_sync": partition.in_sync,
+        "lag": partition.replicas.iter().filter_map(lag).collect::<serde_json::Map<_, _>>(),
     })
 }

@@ -35,11 +35,21 @@ impl Site {
         self.start_in(&self.data(node), node, peer_port, join)
     }
 
+    /// A member at the port it had before, with a setting.
+    pub(super) fn start_set(&self, node: i32, peer_port: u16, setting: &str) -> Server {
+        self.start_with(&self.data(node), node, peer_port, &["--set", setting])
+    }
+
     pub(super) fn start_in(&self, data: &Path, node: i32, peer_port: u16, join: &[&str]) -> Server {
+        let join: Vec<&str> = join.iter().flat_map(|address| ["--join", address]).collect();
+        self.start_with(data, node, peer_port, &join)
+    }
+
+    fn start_with(&self, data: &Path, node: i32, peer_port: u16, more: &[&str]) -> Server {
         let (node_text, peer) = (node.to_string(), format!("peer://127.0.0.1:{peer_port}"));
         let secret = self.path("secret").display().to_string();
         let mut arguments = vec!["--node-id", &node_text, "--listen", &peer, "--cluster-secret-file", &secret];
-        join.iter().for_each(|address| arguments.extend(["--join", address]));
+        arguments.extend(more);
         Server::start_with(data, &arguments)
     }
 
