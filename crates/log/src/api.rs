@@ -195,6 +195,8 @@ pub enum Advance {
 pub trait LogObserver: Send + Sync + 'static {
     /// Batches of these partitions (each named once) are now written, or durable.
     fn advanced(&self, partitions: &[PartitionNumber], what: Advance);
+    /// The housekeeping has found that what is stored of a partition is damaged. May be told more than once.
+    fn damaged(&self, _partition: PartitionNumber) {}
     /// The log has stopped. The process is expected to exit.
     fn failed(&self, failure: &LogFailure);
 }

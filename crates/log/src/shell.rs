@@ -141,6 +141,11 @@ impl Shell {
         }
     }
 
+    /// What is stored of a partition was found damaged.
+    pub fn damaged(&self, partition: PartitionNumber) {
+        self.observer.damaged(partition);
+    }
+
     /// The state says that the housekeeping is wanted.
     pub fn wake_house(&self) {
         self.house_signal.notify_one();

@@ -60,6 +60,11 @@ impl Follower {
         self.next_number
     }
 
+    /// The log is empty now. What is under way was asked for one that is gone.
+    pub(crate) fn began_anew(&mut self, log: LogView) {
+        (self.high_watermark, self.outstanding) = (log.start, None);
+    }
+
     /// What to ask the leader for now; `None` while an answer is awaited.
     pub fn next_fetch(&mut self, log: LogView) -> Option<FollowerFetch> {
         if self.outstanding.is_some() {

@@ -17,6 +17,7 @@
 mod acks;
 mod fetch;
 mod follower;
+mod heal;
 mod leader;
 mod mutant;
 mod replica;
@@ -25,6 +26,7 @@ mod state;
 pub use acks::{AckOutcome, AckQueueFull, MAX_WAITING_ACKS, Ticket};
 pub use fetch::{FetchGrant, FetchRefusal, FollowerFetch};
 pub use follower::{Follower, FollowerStep};
+pub use heal::Damage;
 pub use leader::{Leader, NotEnoughReplicas, Proposal, ReplicationLimits};
 pub use mutant::{MUTANTS, Mutant, planted};
 #[cfg(feature = "mutants")]

@@ -3,6 +3,7 @@
 use crate::acks::{AckOutcome, Ticket};
 use crate::fetch::{FetchGrant, FetchRefusal, FollowerFetch};
 use crate::follower::Follower;
+use crate::heal::Damage;
 use crate::leader::Leader;
 use crate::state::{EpochEnds, Incarnation, LogView, PartitionState};
 use duolog_base::{LeaderEpoch, NodeId, Offset};
@@ -34,17 +35,23 @@ pub struct Replica {
     unclean_epoch: Option<LeaderEpoch>,
     high_watermark: Offset,
     next_number: u64,
+    damage: Option<Damage>,
 }
 
 impl Replica {
     /// A replica as found on disk. What is committed of it is not known until a leader says so, or the node leads.
     pub fn new(me: Incarnation, log: LogView) -> Replica {
         let epoch = LeaderEpoch::NONE;
-        Replica { me, role: Role::Idle, epoch, unclean_epoch: None, high_watermark: log.start, next_number: 1 }
+        Replica { me, role: Role::Idle, epoch, unclean_epoch: None, high_watermark: log.start, next_number: 1, damage: None }
     }
 
     pub fn role(&self) -> &Role {
         &self.role
+    }
+
+    /// The newest leader epoch obeyed; [`LeaderEpoch::NONE`] before the first.
+    pub fn epoch(&self) -> LeaderEpoch {
+        self.epoch
     }
 
     pub fn leader_mut(&mut self) -> Option<&mut Leader> {
@@ -72,6 +79,9 @@ impl Replica {
 
     /// Obeys a version of the metadata. Versions come in order.
     pub fn assume(&mut self, state: &PartitionState, log: LogView, now_ms: u64) -> Assumed {
+        if let Some(damage) = &mut self.damage {
+            damage.seen(state, self.me.node);
+        }
         if state.leader_epoch < self.epoch || (state.leader_epoch == self.epoch && self.keeps_role(state)) {
             if let Role::Leader(leader) = &mut self.role
                 && leader.epoch() == state.leader_epoch
@@ -104,6 +114,25 @@ impl Replica {
             && state.leader == self.me.node
         {
             leader.update(state, now_ms);
+        }
+    }
+
+    /// The log does not hold what it should. From now on nothing is asked for, until the log has begun anew.
+    pub fn found_damaged(&mut self) {
+        self.damage.get_or_insert(Damage::found_in(self.epoch));
+    }
+
+    /// What is to be done about the damage of the log, if there is any.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.damage.as_ref()
+    }
+
+    /// The records were thrown away, as [`Damage::may_begin_anew`] allowed: what the node knew to be committed it holds no more.
+    pub fn began_anew(&mut self, log: LogView) {
+        assert!(self.damage.take().is_some_and(|damage| damage.may_begin_anew()), "nobody counts on what is thrown away");
+        self.high_watermark = log.start;
+        if let Role::Follower(follower) = &mut self.role {
+            follower.began_anew(log);
         }
     }
 

@@ -13,10 +13,19 @@ pub struct PartitionState {
     pub partition_epoch: PartitionEpoch,
     pub replicas: Vec<NodeId>,
     pub in_sync: Vec<NodeId>,
+    /// Not in sync, but taken to hold all that is committed: the controller may name one of them leader. (KIP-966)
+    pub eligible: Vec<NodeId>,
     /// In-sync replicas without which nothing is committed: `min.insync.replicas`, but no more than there are replicas. (KIP-966)
     pub min_in_sync: usize,
     /// The newest leader epoch that began with an unclean election: what was committed before it may be gone.
     pub unclean_epoch: Option<LeaderEpoch>,
+}
+
+impl PartitionState {
+    /// Whether the controller takes the node to hold what is committed.
+    pub fn counts_on(&self, node: NodeId) -> bool {
+        self.in_sync.contains(&node) || self.eligible.contains(&node)
+    }
 }
 
 /// Another node as the metadata has it.

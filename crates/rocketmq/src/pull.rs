@@ -12,7 +12,7 @@ use crate::remoting::Refusal;
 use crate::transcode::{Source, TranscodeError, TranscodeLimits, Transcoder};
 use bytes::{Bytes, BytesMut};
 use duolog_base::{Offset, PartitionIndex};
-use duolog_core::broker::{FetchError, PartitionEnds};
+use duolog_core::broker::{Broker, FetchError, PartitionEnds};
 use duolog_core::filter::Subscription;
 use duolog_core::metadata::TopicImage;
 use duolog_log::{ReadError, ReadPart, ReadPlan};
@@ -99,7 +99,7 @@ impl Node {
             if fetched.plan.next == from {
                 return Ok(reading.outcome(fetched.ends));
             }
-            let region = reading.take(fetched.plan, &self.ahead.blocks).await?;
+            let region = reading.take(fetched.plan, &self.ahead.blocks, &self.broker).await?;
             // What a filter has left out makes gaps.
             if let Some(region) = region.filter(|_| tags.is_none()) {
                 self.ahead.keep(region);
@@ -204,7 +204,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Takes what is planned; gives what was read from files, if not all of it was taken.
-    async fn take(&mut self, mut plan: ReadPlan, blocks: &Arc<Blocks>) -> Result<Option<Region>, Refusal> {
+    async fn take(&mut self, mut plan: ReadPlan, blocks: &Arc<Blocks>, broker: &Broker) -> Result<Option<Region>, Refusal> {
         self.scanned += plan.bytes;
         self.plans += 1;
         let first = self.next();
@@ -218,7 +218,10 @@ impl<'a> Reading<'a> {
             }
         } else {
             let number = self.wanted.topic.partition(self.wanted.queue).map(|partition| partition.number).unwrap_or_default();
-            let bytes = collect(blocks, &mut plan).await.map_err(|error| unreadable(&error))?;
+            let bytes = collect(blocks, &mut plan).await.map_err(|error| {
+                broker.suspect(number, first, plan.next, &error);
+                unreadable(&error)
+            })?;
             let region = Region { number, first, next: plan.next, bytes };
             if self.push_batches(&region.bytes, first)? {
                 return Ok(Some(region));

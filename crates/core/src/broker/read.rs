@@ -4,6 +4,7 @@
 use super::{Broker, Watch};
 use crate::config::FlushMode;
 use crate::metadata::{PartitionImage, TopicImage};
+use crate::replication::speaks_of_damage;
 use bytes::Bytes;
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, PartitionNumber};
 use duolog_log::{ReadError, ReadLimits, ReadPlan, TagFilter};
@@ -68,7 +69,20 @@ impl Broker {
         let limits = ReadLimits { upto: ends.high_watermark, max_bytes, at_least_one, tags };
         match self.log.read(image.number, from, limits) {
             Ok(plan) => Ok(Fetched { plan, ends }),
-            Err(error) => Err(fetch_error(error, ends)),
+            Err(error) => {
+                self.suspect(image.number, from, Offset(from.0 + 1), &error);
+                Err(fetch_error(error, ends))
+            }
+        }
+    }
+
+    /// The batches between two offsets could not be had. If the reason speaks of damage, and other replicas have them, this one is looked
+    /// at and fetched anew.
+    pub fn suspect(&self, partition: PartitionNumber, from: Offset, upto: Offset, error: &ReadError) {
+        if let Some(replication) = self.replication()
+            && speaks_of_damage(error)
+        {
+            replication.suspect(partition, from, upto);
         }
     }
 
@@ -89,7 +103,10 @@ impl Broker {
         let limits = ReadLimits { upto: log_end, max_bytes, at_least_one: true, tags: None };
         match self.log.read(image.number, from, limits) {
             Ok(plan) => Ok(Fetched { plan, ends }),
-            Err(error) => Err(fetch_error(error, ends)),
+            Err(error) => {
+                self.suspect(image.number, from, Offset(from.0 + 1), &error);
+                Err(fetch_error(error, ends))
+            }
         }
     }
 

@@ -114,6 +114,12 @@ impl LogObserver for Observer {
         self.fire(partitions, Shows::Log(what));
     }
 
+    fn damaged(&self, partition: PartitionNumber) {
+        if let Some(replication) = self.replication() {
+            replication.found_by_log(partition);
+        }
+    }
+
     fn failed(&self, failure: &LogFailure) {
         tracing::error!(%failure, "the log has stopped; the process must be restarted");
         self.failed.send_replace(Some(failure.clone()));

@@ -120,7 +120,12 @@ impl InternalLog for BrokerLog {
             let fetched =
                 self.broker.read_log_end(&topic, partition, from, REPLAY_CHUNK_BYTES).map_err(|error| failed(&error))?;
             let next = fetched.plan.next;
-            let batches = materialize(fetched.plan).await.map_err(|error| failed(&error))?;
+            let batches = materialize(fetched.plan).await.map_err(|error| {
+                if let Some(known) = topic.partition(partition) {
+                    self.broker.suspect(known.number, from, next, &error);
+                }
+                failed(&error)
+            })?;
             Ok(Chunk { batches, next })
         })
     }

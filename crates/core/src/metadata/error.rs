@@ -242,6 +242,25 @@ pub enum AlterPartitionError {
     Unavailable(#[from] Unavailable),
 }
 
+/// A replica whose log is damaged is not given up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GiveUpError {
+    #[error("no such topic or partition")]
+    UnknownPartition,
+    #[error("the node's epoch is not {got}")]
+    StaleBrokerEpoch { got: BrokerEpoch },
+    #[error("node {node} holds no replica of the partition")]
+    NotReplica { node: NodeId },
+    #[error("leader epoch {got} is not the present one, {current}")]
+    FencedLeaderEpoch { current: LeaderEpoch, got: LeaderEpoch },
+    #[error("no other replica is in sync and available")]
+    NobodyElse,
+    #[error("the partition is named more than once in the request")]
+    Repeated,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
 /// A leader is not elected as asked. (KIP-183, KIP-460)
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ElectLeaderError {

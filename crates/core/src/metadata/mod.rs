@@ -33,14 +33,14 @@ pub use cluster::{
 };
 pub use decide::{
     AlterPartition, Balance, BalanceLimits, ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, Decided, Decision,
-    Election, FreeSpace, Heartbeat, HeartbeatAnswer, MAX_NEW_PARTITIONS, NewPartitions, NewTopic, Reassignment, Registration,
-    Storage, StorageReport, TopicReference, decide_alter_partition, decide_balance, decide_create_topics, decide_elections,
-    decide_fencing, decide_heartbeat, decide_reassignments, decide_registration, decide_unregistration, partitions_to_elect,
-    successor,
+    Election, FreeSpace, GivenUp, Heartbeat, HeartbeatAnswer, MAX_NEW_PARTITIONS, NewPartitions, NewTopic, Reassignment,
+    Registration, Storage, StorageReport, TopicReference, decide_alter_partition, decide_balance, decide_create_topics,
+    decide_elections, decide_fencing, decide_giving_up, decide_heartbeat, decide_reassignments, decide_registration,
+    decide_unregistration, partitions_to_elect, successor,
 };
 pub use error::{
     AdoptTopicsError, AllocateProducerIdsError, AlterConfigError, AlterPartitionError, AssignmentProblem, ChangeVotersError,
-    CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectLeaderError, MembershipError, MetadataOpenError,
+    CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectLeaderError, GiveUpError, MembershipError, MetadataOpenError,
     ReassignError, Unavailable, UnregisterError,
 };
 pub use fold::{FoldError, fold};

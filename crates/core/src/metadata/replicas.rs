@@ -52,6 +52,7 @@ impl TopicImage {
             partition_epoch: partition.partition_epoch,
             replicas: partition.replicas.clone(),
             in_sync: partition.in_sync.clone(),
+            eligible: partition.eligible.clone(),
             min_in_sync: self.min_in_sync(partition),
             unclean_epoch: partition.unclean_epoch,
         }

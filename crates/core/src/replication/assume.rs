@@ -77,6 +77,9 @@ impl Replication {
         let view =
             duolog_replica::LogView { start: ends.start, durable: ends.durable, end: ends.end, last_epoch: ends.last_epoch };
         let slot = Arc::new(Slot::new(partition.number, index, Replica::new(*me, view), topic.clone()));
+        if let Some(reason) = self.around.log.quarantine(partition.number) {
+            self.found_damaged(&slot, &mut slot.lock(), reason);
+        }
         self.assume(&slot, &mut slot.lock(), topic, partition);
         slots.insert(partition.number, slot);
     }
@@ -89,6 +92,9 @@ impl Replication {
         let assumed = state.replica.assume(&topic.partition_state(partition), view, self.now_ms());
         if let Some(epoch) = assumed.leads {
             self.around.log.set_leader_epoch(slot.number, epoch);
+        }
+        if state.replica.damage().is_some() {
+            self.healer.wake();
         }
         state.answer(assumed.resigned);
         self.after(slot, state);

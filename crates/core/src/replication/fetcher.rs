@@ -178,7 +178,7 @@ impl Replication {
         let Some(slot) = self.slot(partition) else { return Next::Elsewhere };
         let mut state = slot.lock();
         let follows = matches!(state.replica.role(), Role::Follower(follower) if follower.leader() == leader);
-        if !follows || state.gone || state.quarantined.is_some() {
+        if !follows || state.gone || state.quarantined.is_some() || state.replica.damage().is_some() {
             return Next::Elsewhere;
         }
         let Some(view) = self.view(&slot, &state) else { return Next::Elsewhere };

@@ -7,7 +7,7 @@
 //!
 //! * `assume`: images become roles. * `append`: what clients append waits to be committed. * `serve`, `session`: a leader answers followers.
 //! * `fetcher`, `take_in`: a follower asks, and appends what it is given. * `propose`: changes of in-sync sets. * `heartbeat`: this node lives; `report`: what it holds.
-//! * `throttle`: how fast replicas that are not in sync get data. * `messages`: what goes over the wire.
+//! * `heal`: a damaged replica is given up and fetched anew. * `throttle`: how fast replicas that are not in sync get data. * `messages`: what goes over the wire.
 //!
 //! A partition whose only replica is this node has no slot unless it had more replicas before: what is durable is committed.
 
@@ -15,6 +15,7 @@ mod append;
 mod assume;
 mod fetcher;
 pub mod fuzzing;
+mod heal;
 mod heartbeat;
 mod messages;
 mod propose;
@@ -27,6 +28,7 @@ mod take_in;
 mod throttle;
 
 pub(crate) use append::{AppendRefusal, Promise, Receipt, Wanted};
+pub(crate) use heal::speaks_of_damage;
 pub(crate) use heartbeat::Heartbeats;
 pub(crate) use slot::Slot;
 pub use status::ReplicaStatus;
@@ -39,6 +41,7 @@ use duolog_log::{Advance, Store};
 use duolog_replica::{Incarnation, LogView, ReplicationLimits, Role};
 use fetcher::Fetchers;
 use hashbrown::{HashMap, HashSet};
+use heal::Healer;
 use parking_lot::{Mutex, RwLock};
 use session::Sessions;
 use slot::SlotState;
@@ -88,6 +91,7 @@ pub(crate) struct Replication {
     tickets: AtomicU64,
     /// In-sync sets are to be looked at now.
     propose_now: Notify,
+    healer: Healer,
     /// Partitions whose log has advanced while their slot was held.
     missed: Mutex<HashSet<PartitionNumber>>,
     missed_some: Notify,
@@ -112,6 +116,7 @@ impl Replication {
             fetching: Mutex::default(),
             tickets: AtomicU64::new(0),
             propose_now: Notify::new(),
+            healer: Healer::default(),
             missed: Mutex::default(),
             missed_some: Notify::new(),
             stopped: AtomicBool::new(false),
@@ -125,7 +130,11 @@ impl Replication {
         self.me.get_or_init(|| Incarnation { node: self.around.node, epoch: Some(epoch) });
         self.act_on_all();
         self.around.road.switchboard.connect(messages::KINDS, Arc::new(serve::Door(Arc::downgrade(self))));
-        let tasks = [tokio::spawn(propose::run(Arc::downgrade(self))), tokio::spawn(catch_up_always(self.clone()))];
+        let tasks = [
+            tokio::spawn(propose::run(Arc::downgrade(self))),
+            tokio::spawn(catch_up_always(self.clone())),
+            tokio::spawn(heal::run(Arc::downgrade(self))),
+        ];
         self.tasks.lock().extend(tasks);
     }
 

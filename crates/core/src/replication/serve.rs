@@ -1,13 +1,14 @@
 //! A leader answers its followers: looks at the partitions of which there may be news, and waits as long as there is none.
 
 use super::Replication;
+use super::heal::{are_sound, speaks_of_damage};
 use super::messages::{self, FETCH, FetchCall, NUDGE, Outcome, Part, Reply};
 use super::session::{Asked, Session, Told};
 use super::slot::{Slot, SlotState};
 use super::throttle::Room;
 use bytes::Bytes;
 use duolog_base::{LeaderEpoch, NodeId, Offset, PartitionNumber};
-use duolog_log::{ReadLimits, ReadPart, ReadPlan};
+use duolog_log::{ReadError, ReadLimits, ReadPart, ReadPlan};
 use duolog_peer::{Answer, CallKind, CallRefusal, PeerService};
 use duolog_replica::FollowerFetch;
 use std::ops::Range;
@@ -51,7 +52,8 @@ impl PeerService for Door {
 #[derive(Default)]
 struct Draft {
     parts: Vec<Part>,
-    plans: Vec<ReadPlan>,
+    /// From which offset on, and what.
+    plans: Vec<(Offset, ReadPlan)>,
     bytes: usize,
 }
 
@@ -127,13 +129,13 @@ impl Replication {
                 }
                 Look::Refused(outcome) => {
                     conversation.asked.remove(&partition);
-                    draft.plans.push(ReadPlan::default());
+                    draft.plans.push((fetch.offset, ReadPlan::default()));
                     outcome
                 }
                 Look::Granted(outcome, plan, told) => {
                     *asked = Asked { told: Some(told), ..Asked::default() };
                     draft.bytes += plan.bytes;
-                    draft.plans.push(plan);
+                    draft.plans.push((fetch.offset, plan));
                     outcome
                 }
             };
@@ -207,17 +209,16 @@ impl Replication {
             }
             Err(error) => {
                 state.note_trouble(slot.number, &error);
+                if speaks_of_damage(&error) {
+                    self.suspect(slot.number, range.start, Offset(range.start.0 + 1));
+                }
                 Err(Look::Refused(Outcome::Unreadable))
             }
         }
     }
 
     /// Where the log here ends the epoch of the follower's last batch.
-    fn known_epoch(
-        &self,
-        partition: PartitionNumber,
-        fetch: &FollowerFetch,
-    ) -> Result<Option<duolog_log::EpochEnd>, duolog_log::ReadError> {
+    fn known_epoch(&self, partition: PartitionNumber, fetch: &FollowerFetch) -> Result<Option<duolog_log::EpochEnd>, ReadError> {
         match fetch.last_epoch {
             LeaderEpoch::NONE => Ok(None),
             epoch => self.around.log.epoch_end(partition, epoch),
@@ -227,9 +228,10 @@ impl Replication {
     async fn send(&self, session: &Session, draft: Draft) -> Result<Vec<Bytes>, CallRefusal> {
         let Draft { mut parts, plans, .. } = draft;
         let mut batches = Vec::new();
-        for (part, mut plan) in parts.iter_mut().zip(plans) {
+        for (part, (from, mut plan)) in parts.iter_mut().zip(plans) {
             let Outcome::Granted { bytes, .. } = &mut part.outcome else { continue };
             let tags = std::mem::take(&mut plan.tags);
+            let next = plan.next;
             match bytes_of(plan).await {
                 Ok(read) => {
                     part.tags = tags;
@@ -239,6 +241,9 @@ impl Replication {
                 Err(error) => {
                     tracing::warn!(partition = part.partition, %error, "a follower cannot be given its batches");
                     part.outcome = Outcome::Unreadable;
+                    if speaks_of_damage(&error) {
+                        self.suspect(PartitionNumber(part.partition), from, next);
+                    }
                 }
             }
         }
@@ -248,8 +253,8 @@ impl Replication {
     }
 }
 
-/// The plan's bytes: what is in memory as it is, what is in files read.
-async fn bytes_of(plan: ReadPlan) -> Result<Vec<Bytes>, duolog_log::ReadError> {
+/// The plan's bytes: what is in memory as it is, what is in files read, and undamaged.
+async fn bytes_of(plan: ReadPlan) -> Result<Vec<Bytes>, ReadError> {
     let in_memory = |part: &ReadPart| matches!(part, ReadPart::Memory(_));
     if plan.parts.iter().all(in_memory) {
         let slice = |part| match part {
@@ -258,5 +263,10 @@ async fn bytes_of(plan: ReadPlan) -> Result<Vec<Bytes>, duolog_log::ReadError> {
         };
         return Ok(plan.parts.into_iter().filter_map(slice).collect());
     }
-    Ok(vec![crate::broker::materialize(plan).await?])
+    let bytes = crate::broker::materialize(plan).await?;
+    // Batches of the dedicated layout were held to their places, not to their checksums.
+    match are_sound(&bytes) {
+        true => Ok(vec![bytes]),
+        false => Err(ReadError::Io(Arc::new(std::io::ErrorKind::InvalidData.into()))),
+    }
 }

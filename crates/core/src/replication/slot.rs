@@ -39,6 +39,8 @@ pub(super) struct SlotState {
     pub(super) leader_high_watermark: Offset,
     /// Why this node follows no more.
     pub(super) quarantined: Option<String>,
+    /// What is damaged of its log.
+    pub(super) damaged: Option<String>,
     /// What keeps this node from following, or from being followed, for now.
     trouble: Option<String>,
     /// The slot is not in the table any more.
@@ -69,6 +71,7 @@ impl Slot {
                 parked: SmallVec::new(),
                 leader_high_watermark: Offset(0),
                 quarantined: None,
+                damaged: None,
                 trouble: None,
                 gone: false,
             }),
@@ -134,7 +137,7 @@ impl SlotState {
 
     /// What is wrong with the replica, if anything is.
     pub(super) fn problem(&self) -> Option<&String> {
-        self.quarantined.as_ref().or(self.trouble.as_ref())
+        self.quarantined.as_ref().or(self.damaged.as_ref()).or(self.trouble.as_ref())
     }
 
     /// A producer waits for this ticket's outcome.

@@ -21,7 +21,7 @@ pub struct ReplicaStatus {
     pub in_sync: Vec<NodeId>,
     /// How many offsets each follower lacks, known to the leader only.
     pub followers: Vec<(NodeId, i64)>,
-    /// This node does not follow any more, although it should.
+    /// This node does not follow any more, although it should, or cannot vouch for its log.
     pub quarantined: bool,
     /// What is wrong with the replica, if anything is.
     pub problem: Option<String>,
@@ -61,7 +61,7 @@ impl Replication {
             log_start: view.start,
             in_sync,
             followers,
-            quarantined: state.quarantined.is_some(),
+            quarantined: state.quarantined.is_some() || state.damaged.is_some(),
             problem: state.problem().cloned(),
         })
     }

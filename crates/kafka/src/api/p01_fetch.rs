@@ -23,12 +23,13 @@ use crate::sessions::SessionGuard;
 use duolog_base::{LeaderEpoch, NodeId, PartitionIndex};
 use duolog_core::broker::{Broker, FetchError, PartitionEnds};
 use duolog_core::metadata::{MetadataImage, TopicImage};
-use duolog_log::{ReadPart, ReadPlan};
+use duolog_log::{ReadError, ReadPart, ReadPlan};
 use duolog_wire::kafka::messages::fetch_request::FetchRequest;
 use duolog_wire::kafka::messages::fetch_response::{
     EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use duolog_wire::kafka::{ErrorCode, Records};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -84,7 +85,7 @@ async fn fetch(call: Call) -> Result<Reply, CallError> {
     // A session may be long: the frame is not needed while it waits.
     drop(call);
     let mut found = wait_and_read(&broker, &asker, guard.session_mut(), &limits).await;
-    check_files(guard.session_mut(), &mut found).await;
+    check_files(&broker, guard.session_mut(), &mut found).await;
     respond(start, &context, &mut guard, found, committed)
 }
 
@@ -229,12 +230,17 @@ fn look(entry: &Entry, outcome: &Outcome) -> Look {
 }
 
 /// What cannot be read, or is not what was stored, is told as an error while there is still time for one.
-async fn check_files(session: &Session, found: &mut [Found]) {
+async fn check_files(broker: &Broker, session: &Session, found: &mut [Found]) {
     for Found { entry, outcome } in found {
         let Outcome::Read { plan, .. } = outcome else { continue };
         if let Err(error) = check(plan).await {
             let entry = session.entry(*entry);
             tracing::error!(topic = session.topic(entry).name, partition = entry.partition, %error, "reading failed");
+            if let Some(image) = &session.topic(entry).image
+                && let Some(partition) = image.partition(PartitionIndex(entry.partition))
+            {
+                broker.suspect(partition.number, entry.from, plan.next, &ReadError::Io(Arc::new(error)));
+            }
             *outcome = Outcome::Failed { code: ErrorCode::KafkaStorageError, leader: None };
         }
     }

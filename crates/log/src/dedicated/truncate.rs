@@ -272,6 +272,9 @@ impl DedicatedLog {
         after: After,
     ) -> Result<bool, TruncateError> {
         self.abandon_pass(house, partition).map_err(|_| TruncateError::Stopped)?;
+        if after.removed_from == i64::MIN {
+            house.cleaning.is_sound(partition);
+        }
         let end = after.log.next_offset();
         let cut = after.active.as_ref().map(|active| (active.base, active.bytes));
         let snapshots = if after.removed_from == i64::MIN { end..=end } else { i64::MIN..=end };

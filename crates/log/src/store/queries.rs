@@ -13,6 +13,15 @@ impl Store {
         self.engine_of(partition)?.ends(partition)
     }
 
+    /// Why nothing of the partition is read or appended: what it held was found damaged when the log was opened.
+    pub fn quarantine(&self, partition: PartitionNumber) -> Option<String> {
+        let limits = ReadLimits { upto: Offset(0), max_bytes: 0, at_least_one: false, tags: None };
+        match self.readable(partition).and_then(|log| log.read(partition, Offset(0), limits)) {
+            Err(ReadError::Quarantined(reason)) => Some(reason),
+            _ => None,
+        }
+    }
+
     /// Plans a read; see [`crate::Log::read`].
     pub fn read(&self, partition: PartitionNumber, from: Offset, limits: ReadLimits) -> Result<ReadPlan, ReadError> {
         self.readable(partition)?.read(partition, from, limits)

@@ -38,8 +38,11 @@ impl Budget {
 #[derive(Debug)]
 pub(crate) enum JobProblem {
     Io(io::Error),
-    /// The file at this base does not hold what its index says.
-    Damaged(u64),
+    /// The file at this base does not hold what its index says, or its index is damaged.
+    Damaged {
+        base: u64,
+        batch_of: Option<PartitionNumber>,
+    },
 }
 
 impl From<io::Error> for JobProblem {
@@ -134,7 +137,7 @@ impl Job {
         let mut cleaner = passes.cleaner(partition, &cuts);
         for source in self.sources.clone() {
             let Some(record) = source.live_run(partition, &cuts) else { continue };
-            for entry in source.run_entries(&record, cursor).map_err(|_| JobProblem::Damaged(source.base))? {
+            for entry in source.run_entries(&record, cursor).map_err(|_| damaged_index(&source))? {
                 if budget.is_spent() {
                     self.cursor = Some(cursor);
                     return Ok(false);
@@ -142,7 +145,9 @@ impl Job {
                 let read_before = self.reader.read_bytes;
                 let (header, batch) = self.reader.frame(&source, partition, &entry).map_err(|problem| match problem {
                     SourceProblem::Io(error) => JobProblem::Io(error),
-                    SourceProblem::Damaged => JobProblem::Damaged(source.base),
+                    SourceProblem::Damaged => {
+                        JobProblem::Damaged { base: source.base, batch_of: Some(PartitionNumber(partition)) }
+                    }
                 })?;
                 let cleaned = cleaner.as_mut().map_or(Cleaned::Keep, |cleaner| cleaner.decide(batch));
                 let written_before = self.output.bytes();
@@ -173,6 +178,10 @@ impl Job {
     pub fn abandon(self, log: &Log) -> io::Result<()> {
         self.output.abandon(log.disk.as_ref())
     }
+}
+
+fn damaged_index(source: &Sealed) -> JobProblem {
+    JobProblem::Damaged { base: source.base, batch_of: None }
 }
 
 /// What the new file takes the place of, and the bytes of its frames.

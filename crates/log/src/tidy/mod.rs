@@ -167,8 +167,9 @@ impl Log {
     fn give_up(&self, tidier: &mut Tidier, job: Job, problem: JobProblem) -> Result<(), LogFailure> {
         let path = tidied_path(&self.dir, job.base);
         match problem {
-            JobProblem::Damaged(base) => {
+            JobProblem::Damaged { base, batch_of } => {
                 tracing::error!(base, "a file is damaged and stays as it is");
+                batch_of.into_iter().for_each(|partition| self.shell.damaged(partition));
                 tidier.refused.push(base);
                 tidier.abandon_sweep();
             }

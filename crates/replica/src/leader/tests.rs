@@ -16,6 +16,7 @@ fn state(in_sync: &[i32], partition_epoch: i32) -> PartitionState {
         partition_epoch: PartitionEpoch(partition_epoch),
         replicas: vec![ME, TWO, THREE],
         in_sync: in_sync.iter().copied().map(NodeId).collect(),
+        eligible: Vec::new(),
         min_in_sync: 2,
         unclean_epoch: None,
     }

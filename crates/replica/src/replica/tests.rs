@@ -13,6 +13,7 @@ fn state(leader: i32, leader_epoch: i32, partition_epoch: i32) -> PartitionState
         partition_epoch: PartitionEpoch(partition_epoch),
         replicas: vec![NodeId(1), NodeId(2)],
         in_sync: vec![NodeId(1), NodeId(2)],
+        eligible: Vec::new(),
         min_in_sync: 1,
         unclean_epoch: None,
     }

@@ -7,6 +7,7 @@ mod balance;
 mod configs;
 mod elections;
 mod exchange;
+mod give_up;
 mod membership;
 mod placement;
 mod reassign;
@@ -20,6 +21,7 @@ pub use balance::{Balance, BalanceLimits, decide_balance};
 pub(super) use configs::decide_configs;
 pub use configs::{ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate};
 pub use elections::{Election, decide_elections, partitions_to_elect};
+pub use give_up::{GivenUp, decide_giving_up};
 pub use membership::{
     Decided, Heartbeat, HeartbeatAnswer, Registration, decide_fencing, decide_heartbeat, decide_registration,
     decide_unregistration, successor,

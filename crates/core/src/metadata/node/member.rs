@@ -3,18 +3,18 @@
 use super::{LogLimits, MAX_CHANGED_PARTITIONS, Metadata, MetadataOptions, QuorumState};
 use crate::metadata::cluster::{Cluster, ClusterOptions, Patience};
 use crate::metadata::decide::{
-    AlterPartition, Decided, Decision, Heartbeat, HeartbeatAnswer, Registration, StorageReport, decide_alter_partition,
-    decide_heartbeat, decide_registration, decide_unregistration,
+    AlterPartition, Decided, Decision, GivenUp, Heartbeat, HeartbeatAnswer, Registration, StorageReport, decide_alter_partition,
+    decide_giving_up, decide_heartbeat, decide_registration, decide_unregistration,
 };
 use crate::metadata::error::{
-    AlterPartitionError, ChangeVotersError, MembershipError, MetadataOpenError, Unavailable, UnregisterError,
+    AlterPartitionError, ChangeVotersError, GiveUpError, MembershipError, MetadataOpenError, Unavailable, UnregisterError,
 };
 use crate::metadata::image::{Endpoint, MetadataImage};
 use crate::metadata::published::Published;
 use crate::metadata::raft::{RaftLog, Road};
 use crate::metadata::record::MetadataRecord;
 use crate::metadata::topic_id::RandomIds;
-use duolog_base::{BrokerEpoch, NodeId};
+use duolog_base::{BrokerEpoch, LeaderEpoch, NodeId};
 use duolog_replica::PartitionState;
 use hashbrown::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -152,6 +152,15 @@ impl Metadata {
         let mut results = Vec::with_capacity(requests.len());
         for some in requests.chunks(MAX_CHANGED_PARTITIONS) {
             results.extend(self.settle(false, |image| decide_alterations(image, some)).await);
+        }
+        results
+    }
+
+    /// Has replicas of this node counted on no more; an answer for each, in order: the leader epoch since then.
+    pub async fn give_up_replicas(&self, requests: &[GivenUp]) -> Vec<Result<LeaderEpoch, GiveUpError>> {
+        let mut results = Vec::with_capacity(requests.len());
+        for some in requests.chunks(MAX_CHANGED_PARTITIONS) {
+            results.extend(self.settle(false, |image| decide_giving_up(image, some)).await);
         }
         results
     }

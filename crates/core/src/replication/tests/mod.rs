@@ -3,8 +3,9 @@
 mod balance;
 mod cluster;
 mod failover;
+mod heal;
 mod protocol;
 mod reassignment;
 mod throttling;
 
-use cluster::{Cluster, Node, until};
+use cluster::{Cluster, Node, Site, until};

@@ -222,6 +222,7 @@ impl DedicatedLog {
             Problem::Damaged => {
                 tracing::error!(%partition, "a partition is not compacted any more: a segment of it is damaged");
                 cleaning.uncleanable.insert(partition);
+                self.shell.damaged(partition);
             }
         }
         Ok(())
@@ -229,6 +230,13 @@ impl DedicatedLog {
 
     fn discard(&self, pass: Pass) -> Result<(), LogFailure> {
         pass.discard(self.disk.as_ref()).map_err(|error| self.fail("remove", &self.dir, error))
+    }
+}
+
+impl Cleaning {
+    /// What was damaged of the partition is gone.
+    pub(super) fn is_sound(&mut self, partition: PartitionNumber) {
+        self.uncleanable.remove(&partition);
     }
 }
 
