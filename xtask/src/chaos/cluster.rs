@@ -1,5 +1,5 @@
 //! The servers under test: processes on loopback that keep their data and ports over restarts, each on a disk of its own when power
-//! is to be cut. Nodes reach each other through proxies; faults name the node they strike.
+//! is to be cut or disks are to be full. Nodes reach each other through proxies; faults name the node they strike.
 
 use super::disk::Disk;
 use super::failure::Failure;
@@ -16,6 +16,9 @@ use std::time::Duration;
 
 const END_LIMIT: Duration = Duration::from_secs(60);
 const LOG_TAIL_LINES: usize = 20;
+/// Where disks are to be full. The replicas of a follower may use a half of it, so less is left.
+const RESERVE_BYTES: u64 = 128 << 20;
+const LEFT_BYTES: u64 = RESERVE_BYTES / 4;
 const SYNCS: &str = "fdatasync,fsync,syncfs";
 
 pub(super) struct Cluster {
@@ -44,6 +47,8 @@ pub(super) struct Node {
     /// Its logs, outside the disk whose power is cut.
     logs: PathBuf,
     data: PathBuf,
+    /// Of free space, below which producers are refused.
+    reserve_bytes: u64,
     starts: usize,
     // Before the disk, which can only be unmounted when the process is gone.
     process: Option<Running>,
@@ -52,12 +57,12 @@ pub(super) struct Node {
 
 impl Cluster {
     /// Builds or installs the server and starts its nodes with empty data, one after the other.
-    pub(super) fn start(places: &Places, options: &Options, cuts_power: bool) -> Result<Cluster, Failure> {
+    pub(super) fn start(places: &Places, options: &Options) -> Result<Cluster, Failure> {
         let network = Network::default();
         let memberships = memberships(places, &network, options.nodes)?;
         let mut nodes = Vec::new();
         for (number, membership) in memberships.into_iter().enumerate() {
-            let mut node = Node::prepare(places, options, cuts_power, number, membership)?;
+            let mut node = Node::prepare(places, options, number, membership)?;
             node.start()?;
             nodes.push(node);
         }
@@ -122,16 +127,13 @@ fn join(nodes: &[Node], between: &str, part: impl Fn(&Node) -> String) -> String
 }
 
 impl Node {
-    fn prepare(
-        places: &Places,
-        options: &Options,
-        cuts_power: bool,
-        node: usize,
-        membership: Membership,
-    ) -> Result<Node, Failure> {
+    fn prepare(places: &Places, options: &Options, node: usize, membership: Membership) -> Result<Node, Failure> {
         let logs = places.run.join(format!("node-{node}"));
         std::fs::create_dir_all(&logs).map_err(|error| Failure::file(&logs, error))?;
-        let disk = if cuts_power { Some(Disk::new(&logs)?) } else { None };
+        let of_its_own = options.faults.iter().any(|fault| fault.needs_disks());
+        let disk = if of_its_own { Some(Disk::new(&logs)?) } else { None };
+        let fills = options.faults.iter().any(|fault| fault.fills_disks());
+        let reserve_bytes = if fills { RESERVE_BYTES } else { 0 };
         let directory = disk.as_ref().map_or(logs.as_path(), Disk::path).to_owned();
         let (program, addresses) = match options.peer {
             Peer::Ours => duolog(places, options, membership)?,
@@ -141,7 +143,8 @@ impl Node {
                 (Program::Kafka { jars, properties }, Addresses { kafka, name_server: String::new() })
             }
         };
-        Ok(Node { program, addresses, logs, data: directory.join("data"), starts: 0, process: None, disk })
+        let data = directory.join("data");
+        Ok(Node { program, addresses, logs, data, reserve_bytes, starts: 0, process: None, disk })
     }
 
     pub(super) fn start(&mut self) -> Result<(), Failure> {
@@ -171,7 +174,7 @@ impl Node {
 
     /// What was not synced is gone when it starts again.
     pub(super) fn lose_power(&mut self) -> Result<(), Failure> {
-        self.disk.as_ref().expect("power is cut only where nodes have disks").cut_power()?;
+        self.disk().cut_power()?;
         self.kill();
         self.disk.as_mut().expect("it has not gone away").restore_power()?;
         self.start()
@@ -181,6 +184,19 @@ impl Node {
         let tracer = self.trace("delay_enter=200000")?;
         std::thread::sleep(time);
         detach(tracer)
+    }
+
+    /// Less than the reserve is left.
+    pub(super) fn fill_disk(&self) -> Result<(), Failure> {
+        self.disk().fill(LEFT_BYTES)
+    }
+
+    pub(super) fn empty_disk(&self) -> Result<(), Failure> {
+        self.disk().empty()
+    }
+
+    fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("nodes have disks where something happens to them")
     }
 
     /// The first sync of each thread fails; the server has to end by itself.
@@ -238,7 +254,8 @@ impl Node {
         }
         command.args(membership);
         // Small files, so that a run fills several; and the disk is small.
-        command.args(["--set", "log.file.bytes=16777216", "--set", "log.disk.reserve.bytes=0"]);
+        command.args(["--set", "log.file.bytes=16777216"]);
+        command.args(["--set", &format!("log.disk.reserve.bytes={}", self.reserve_bytes)]);
         command
     }
 }

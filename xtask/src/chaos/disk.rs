@@ -1,6 +1,7 @@
-//! A disk whose power can be cut: an ext4 in a file, mounted through a loop device. Needs root.
+//! A disk whose power can be cut, and which can be filled: an ext4 in a file, mounted through a loop device. Needs root.
 
 use super::failure::Failure;
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,27 @@ impl Disk {
             .map_err(|error| Failure::file(&self.mount, error.into()))
     }
 
+    /// Takes all space but so many bytes.
+    pub(super) fn fill(&self, but_bytes: u64) -> Result<(), Failure> {
+        let path = self.filler();
+        let filled = || -> std::io::Result<()> {
+            let stat = statvfs(&self.mount)?;
+            let taken = (stat.f_bavail * stat.f_frsize).saturating_sub(but_bytes);
+            Ok(fallocate(File::create(&path)?, FallocateFlags::empty(), 0, taken)?)
+        };
+        filled().map_err(|error| Failure::file(&path, error))
+    }
+
+    /// Gives the space back.
+    pub(super) fn empty(&self) -> Result<(), Failure> {
+        let path = self.filler();
+        std::fs::remove_file(&path).map_err(|error| Failure::file(&path, error))
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.mount.join("filler")
+    }
+
     /// What the disk kept, mounted again; nobody may have a file of it open.
     pub(super) fn restore_power(&mut self) -> Result<(), Failure> {
         self.unmount()?;
@@ -95,5 +117,5 @@ fn run(command: &mut Command) -> Result<(), Failure> {
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         Err(error) => error.to_string(),
     };
-    Err(Failure::NoPowerLoss { line: format!("{command:?}"), said })
+    Err(Failure::NoDisk { line: format!("{command:?}"), said })
 }

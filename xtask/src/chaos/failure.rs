@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(
-        "usage: cargo xtask chaos [--peer none|kafka] [--nodes N] [--fault kill|pause|power-loss|slow-disk|sync-error|isolate|mute]... [--rounds N | --minutes N] [--seed N] [--binary PATH]"
+        "usage: cargo xtask chaos [--peer none|kafka] [--nodes N] [--fault kill|pause|power-loss|slow-disk|sync-error|isolate|mute|full-disk|full-disks]... [--rounds N | --minutes N] [--seed N] [--binary PATH]"
     )]
     Usage,
-    #[error("loss of power needs root, loop devices and ext4: {line}: {said}")]
-    NoPowerLoss { line: String, said: String },
+    #[error("loss of power and full disks need root, loop devices and ext4: {line}: {said}")]
+    NoDisk { line: String, said: String },
     #[error("strace cannot let system calls of the server fail: {0}")]
     NoTracer(String),
     #[error(transparent)]
@@ -25,6 +25,8 @@ pub(crate) enum Failure {
     NoProgress { seconds: u64, wanted: u64, log: String },
     #[error("the server goes on after a failed sync")]
     GoesOn,
+    #[error("{seconds} s after all disks were full producers were still answered")]
+    NotRefused { seconds: u64 },
     #[error("{violations} violations; logs are in {logs}")]
     Violations { violations: usize, logs: PathBuf },
     #[error("the power was cut under a server that does not sync, and nothing acknowledged was lost")]

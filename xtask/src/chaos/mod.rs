@@ -26,6 +26,9 @@ const MORE_PROGRESS: u64 = 4_000;
 /// Clients wait up to ten seconds between attempts to connect.
 const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
+/// Nothing is acknowledged for so long.
+const QUIET: Duration = Duration::from_secs(3);
+const REFUSED_LIMIT: Duration = Duration::from_secs(60);
 const SHOWN_VIOLATIONS: usize = 10;
 
 /// Takes the arguments that `options` describes. The last line it prints says what was lost.
@@ -38,7 +41,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("seed {seed}");
     let cuts_power = options.faults.contains(&Fault::PowerLoss);
-    let mut run = Run::start(&places, &options, cuts_power, Random::new(seed))?;
+    let mut run = Run::start(&places, &options, Random::new(seed))?;
     run.faults(&options)?;
     let history = run.finish()?;
     report(&history);
@@ -66,9 +69,9 @@ struct Run {
 
 impl Run {
     /// Starts server and clients, two of each family.
-    fn start(places: &Places, options: &Options, cuts_power: bool, random: Random) -> Result<Run, Failure> {
+    fn start(places: &Places, options: &Options, random: Random) -> Result<Run, Failure> {
         let library = Library::install(places)?;
-        let cluster = Cluster::start(places, options, cuts_power)?;
+        let cluster = Cluster::start(places, options)?;
         let pipe = Pipe::new().map_err(|error| Failure::file(&places.run, error))?;
         let families: &[Family] = match options.peer {
             Peer::Ours => &[Family::Java, Family::Librdkafka, Family::Remoting],
@@ -100,7 +103,8 @@ impl Run {
             let node = self.random.below(self.cluster.nodes.len() as u64) as usize;
             let so_far = self.pipe.judge().progress;
             println!("{:>4} s: {} on node {node} after {so_far}", start.elapsed().as_secs(), fault.name());
-            fault.strike(&mut self.cluster, node)?;
+            let pipe = &self.pipe;
+            fault.strike(&mut self.cluster, node, || are_refused(pipe))?;
             if let Some(crash) = fault.crash() {
                 self.pipe.judge().crashed(crash);
             }
@@ -149,6 +153,19 @@ impl Run {
         );
         Ok(judge.history)
     }
+}
+
+/// Waits until producers have got no answer for a while.
+fn are_refused(pipe: &Pipe) -> Result<(), Failure> {
+    let start = Instant::now();
+    while start.elapsed() < REFUSED_LIMIT {
+        let before = pipe.judge().progress.acked;
+        std::thread::sleep(QUIET);
+        if pipe.judge().progress.acked == before {
+            return Ok(());
+        }
+    }
+    Err(Failure::NotRefused { seconds: start.elapsed().as_secs() })
 }
 
 fn report(history: &History) {

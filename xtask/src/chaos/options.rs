@@ -63,7 +63,11 @@ pub(super) fn parse(arguments: &[String]) -> Result<Options, Failure> {
         }
     }
     let alone = options.nodes == 1;
-    if (alone && options.faults.iter().any(|fault| fault.needs_peers())) || (!alone && options.peer == Peer::Kafka) {
+    let fills = options.faults.iter().any(|fault| fault.fills_disks());
+    if (fills && options.peer == Peer::Kafka)
+        || (alone && options.faults.iter().any(|fault| fault.needs_peers()))
+        || (!alone && options.peer == Peer::Kafka)
+    {
         return Err(Failure::Usage);
     }
     Ok(options)
@@ -96,7 +100,14 @@ mod tests {
         for line in ["--fault earthquake", "--peer pulsar", "--minutes", "--minutes soon", "--minutes 100000", "--fast yes"] {
             assert!(matches!(parsed(line), Err(Failure::Usage)), "{line}");
         }
-        for line in ["--fault isolate", "--nodes 0", "--nodes 9", "--nodes 3 --peer kafka"] {
+        for line in [
+            "--fault isolate",
+            "--fault full-disks",
+            "--fault full-disk --peer kafka",
+            "--nodes 0",
+            "--nodes 9",
+            "--nodes 3 --peer kafka",
+        ] {
             assert!(matches!(parsed(line), Err(Failure::Usage)), "{line}");
         }
         assert_eq!(parsed("--nodes 3 --fault isolate").unwrap().nodes, 3);

@@ -19,6 +19,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How long a request goes on, in scenarios where it succeeds, and where it cannot.
 const PATIENT: Duration = Duration::from_secs(30);
 const IMPATIENT: Duration = Duration::from_millis(1500);
+/// How long a member may be silent, in scenarios where nobody waits for it to be over, and where it is to last.
+const SESSION: Duration = Duration::from_secs(1);
+const LONG_SESSION: Duration = Duration::from_secs(30);
 const LIMITS: LogLimits = LogLimits { segment_bytes: 1 << 20, snapshot_after_bytes: 8 << 20 };
 /// So small that the log is soon replaced by a snapshot.
 const SMALL: LogLimits = LogLimits { segment_bytes: 4_000, snapshot_after_bytes: 10_000 };
@@ -39,12 +42,13 @@ struct Site {
     join: Vec<String>,
     limits: LogLimits,
     request_limit: Duration,
+    session: Duration,
 }
 
 impl Site {
     fn new(id: i32, join: &[String], limits: LogLimits) -> Site {
         let (dir, address) = (tempfile::tempdir().unwrap(), "127.0.0.1:0".to_owned());
-        Site { id, dir, address, join: join.to_vec(), limits, request_limit: PATIENT }
+        Site { id, dir, address, join: join.to_vec(), limits, request_limit: PATIENT, session: SESSION }
     }
 
     fn options(&self) -> MetadataOptions {
@@ -65,7 +69,7 @@ impl Site {
             join: self.join.clone(),
             incarnation: format!("life {}", INCARNATIONS.fetch_add(1, Ordering::Relaxed)),
             voters: DEFAULT_VOTERS,
-            session: Duration::from_millis(1000),
+            session: self.session,
             heartbeat: Duration::from_millis(200),
             replica_lag: DEFAULT_REPLICA_LAG,
             request_limit: self.request_limit,
@@ -143,7 +147,10 @@ async fn three(limits: LogLimits) -> [Node; 3] {
 }
 
 async fn three_with(limits: LogLimits, request_limit: Duration) -> [Node; 3] {
-    let site = |id, join: &[String]| Site { request_limit, ..Site::new(id, join, limits) };
+    three_of(|id, join| Site { request_limit, ..Site::new(id, join, limits) }).await
+}
+
+async fn three_of(site: impl Fn(i32, &[String]) -> Site) -> [Node; 3] {
     let first = site(1, &[]).start().await;
     let join = [first.site.address.clone()];
     let (second, third) = tokio::join!(site(2, &join).start(), site(3, &join).start());
@@ -401,23 +408,44 @@ async fn a_voter_that_has_lost_its_disk_begins_anew() {
     stop_all([leader, second, third]).await;
 }
 
+fn fenced(watcher: &Node, id: i32) -> Option<bool> {
+    let image = watcher.metadata.image();
+    image.nodes.get(&NodeId(id)).and_then(|node| node.membership.as_ref().map(|membership| membership.fenced))
+}
+
+fn beat(node: &Node) -> tokio::task::JoinHandle<()> {
+    let metadata = node.metadata.clone();
+    tokio::spawn(async move {
+        loop {
+            let _ = metadata.heartbeat(false).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_address_refuses_connections_is_fenced_before_one_that_is_only_silent() {
+    let nodes = three_of(|id, join| Site { session: LONG_SESSION, ..Site::new(id, join, LIMITS) }).await;
+    let beats = nodes.each_ref().map(beat);
+    until("all are in", || nodes.iter().all(|node| (1..=3).all(|id| fenced(node, id) == Some(false)))).await;
+    until("somebody leads", || nodes.iter().any(Node::leads)).await;
+    let mut nodes = Vec::from(nodes);
+    let leader = nodes.remove(nodes.iter().position(Node::leads).expect("it led just now"));
+    let [silent, ended] = <[Node; 2]>::try_from(nodes).ok().expect("two are left");
+    let (silent_id, ended_id) = (silent.site.id, ended.site.id);
+    // Both have beaten for the last time when the process of one of them ends.
+    [silent_id, ended_id].iter().for_each(|id| beats[*id as usize - 1].abort());
+    ended.stop().await;
+    until("the one that has ended is fenced", || fenced(&leader, ended_id) == Some(true)).await;
+    assert_eq!(fenced(&leader, silent_id), Some(false), "its session is not over yet");
+    beats.iter().for_each(|beat| beat.abort());
+    stop_all([leader, silent]).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_are_let_in_by_their_heartbeats_and_fenced_when_they_are_silent() {
     let nodes = three(LIMITS).await;
-    let fenced = |watcher: &Node, id: i32| {
-        let image = watcher.metadata.image();
-        image.nodes.get(&NodeId(id)).and_then(|node| node.membership.as_ref().map(|membership| membership.fenced))
-    };
     until("all are registered, and fenced at first", || (1..=3).all(|id| fenced(&nodes[2], id) == Some(true))).await;
-    let beat = |node: &Node| {
-        let metadata = node.metadata.clone();
-        tokio::spawn(async move {
-            loop {
-                let _ = metadata.heartbeat(false).await;
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        })
-    };
     let beats = nodes.each_ref().map(beat);
     until("all are in", || (1..=3).all(|id| fenced(&nodes[0], id) == Some(false))).await;
     let silent = usize::from(nodes[0].leads());
