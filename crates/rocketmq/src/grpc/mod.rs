@@ -6,6 +6,7 @@
 //! Not served: transactions, delayed and recalled messages, lite topics; each is answered with UNSUPPORTED.
 
 mod acknowledge;
+mod authority;
 mod body;
 mod call;
 mod clients;

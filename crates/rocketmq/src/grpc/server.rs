@@ -1,5 +1,6 @@
 //! The gRPC listeners: [`duolog_net::Server`] with connections that speak HTTP/2, in plain text or within TLS as the client begins.
 
+use super::authority::ClientStream;
 use super::body::{ChargedBody, SharedRoom};
 use super::call::Front;
 use super::clients::GrpcClients;
@@ -172,7 +173,7 @@ impl Gate {
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .keep_alive_interval(PING_PERIOD)
             .keep_alive_timeout(PING_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), entrance);
+            .serve_connection(TokioIo::new(ClientStream::new(stream)), entrance);
         let mut served = std::pin::pin!(served);
         let mut is_leaving = false;
         let mut stopping = stop.clone();

@@ -83,7 +83,7 @@ impl Service<Uri> for Dial {
     }
 }
 
-fn trusting() -> Arc<ClientConfig> {
+pub fn trusting() -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config = config.dangerous().with_custom_certificate_verifier(Arc::new(Trusting)).with_no_client_auth();

@@ -10,6 +10,7 @@ mod cluster_queues;
 mod consumers;
 mod docs;
 mod grpc;
+mod grpc_authority;
 mod grpc_client;
 mod grpc_delivery;
 mod grpc_retries;
