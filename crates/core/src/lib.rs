@@ -5,6 +5,7 @@
 //! * [`broker`]: append, read and look up in partitions; the narrow API both front ends call.
 //! * [`coordinator`]: the runtime in which stateful services live on internal partitions: records out, replay in.
 //! * [`group`]: consumer groups, the first service on that runtime.
+//! * [`delay`]: records that are delivered later.
 //! * [`filter`]: which messages a subscription wants: tags and SQL92 expressions.
 //! * [`query`]: finding messages by key.
 //! * [`replication`]: leaders and followers of partitions that several nodes hold.
@@ -12,6 +13,7 @@
 pub mod broker;
 pub mod config;
 pub mod coordinator;
+pub mod delay;
 pub mod filter;
 pub mod group;
 pub mod metadata;

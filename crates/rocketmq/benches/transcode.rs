@@ -30,6 +30,7 @@ fn put(builder: &mut BatchBuilder, body: &[u8]) {
         store_timestamp: TimestampMs(2),
         reconsume_times: 0,
         prepared_transaction_offset: 0,
+        delivered_at: None,
     };
     put_record(builder, &message, LIMITS).expect("it fits");
 }

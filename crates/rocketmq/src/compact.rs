@@ -11,6 +11,7 @@
 //!        4    bit 1: sysFlag, without the bits about compression and lengths of addresses
 //!        4    bit 2: reconsume times
 //!        8    bit 3: prepared transaction offset
+//!        8    bit 5: born timestamp, in milliseconds, where it is not that of the record
 //! ```
 //! Integers are little-endian; a field that is not there is zero. docs/storage-format.md has the same map. Kafka clients may write
 //! such headers, too: whatever is not exactly one is `None`.
@@ -28,9 +29,10 @@ const HAS_SYS_FLAG: u8 = 1 << 1;
 const HAS_RECONSUME_TIMES: u8 = 1 << 2;
 const HAS_PREPARED_OFFSET: u8 = 1 << 3;
 const BORN_HOST_V6: u8 = 1 << 4;
-const KNOWN_BITS: u8 = HAS_FLAG | HAS_SYS_FLAG | HAS_RECONSUME_TIMES | HAS_PREPARED_OFFSET | BORN_HOST_V6;
+const HAS_BORN_TIMESTAMP: u8 = 1 << 5;
+const KNOWN_BITS: u8 = HAS_FLAG | HAS_SYS_FLAG | HAS_RECONSUME_TIMES | HAS_PREPARED_OFFSET | BORN_HOST_V6 | HAS_BORN_TIMESTAMP;
 /// Bytes of the header at most.
-const MAX_BYTES: usize = 1 + 1 + 8 + 16 + 2 + 4 + 4 + 4 + 8;
+const MAX_BYTES: usize = 1 + 1 + 8 + 16 + 2 + 4 + 4 + 4 + 8 + 8;
 /// What `sysFlag` says about the bytes of one encoding, not about the message.
 const SYS_FLAG_OF_ENCODING: i32 = sys_flag::COMPRESSED
     | sys_flag::COMPRESSION_MASK
@@ -48,6 +50,8 @@ pub struct CompactHeader {
     pub sys_flag: i32,
     pub reconsume_times: i32,
     pub prepared_transaction_offset: i64,
+    /// `None` if it is the record's timestamp.
+    pub born_timestamp: Option<TimestampMs>,
 }
 
 /// The bytes of a header, on the stack.
@@ -72,7 +76,8 @@ impl CompactHeader {
             | bit(sys_flag != 0, HAS_SYS_FLAG)
             | bit(self.reconsume_times != 0, HAS_RECONSUME_TIMES)
             | bit(self.prepared_transaction_offset != 0, HAS_PREPARED_OFFSET)
-            | bit(ip.is_ipv6(), BORN_HOST_V6);
+            | bit(ip.is_ipv6(), BORN_HOST_V6)
+            | bit(self.born_timestamp.is_some(), HAS_BORN_TIMESTAMP);
         let mut bytes = [0; MAX_BYTES];
         let mut rest = &mut bytes[..];
         rest.put_u8(VERSION);
@@ -90,6 +95,9 @@ impl CompactHeader {
         }
         if bits & HAS_PREPARED_OFFSET != 0 {
             rest.put_i64_le(self.prepared_transaction_offset);
+        }
+        if let Some(born) = self.born_timestamp {
+            rest.put_i64_le(born.0);
         }
         let length = MAX_BYTES - rest.len();
         CompactBytes { bytes, length }
@@ -113,7 +121,19 @@ impl CompactHeader {
         let sys_flag = number(HAS_SYS_FLAG)? & !SYS_FLAG_OF_ENCODING;
         let reconsume_times = number(HAS_RECONSUME_TIMES)?;
         let prepared_transaction_offset = if bits & HAS_PREPARED_OFFSET == 0 { 0 } else { rest.try_get_i64_le().ok()? };
-        let header = CompactHeader { store_timestamp, born_host, flag, sys_flag, reconsume_times, prepared_transaction_offset };
+        let born_timestamp = match bits & HAS_BORN_TIMESTAMP {
+            0 => None,
+            _ => Some(TimestampMs(rest.try_get_i64_le().ok()?)),
+        };
+        let header = CompactHeader {
+            store_timestamp,
+            born_host,
+            flag,
+            sys_flag,
+            reconsume_times,
+            prepared_transaction_offset,
+            born_timestamp,
+        };
         rest.is_empty().then_some(header)
     }
 }
@@ -130,6 +150,7 @@ mod tests {
             sys_flag: 0,
             reconsume_times: 0,
             prepared_transaction_offset: 0,
+            born_timestamp: None,
         }
     }
 
@@ -146,6 +167,7 @@ mod tests {
             sys_flag: sys_flag::TRANSACTION_PREPARED,
             reconsume_times: 3,
             prepared_transaction_offset: 1 << 50,
+            born_timestamp: Some(TimestampMs(-7)),
             ..header("[fe80::7]:9")
         };
         let bytes = full.encode();

@@ -11,6 +11,7 @@ pub mod clients;
 mod cluster;
 mod collect;
 pub mod compact;
+mod delay;
 pub mod fuzzing;
 mod group_config;
 mod grpc;

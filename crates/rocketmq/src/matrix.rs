@@ -79,7 +79,7 @@ pub(crate) fn why_not(code: i32) -> &'static str {
         | request::GET_CLIENT_CONFIG
         | 209..=214 => "no client sends it any more",
         request::AUTH_CREATE_USER..=request::AUTH_LIST_ACL => "there are no users and rights yet",
-        request::GET_TIMER_CHECK_POINT | request::GET_TIMER_METRICS | request::RECALL_MESSAGE => "there are no timers yet",
+        request::GET_TIMER_CHECK_POINT | request::GET_TIMER_METRICS => "timers are not kept in files of their own",
         request::END_TRANSACTION | request::RESUME_CHECK_HALF_MESSAGE => "there are no transactions yet",
         200_000..=200_999 => "there is no POP yet",
         _ => "not yet",

@@ -5,7 +5,7 @@
 //! | body | value, never compressed by itself |
 //! | property KEYS | key |
 //! | any other property | header of the same name |
-//! | born timestamp | timestamp |
+//! | born timestamp | timestamp; of a message that was delayed in the compact header, and the timestamp is the time of its delivery |
 //! | queue id, queue offset | partition, offset |
 //! | flag, sysFlag, born host, store timestamp, reconsume times, prepared transaction offset | last header `duolog.rmq` ([`compact`]) |
 //! | empty body with the property `duolog.null.value` | null value (a tombstone in compacted topics) |
@@ -93,6 +93,8 @@ pub struct Outgoing<'a> {
     pub store_timestamp: TimestampMs,
     pub reconsume_times: i32,
     pub prepared_transaction_offset: i64,
+    /// Of a message that is delivered later: when. The record has this time then.
+    pub delivered_at: Option<TimestampMs>,
 }
 
 /// How large a message may be.
@@ -135,7 +137,7 @@ pub fn put_record<'a>(
     let body = if sorted.empty_body && body == PLACEHOLDER { &[] } else { body };
     sorted.headers.push(header(COMPACT_HEADER, compact.as_slice()));
     let record = NewRecord {
-        timestamp: message.born_timestamp,
+        timestamp: message.delivered_at.unwrap_or(message.born_timestamp),
         key: sorted.stored.keys.map(str::as_bytes),
         value: (!sorted.null_value || !body.is_empty()).then_some(body),
         headers: &sorted.headers,
@@ -152,6 +154,7 @@ fn compact_header(message: &Outgoing<'_>) -> CompactHeader {
         sys_flag: message.sys_flag,
         reconsume_times: message.reconsume_times,
         prepared_transaction_offset: message.prepared_transaction_offset,
+        born_timestamp: message.delivered_at.map(|_| message.born_timestamp),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::rates::{Counted, Rates};
 use duolog_base::{PartitionIndex, TimestampMs};
 use duolog_core::broker::{Broker, Counter};
 use duolog_core::config::{ConfigError, GroupConfig};
+use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::{Endpoint, MetadataImage, TopicImage};
 use duolog_net::Peer;
@@ -22,6 +23,7 @@ const DAY_MS: i64 = 86_400_000;
 pub struct Node {
     pub broker: Arc<Broker>,
     pub groups: Arc<GroupCoordinator>,
+    pub delays: Arc<Delays>,
     pub names: NodeNames,
     pub clients: Clients,
     pub locks: Locks,
@@ -50,7 +52,7 @@ pub(crate) struct BrokerAddress {
 }
 
 impl Node {
-    pub fn new(broker: Arc<Broker>, groups: Arc<GroupCoordinator>) -> Node {
+    pub fn new(broker: Arc<Broker>, groups: Arc<GroupCoordinator>, delays: Arc<Delays>) -> Node {
         let config = broker.config();
         let names = NodeNames { cluster: config.rocketmq_cluster.clone(), broker: config.rocketmq_broker.clone() };
         let booted = broker.clock().now();
@@ -67,6 +69,7 @@ impl Node {
             address: OnceLock::new(),
             broker,
             groups,
+            delays,
         }
     }
 

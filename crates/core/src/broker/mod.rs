@@ -45,8 +45,8 @@ use tokio::sync::watch as signal;
 pub struct Road {
     /// To call others.
     pub peers: Arc<Peers>,
-    /// Where their calls arrive. Kinds 1 to 31 are the metadata's, 32 to 47 replication's, 64 to 95 of the RocketMQ
-    /// front end.
+    /// Where their calls arrive. Kinds 1 to 31 are the metadata's, 32 to 47 replication's, 48 to 63 those of timers, 64 to
+    /// 95 of the RocketMQ front end.
     pub switchboard: Arc<Switchboard>,
 }
 

@@ -57,6 +57,8 @@ pub struct BrokerConfig {
     pub rocketmq_cluster: String,
     pub rocketmq_broker: String,
     pub rocketmq_max_message_bytes: usize,
+    /// In milliseconds, at least one.
+    pub rocketmq_delay_levels: Vec<i64>,
     /// Size of one commit log file, in bytes.
     pub log_file_bytes: u64,
     pub tail_cache_bytes: usize,
@@ -158,6 +160,7 @@ impl BrokerConfig {
             rocketmq_cluster: values.text("rocketmq.cluster.name"),
             rocketmq_broker: values.text("rocketmq.broker.name"),
             rocketmq_max_message_bytes: values.number("rocketmq.max.message.bytes")?,
+            rocketmq_delay_levels: delay_levels(&values)?,
             log_file_bytes: values.number("log.file.bytes")?,
             tail_cache_bytes: values.number("log.tail.cache.bytes")?,
             disk_reserve_bytes: values.number("log.disk.reserve.bytes")?,
@@ -265,6 +268,25 @@ fn rate(values: &Values<'_>, name: &'static str) -> Result<Option<u64>, ConfigEr
 fn numbers(values: &Values<'_>, name: &'static str) -> Result<Vec<i32>, ConfigError> {
     let number = |word: &String| word.parse().map_err(|_| malformed(name, word, "whole numbers".to_owned()));
     words(values, name).iter().map(number).collect()
+}
+
+fn delay_levels(values: &Values<'_>) -> Result<Vec<i64>, ConfigError> {
+    const NAME: &str = "rocketmq.delay.levels";
+    let text = values.text(NAME);
+    let level = |word: &str| {
+        let (number, unit) = word.split_at_checked(word.len().checked_sub(1)?)?;
+        let unit_ms = match unit {
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        number.parse::<u32>().ok().map(|number| i64::from(number) * unit_ms)
+    };
+    let levels: Option<Vec<i64>> = text.split_ascii_whitespace().map(level).collect();
+    let expected = || "numbers with a unit, like 1s 5m 2h, with blanks between them".to_owned();
+    levels.filter(|levels| !levels.is_empty()).ok_or_else(|| malformed(NAME, &text, expected()))
 }
 
 fn words(values: &Values<'_>, name: &'static str) -> Vec<String> {

@@ -129,6 +129,14 @@ pub const KEYS: &[Key] = &[
         false,
         "Largest body that RocketMQ clients may send, in bytes; the topic's `max.message.bytes` holds, too.",
     ),
+    broker(
+        "rocketmq.delay.levels",
+        Kind::Text,
+        "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h",
+        false,
+        "How long messages of RocketMQ's delay levels wait, the first level first; each a number and `s`, `m`, `h` or `d`. Retries begin at \
+         the third. The same on all nodes.",
+    ),
     // The cluster.
     unset(broker(
         "cluster.join",

@@ -2,7 +2,7 @@
 
 use super::{AppendFuture, Chunk, InternalLog, InternalLogError, LogFuture};
 use crate::broker::{Acks, Broker, Origin, ProduceBatch, ProduceError, materialize};
-use crate::metadata::{CreateTopicError, PartitionImage, TopicImage};
+use crate::metadata::{CreateTopicError, DELAYED_TOPIC, OFFSETS_TOPIC, PartitionImage, TopicImage};
 use bytes::BytesMut;
 use duolog_base::{LeaderEpoch, NodeId, Offset, PartitionIndex};
 use duolog_log::{AppendError, AppendOrigin};
@@ -16,12 +16,15 @@ const REPLAY_CHUNK_BYTES: usize = 4 << 20;
 pub enum InternalTopic {
     /// `__consumer_offsets`.
     Offsets,
+    /// `__delayed_messages`.
+    Delayed,
 }
 
 impl InternalTopic {
     pub fn name(self) -> &'static str {
         match self {
-            InternalTopic::Offsets => "__consumer_offsets",
+            InternalTopic::Offsets => OFFSETS_TOPIC,
+            InternalTopic::Delayed => DELAYED_TOPIC,
         }
     }
 }
@@ -37,14 +40,16 @@ impl BrokerLog {
         BrokerLog { broker, topic }
     }
 
+    pub fn topic(&self) -> InternalTopic {
+        self.topic
+    }
+
     fn image(&self) -> Result<Arc<TopicImage>, InternalLogError> {
         self.broker.image().topic(self.topic.name()).cloned().ok_or(InternalLogError::UnknownPartition)
     }
 
     async fn create(&self) -> Result<Arc<TopicImage>, CreateTopicError> {
-        match self.topic {
-            InternalTopic::Offsets => self.broker.metadata().ensure_offsets_topic().await,
-        }
+        self.broker.metadata().ensure_topic(self.topic.name()).await
     }
 }
 

@@ -22,6 +22,8 @@ pub enum ReplayError {
     Record(#[from] RecordError),
     #[error("record has no key")]
     NoKey,
+    #[error("record is malformed: {0}")]
+    Malformed(&'static str),
     #[error("record is not of its schema: {0}")]
     Schema(#[from] kafka::DecodeError),
 }

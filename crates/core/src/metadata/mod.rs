@@ -46,8 +46,8 @@ pub use error::{
 pub use fold::{FoldError, fold};
 pub use image::{Endpoint, Membership, MetadataImage, NodeDirectory, NodeImage, PartitionImage, TopicImage};
 pub use name::{
-    MAX_TOPIC_NAME, NameProblem, NameRules, OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC, check_topic_name,
-    is_internal_topic,
+    DELAYED_TOPIC, MAX_TOPIC_NAME, NameProblem, NameRules, OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC,
+    check_topic_name, is_internal_topic,
 };
 pub use node::{ImageListener, Metadata, MetadataOptions, QuorumMember, QuorumState};
 pub use offline::{MetadataReport, read_image, verify};

@@ -5,6 +5,8 @@ pub const MAX_TOPIC_NAME: usize = 249;
 
 /// Topics that coordinators write, by name.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// The internal topic of records that are delivered later.
+pub const DELAYED_TOPIC: &str = "__delayed_messages";
 pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 pub const SHARE_STATE_TOPIC: &str = "__share_group_state";
 
@@ -73,7 +75,7 @@ fn check_rocketmq_topic_name(name: &str) -> Result<(), NameProblem> {
 
 /// Whether a topic of this name is written by the server and closed to producers.
 pub fn is_internal_topic(name: &str) -> bool {
-    matches!(name, OFFSETS_TOPIC | TRANSACTIONS_TOPIC | SHARE_STATE_TOPIC)
+    matches!(name, OFFSETS_TOPIC | DELAYED_TOPIC | TRANSACTIONS_TOPIC | SHARE_STATE_TOPIC)
 }
 
 /// Whether the name shares its form in metrics with other names.

@@ -15,7 +15,7 @@ use super::error::{
     ElectLeaderError, MetadataOpenError, ReassignError, Unavailable,
 };
 use super::image::{MetadataImage, NodeDirectory, NodeImage, TopicImage};
-use super::name::OFFSETS_TOPIC;
+use super::name::{DELAYED_TOPIC, OFFSETS_TOPIC};
 use super::published::Published;
 use super::raft::{LogLimits, RaftLog};
 use super::record::{Change, MetadataRecord};
@@ -33,6 +33,8 @@ use tokio::time::Instant;
 
 /// Partitions that one record of the log changes at most, as far as a client says which.
 const MAX_CHANGED_PARTITIONS: usize = 1_000;
+/// Partitions of `__delayed_messages`: its leaders share the work, and nothing belongs to one of them.
+const DELAYED_PARTITIONS: i32 = 8;
 
 /// Told of every new image. Called in log order, before the request that caused the change is answered.
 pub trait ImageListener: Send + Sync {
@@ -436,8 +438,13 @@ type Turn = OwnedMutexGuard<()>;
 /// What a topic that nobody described gets.
 fn new_topic_by_name(name: &str, config: &BrokerConfig) -> NewTopic {
     let mut topic = NewTopic::with_defaults(name);
-    if name == OFFSETS_TOPIC {
-        topic.partitions = config.offsets_topic_partitions;
+    let partitions = match name {
+        OFFSETS_TOPIC => Some(config.offsets_topic_partitions),
+        DELAYED_TOPIC => Some(DELAYED_PARTITIONS),
+        _ => None,
+    };
+    if let Some(partitions) = partitions {
+        topic.partitions = partitions;
         let configs = [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")];
         topic.configs = configs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect::<BTreeMap<_, _>>();
     }

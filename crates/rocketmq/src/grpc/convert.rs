@@ -99,13 +99,20 @@ pub(super) fn message(encoded: &Bytes, stored: &StoredMessage<'_>) -> Message {
     let user = properties.iter().filter(|(name, _)| !is_system_property(name));
     let user: HashMap<String, String> = user.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let group = text(name::SHARDING_KEY);
+    let delivered_at = properties.get(name::TIMER_DELIVER_MS).and_then(|at| at.parse().ok()).map(timestamp);
+    let message_type = match (&group, &delivered_at) {
+        (Some(_), _) => MessageType::Fifo,
+        (None, Some(_)) => MessageType::Delay,
+        (None, None) => MessageType::Normal,
+    };
     let system = SystemProperties {
         tag: text(name::TAGS),
         keys: properties.get(name::KEYS).unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect(),
         message_id: message_id(stored),
         body_digest: Some(Digest { r#type: DigestType::Md5.into(), checksum: upper_hex(&Md5::digest(stored.body)) }),
         body_encoding: Encoding::Identity.into(),
-        message_type: if group.is_some() { MessageType::Fifo } else { MessageType::Normal }.into(),
+        message_type: message_type.into(),
+        delivery_timestamp: delivered_at,
         born_timestamp: Some(timestamp(stored.born_timestamp)),
         born_host: text(BORN_HOST).unwrap_or_else(|| host(stored.born_host)),
         store_timestamp: Some(timestamp(stored.store_timestamp)),

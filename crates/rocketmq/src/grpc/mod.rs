@@ -3,7 +3,7 @@
 //! HTTP/2 -> [`service`] (the table) -> one file an RPC, or a few that belong together -> the same state and the same functions
 //! as remoting. What consumers were given and have not acknowledged is in [`deliveries`] and decided by [`in_flight`].
 //!
-//! Not served: transactions, delayed and recalled messages, lite topics; each is answered with UNSUPPORTED.
+//! Not served: transactions, lite topics; each is answered with UNSUPPORTED.
 
 mod acknowledge;
 mod authority;
@@ -19,6 +19,7 @@ mod limits;
 mod offsets;
 mod pull_message;
 mod query_route;
+mod recall_message;
 mod receive_message;
 mod send_message;
 mod server;

@@ -1,8 +1,9 @@
 //! SendMessage: messages of one topic, checked all before the first is stored.
 //!
 //! *Behaviour*: the queue is the one that the client chose, so that what it sends in order (a message group) stays in order. The
-//! answer has an entry for each message, in the order in which they came. Delayed messages and transactions are not served and
-//! answered with UNSUPPORTED, so that nobody takes for delayed or pending what is neither.
+//! answer has an entry for each message, in the order in which they came. Messages with a delivery
+//! timestamp ahead are kept until then. Transactions are not served and answered with UNSUPPORTED, so that nobody takes for pending what
+//! is not.
 
 use super::call::Call;
 use super::convert::{BORN_HOST, is_system_property, milliseconds, upper_hex};
@@ -11,6 +12,7 @@ use super::query_route::accepted;
 use super::status::{Refused, of_all, ok};
 use crate::append::{Gathering, Place, Target};
 use crate::cluster::Place as CurrentPlace;
+use crate::delay::Later;
 use crate::message::{MessageLimits, Outgoing};
 use bytes::{Bytes, BytesMut};
 use duolog_base::{Offset, PartitionIndex, TimestampMs};
@@ -46,8 +48,8 @@ pub(super) async fn handle(call: Call, request: SendMessageRequest) -> Result<Se
     let limits = MessageLimits { max_body_bytes: call.node().broker.config().rocketmq_max_message_bytes };
     let checked = messages.iter().map(|message| check(message, &topic, limits));
     let checked = checked.collect::<Result<Vec<Checked<'_>>, Refused>>()?;
-    let offsets = store(&call, &topic, &checked, limits).await?;
-    let entries: Vec<SendResultEntry> = checked.iter().zip(offsets).map(|(message, stored)| entry(message, stored)).collect();
+    let stored = store(&call, &topic, &checked, limits).await?;
+    let entries: Vec<SendResultEntry> = checked.iter().zip(stored).map(|(message, stored)| entry(message, stored)).collect();
     Ok(SendMessageResponse { status: Some(of_all(entries.iter().filter_map(|entry| entry.status.as_ref()))), entries })
 }
 
@@ -57,7 +59,7 @@ async fn store(
     topic: &Arc<TopicImage>,
     messages: &[Checked<'_>],
     limits: MessageLimits,
-) -> Result<Vec<Result<Offset, Refused>>, Refused> {
+) -> Result<Vec<Result<StoredAt, Refused>>, Refused> {
     let mut gathering = Gathering::default();
     let store_timestamp = call.node().broker.clock().now();
     let mut places: Vec<Place> = Vec::with_capacity(messages.len());
@@ -79,36 +81,65 @@ async fn store(
             store_timestamp,
             reconsume_times: 0,
             prepared_transaction_offset: 0,
+            delivered_at: None,
         };
-        places.push(gathering.push(&target, &outgoing, limits)?.0);
-        outgoings.push((target, outgoing));
+        let later = call.node().delivery_of(outgoing.properties)?;
+        if later.is_none() {
+            places.push(gathering.push(&target, &outgoing, limits)?.0);
+        }
+        outgoings.push((target, outgoing, later));
     }
+    let at = |offset| StoredAt { offset, recall_handle: String::new() };
     let image = call.image();
     let place = |target: &Target| topic.partition(target.queue).map(|partition| call.node().place_of(&image, partition));
-    if outgoings.iter().all(|(target, _)| place(target) == Some(CurrentPlace::Here)) {
+    let is_here =
+        |(target, _, later): &(Target, Outgoing<'_>, Option<Later>)| later.is_none() && place(target) == Some(CurrentPlace::Here);
+    if outgoings.iter().all(is_here) {
         let mut appending = gathering.append(&call.node().broker);
         std::future::poll_fn(|context| appending.poll_done(context)).await;
-        return Ok(places.into_iter().map(|place| appending.offset(place).map_err(Refused::from)).collect());
+        return Ok(places.into_iter().map(|place| appending.offset(place).map(at).map_err(Refused::from)).collect());
     }
-    // The client's route is an old one.
+    // Some are for later, or the client's route is an old one.
     let mut stored = Vec::with_capacity(outgoings.len());
-    for (target, outgoing) in &outgoings {
-        stored.push(call.node().store(target, outgoing, limits).await.map_err(Refused::from));
+    for (target, outgoing, later) in &outgoings {
+        stored.push(match later {
+            Some(later) => store_later(call, target, outgoing, *later, limits).await,
+            None => call.node().store(target, outgoing, limits).await.map(at).map_err(Refused::from),
+        });
     }
     Ok(stored)
 }
 
-fn entry(message: &Checked<'_>, stored: Result<Offset, Refused>) -> SendResultEntry {
-    let (status, offset) = match stored {
-        Ok(offset) => (ok(), offset.0),
-        Err(refused) => (refused.status(), -1),
+/// Where a message was stored, and by what it can be recalled if it is for later.
+struct StoredAt {
+    offset: Offset,
+    recall_handle: String,
+}
+
+async fn store_later(
+    call: &Call,
+    target: &Target,
+    outgoing: &Outgoing<'_>,
+    later: Later,
+    limits: MessageLimits,
+) -> Result<StoredAt, Refused> {
+    let scheduled = call.node().store_later(&target.topic, target.queue, later, outgoing, limits).await?;
+    let unique_key = outgoing.properties.get(name::UNIQUE_KEY).unwrap_or_default();
+    let recall_handle = call.node().recall_handle(&target.topic.name, unique_key, &scheduled);
+    Ok(StoredAt { offset: scheduled.timer.offset, recall_handle })
+}
+
+fn entry(message: &Checked<'_>, stored: Result<StoredAt, Refused>) -> SendResultEntry {
+    let (status, offset, recall_handle) = match stored {
+        Ok(StoredAt { offset, recall_handle }) => (ok(), offset.0, recall_handle),
+        Err(refused) => (refused.status(), -1, String::new()),
     };
     SendResultEntry {
         status: Some(status),
         message_id: message.system.message_id.clone(),
         transaction_id: String::new(),
         offset,
-        recall_handle: String::new(),
+        recall_handle,
     }
 }
 
@@ -157,7 +188,7 @@ fn check_kind(system: &SystemProperties, topic: &TopicImage) -> Result<(), Refus
         return Err(Refused::new(Code::MessagePropertyConflictWithType, problem));
     }
     match kind {
-        MessageType::Normal | MessageType::Fifo => Ok(()),
+        MessageType::Normal | MessageType::Fifo | MessageType::Delay => Ok(()),
         _ => Err(Refused::new(Code::Unsupported, format!("{} messages are not served", kind.as_str_name()))),
     }
 }
@@ -255,11 +286,13 @@ fn properties(message: &Message, system: &SystemProperties) -> Result<String, Re
         put_property(&mut out, name.as_bytes(), value.as_bytes());
     }
     let keys = system.keys.join(" ");
+    let delivered_at = system.delivery_timestamp.as_ref().map(|time| milliseconds(time).to_string());
     let own = [
         (name::UNIQUE_KEY, Some(system.message_id.as_str())),
         (name::TAGS, system.tag.as_deref()),
         (name::KEYS, Some(keys.as_str())),
         (name::SHARDING_KEY, system.message_group.as_deref()),
+        (name::TIMER_DELIVER_MS, delivered_at.as_deref()),
         (name::TRACE_CONTEXT, system.trace_context.as_deref()),
         (BORN_HOST, Some(system.born_host.as_str())),
     ];

@@ -2,7 +2,9 @@
 
 use super::call::{Call, Front};
 use super::status::Refused;
-use super::{acknowledge, heartbeat, offsets, pull_message, query_route, receive_message, send_message, telemetry};
+use super::{
+    acknowledge, heartbeat, offsets, pull_message, query_route, recall_message, receive_message, send_message, telemetry,
+};
 use duolog_net::Peer;
 use duolog_rocketmq_proto::messaging_service_server::MessagingService;
 use duolog_rocketmq_proto::{
@@ -162,7 +164,7 @@ impl MessagingService for Connection {
     }
 
     async fn recall_message(&self, request: Request<RecallMessageRequest>) -> Answered<RecallMessageResponse> {
-        self.unsupported(request, "recalling messages is", |status| RecallMessageResponse { status, ..Default::default() }).await
+        self.answer(request, recall_message::handle, |status| RecallMessageResponse { status, ..Default::default() }).await
     }
 
     async fn sync_lite_subscription(

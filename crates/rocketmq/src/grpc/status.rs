@@ -56,7 +56,7 @@ impl From<Refusal> for Refused {
         let code = match refusal.code {
             response::TOPIC_NOT_EXIST => Code::TopicNotFound,
             response::NO_PERMISSION => Code::Forbidden,
-            response::MESSAGE_ILLEGAL | response::INVALID_PARAMETER => Code::BadRequest,
+            response::MESSAGE_ILLEGAL | response::INVALID_PARAMETER | response::ILLEGAL_OPERATION => Code::BadRequest,
             response::SUBSCRIPTION_PARSE_FAILED => Code::IllegalFilterExpression,
             response::SYSTEM_BUSY => Code::TooManyRequests,
             response::SERVICE_NOT_AVAILABLE | response::NOT_LEADER_FOR_QUEUE => Code::HaNotAvailable,

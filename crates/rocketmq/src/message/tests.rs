@@ -22,6 +22,7 @@ fn message<'a>(body: &'a [u8], properties: &'a str) -> Outgoing<'a> {
         store_timestamp: TimestampMs(2_000),
         reconsume_times: 0,
         prepared_transaction_offset: 0,
+        delivered_at: None,
     }
 }
 
@@ -89,6 +90,7 @@ fn a_message_comes_back_as_it_was() {
         born_host: "[fe80::1]:99".parse().unwrap(),
         reconsume_times: 3,
         prepared_transaction_offset: 77,
+        delivered_at: None,
         ..message(b"body", &properties)
     };
     as_record(&sent, |record| {

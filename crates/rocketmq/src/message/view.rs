@@ -80,7 +80,8 @@ impl<'a> MessageView<'a> {
     }
 
     pub fn born_timestamp(&self) -> TimestampMs {
-        self.record.timestamp.max(TimestampMs(0))
+        let kept = self.compact.and_then(|compact| compact.born_timestamp);
+        kept.unwrap_or(self.record.timestamp).max(TimestampMs(0))
     }
 
     pub fn store_timestamp(&self) -> TimestampMs {

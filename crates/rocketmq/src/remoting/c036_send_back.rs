@@ -1,8 +1,8 @@
 //! CONSUMER_SEND_MSG_BACK (36): a consumer could not process a message and wants it again.
 //!
 //! *Behaviour*: the message goes to the group's retry topic, with the topic it came from, its first id, and how often it was
-//! given back; after the last attempt, or if the client says so (a delay level below 0), to the group's dead letters. The delay
-//! level is not honoured: the message is there again at once.
+//! given back, after the time of the delay level; after the last attempt, or if the client says so (a level below 0), to the group's
+//! dead letters at once. Level 0 leaves it to the server: the third for the first time, and one more each time.
 
 use crate::locator::Locator;
 use crate::names::check_group;
@@ -17,6 +17,9 @@ use duolog_wire::remoting::header::ConsumerSendMessageBackRequest;
 use duolog_wire::remoting::message::StoredMessage;
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// Delay level of the first retry, where the client does not choose.
+const FIRST_RETRY_LEVEL: i64 = 3;
 
 pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
     let header: ConsumerSendMessageBackRequest<'_> = call.header()?;
@@ -33,7 +36,11 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
     let message = StoredMessage::take(&mut &encoded[..]).map_err(|error| failed(error.to_string()))?;
     let max_times = header.max_reconsume_times.unwrap_or(config.retry_max_times);
     let is_dead = header.delay_level < 0 || (max_times >= 0 && message.reconsume_times >= max_times);
-    let fate = if is_dead { Fate::Dead } else { Fate::Retry { queues: config.retry_queues } };
+    let level = match header.delay_level {
+        0 => FIRST_RETRY_LEVEL + i64::from(message.reconsume_times),
+        level => i64::from(level),
+    };
+    let fate = if is_dead { Fate::Dead } else { Fate::Retry { queues: config.retry_queues, level } };
     send_back(node, header.group, &message, fate).await?;
     Ok(Answer::ok())
 }

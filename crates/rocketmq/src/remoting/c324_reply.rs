@@ -68,6 +68,7 @@ fn message<'a>(call: &'a Call, header: &SendMessageRequest<'a>, now: TimestampMs
         store_timestamp: now,
         reconsume_times: header.reconsume_times.unwrap_or(0),
         prepared_transaction_offset: 0,
+        delivered_at: None,
     }
 }
 

@@ -32,6 +32,7 @@ mod c307_ask_consumers;
 mod c314_clone_offsets;
 mod c321_consume_queue;
 mod c324_reply;
+mod c370_recall;
 mod c400_assignment;
 mod call;
 mod concerns;
@@ -141,6 +142,7 @@ const REQUESTS: &[Request] = &[
     Request { code: request::GET_SUBSCRIPTIONGROUP_CONFIG, handle: |call| Box::pin(c200_groups::get(call)) },
     Request { code: request::UPDATE_AND_GET_GROUP_FORBIDDEN, handle: |call| Box::pin(c200_groups::forbidden(call)) },
     Request { code: request::LITE_PULL_MESSAGE, handle: |call| Box::pin(c011_pull::handle(call)) },
+    Request { code: request::RECALL_MESSAGE, handle: |call| Box::pin(c370_recall::handle(call)) },
     Request { code: request::QUERY_ASSIGNMENT, handle: |call| Box::pin(c400_assignment::query(call)) },
     Request { code: request::SET_MESSAGE_REQUEST_MODE, handle: |call| Box::pin(c400_assignment::set_mode(call)) },
     Request { code: request::GET_ALL_MESSAGE_REQUEST_MODE, handle: |call| Box::pin(c400_assignment::modes(call)) },

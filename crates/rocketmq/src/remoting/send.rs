@@ -1,12 +1,13 @@
 //! SEND_MESSAGE (10), SEND_MESSAGE_V2 (310) and SEND_BATCH_MESSAGE (320): messages from producers.
 //!
 //! All sends that one read from a connection brings are gathered and appended together. A send to a topic that must be created
-//! first goes its own way. What a producer does not wait for, or says need not be safe (`WAIT=false`), is acknowledged once
+//! first, or for later, goes its own way. What a producer does not wait for, or says need not be safe (`WAIT=false`), is acknowledged once
 //! written; everything else as the topic's `flush` says.
 
 use crate::append::{Appending, Gathering, Place, Target};
 use crate::clients::ChannelRef;
 use crate::cluster::{LaneSend, Lanes, Place as CurrentPlace, carry_one};
+use crate::delay::{Later, is_delay, may_be_delayed};
 use crate::locator::Locator;
 use crate::message::{MessageError, MessageLimits, Outgoing};
 use crate::names::{RETRY_PREFIX, is_closed_topic};
@@ -43,6 +44,9 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
     let wish = Wish { default_topic: header.default_topic, queues: header.default_topic_queue_nums };
     check_open(header.topic)?;
     call.node.topic_to_send(header.topic, wish).await?;
+    if is_for_later(&call.node, &call.command)? {
+        return handle_later(call).await;
+    }
     if call.node.cluster.is_some() {
         let command = pinned(&call.node, &call.command, &call.node.broker.image());
         return carry_one(&call.node, &call.channel, command.unwrap_or_else(|| call.command.clone())).await;
@@ -55,6 +59,48 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
     std::future::poll_fn(|context| appending.poll_done(context)).await;
     let offset = appending.offset(sent.place)?;
     Ok(sent.answer(offset, call.node.store_host(call.channel.peer())))
+}
+
+/// Whether a send is a single message whose time has not come. What a batch says of delays is refused when it is gathered.
+fn is_for_later(node: &Node, command: &Command) -> Result<bool, Refusal> {
+    let properties = command.fields.get("i").or_else(|| command.fields.get("properties")).unwrap_or_default();
+    if !may_be_delayed(properties) || is_batch(command)? {
+        return Ok(false);
+    }
+    Ok(node.delivery_of(Properties::new(properties))?.is_some())
+}
+
+fn is_batch(command: &Command) -> Result<bool, Refusal> {
+    Ok(command.code == request::SEND_BATCH_MESSAGE || header(command)?.batch)
+}
+
+/// Stores a message for later. Any node does that, wherever the queue is led.
+async fn handle_later(call: Call) -> Result<Answer, Refusal> {
+    let (node, header) = (&call.node, header(&call.command)?);
+    check_open(header.topic)?;
+    let wish = Wish { default_topic: header.default_topic, queues: header.default_topic_queue_nums };
+    let topic = node.topic_to_send(header.topic, wish).await?;
+    let queue = queue(node, &topic, header.queue_id)?;
+    let incoming = Incoming::new(node, &call.channel, &call.command, header)?;
+    let properties = Properties::new(incoming.header.properties.unwrap_or_default());
+    let wishes = incoming.check(properties, false)?;
+    let message = incoming.message(&call.command.body, properties, incoming.header.flag, wishes);
+    // Its time may have come meanwhile.
+    let now = Later { at: node.delays.now(), by_level: false };
+    let later = node.delivery_of(properties)?.unwrap_or(now);
+    let scheduled = node.store_later(&topic, queue, later, &message, incoming.limits).await?;
+    let unique_key = properties.get(name::UNIQUE_KEY);
+    let handle = node.recall_handle(&topic.name, unique_key.unwrap_or_default(), &scheduled);
+    let id = Locator::pack(scheduled.number, scheduled.timer.offset).message_id(node.store_host(call.channel.peer())).to_string();
+    let response = SendMessageResponse {
+        msg_id: &id,
+        queue_id: queue.0,
+        queue_offset: scheduled.timer.offset.0,
+        transaction_id: unique_key,
+        recall_handle: Some(&handle),
+        ..SendMessageResponse::default()
+    };
+    Ok(with_region(Answer::ok().header(response)))
 }
 
 /// Where a send goes on a cluster.
@@ -132,6 +178,11 @@ impl Sends {
 
     /// Takes in a send. One that is refused, or has to wait for its topic, comes back with what answers it.
     pub(super) fn add(&mut self, mut call: Call, waiting: Waiting) -> Option<(Handling, Waiting)> {
+        match is_for_later(&self.node, &call.command) {
+            Ok(false) => {}
+            Ok(true) => return Some((Box::pin(handle_later(call)), waiting)),
+            Err(refusal) => return Some((Box::pin(std::future::ready(Err(refusal))), waiting)),
+        }
         let image = self.image.get_or_insert_with(|| self.node.broker.image());
         let mut number = None;
         if let Some(lanes) = &self.lanes {
@@ -215,11 +266,14 @@ impl Sent {
             transaction_id: self.unique_keys.as_deref(),
             ..SendMessageResponse::default()
         };
-        let mut answer = Answer::ok().header(response);
-        answer.fields.push(name::MESSAGE_REGION, REGION);
-        answer.fields.push(name::TRACE_ON, "true");
-        answer
+        with_region(Answer::ok().header(response))
     }
+}
+
+fn with_region(mut answer: Answer) -> Answer {
+    answer.fields.push(name::MESSAGE_REGION, REGION);
+    answer.fields.push(name::TRACE_ON, "true");
+    answer
 }
 
 pub(super) fn header(command: &Command) -> Result<SendMessageRequest<'_>, Refusal> {
@@ -261,19 +315,9 @@ fn gather(
     if node.place_of(image, &topic.partitions[queue.0 as usize]) != CurrentPlace::Here {
         return Err(Refusal::not_here());
     }
-    let limits = MessageLimits { max_body_bytes: node.broker.config().rocketmq_max_message_bytes };
-    check_body(command, limits)?;
-    let incoming = Incoming {
-        header,
-        changes: [(name::WAIT, None), (name::CLUSTER, Some(&node.names.cluster))],
-        channel,
-        command,
-        limits,
-        store_timestamp: node.broker.clock().now(),
-    };
+    let incoming = Incoming::new(node, channel, command, header)?;
     let number = topic.partitions[queue.0 as usize].number;
-    let is_batch = header.batch || command.code == request::SEND_BATCH_MESSAGE;
-    let (place, messages, unique_keys) = match is_batch {
+    let (place, messages, unique_keys) = match is_batch(command)? {
         true => incoming.gather_batch(gathering, topic, queue)?,
         false => incoming.gather_one(gathering, topic, queue)?,
     };
@@ -306,6 +350,18 @@ struct Incoming<'a> {
 type GatheredSend = (Place, i64, Option<String>);
 
 impl<'a> Incoming<'a> {
+    fn new(
+        node: &'a Node,
+        channel: &'a ChannelRef,
+        command: &'a Command,
+        header: SendMessageRequest<'a>,
+    ) -> Result<Incoming<'a>, Refusal> {
+        let limits = MessageLimits { max_body_bytes: node.broker.config().rocketmq_max_message_bytes };
+        check_body(command, limits)?;
+        let changes = [(name::WAIT, None), (name::CLUSTER, Some(node.names.cluster.as_str()))];
+        Ok(Incoming { header, changes, channel, command, limits, store_timestamp: node.broker.clock().now() })
+    }
+
     fn gather_one(
         &self,
         gathering: &mut Gathering,
@@ -313,7 +369,7 @@ impl<'a> Incoming<'a> {
         queue: PartitionIndex,
     ) -> Result<GatheredSend, Refusal> {
         let properties = Properties::new(self.header.properties.unwrap_or_default());
-        let wishes = self.check(properties)?;
+        let wishes = self.check(properties, false)?;
         let message = self.message(&self.command.body, properties, self.header.flag, wishes);
         let target = self.target(topic, queue, wishes.is_safe);
         let (place, stored) = gathering.push(&target, &message, self.limits)?;
@@ -330,11 +386,12 @@ impl<'a> Incoming<'a> {
         if self.header.topic.starts_with(RETRY_PREFIX) {
             return Err(illegal("batch request does not support retry group".to_owned()));
         }
+        self.check(Properties::new(self.header.properties.unwrap_or_default()), true)?;
         let mut messages = Vec::new();
         let mut is_safe = false;
         for message in BatchBody::new(&self.command.body, BATCH_MESSAGES) {
             let message = message.map_err(|error| illegal(error.to_string()))?;
-            let wishes = self.check(message.properties)?;
+            let wishes = self.check(message.properties, true)?;
             is_safe |= wishes.is_safe;
             messages.push(self.message(message.body, message.properties, message.flag, wishes));
         }
@@ -360,6 +417,7 @@ impl<'a> Incoming<'a> {
             store_timestamp: self.store_timestamp,
             reconsume_times: self.header.reconsume_times.unwrap_or(0),
             prepared_transaction_offset: 0,
+            delivered_at: None,
         }
     }
 
@@ -368,21 +426,19 @@ impl<'a> Incoming<'a> {
         Target { topic: topic.clone(), queue, acks }
     }
 
-    /// Refuses what is not served yet, so that nobody takes a message for delayed or pending that is neither.
-    fn check(&self, properties: Properties<'_>) -> Result<Wishes, Refusal> {
+    /// Refuses what is not served yet, so that nobody takes a message for pending that is not, and delays in a batch.
+    fn check(&self, properties: Properties<'_>, in_batch: bool) -> Result<Wishes, Refusal> {
         let mut wishes = Wishes { is_safe: true, says_wait: false, is_question: false };
         let mut prepared = self.header.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_PREPARED;
-        let is_retry = self.header.topic.starts_with(RETRY_PREFIX);
         for (property, value) in properties {
             match property {
                 name::WAIT if value == "true" => wishes.says_wait = true,
                 name::WAIT => wishes.is_safe = !value.eq_ignore_ascii_case("false"),
                 name::REPLY_TO_CLIENT => wishes.is_question = true,
                 name::TRANSACTION_PREPARED => prepared |= value == "true",
-                // A retry is delivered at once, whichever way it comes.
-                name::DELAY if value == "0" || is_retry => {}
-                name::DELAY | name::TIMER_DELAY_SECONDS | name::TIMER_DELAY_MS | name::TIMER_DELIVER_MS => {
-                    let remark = format!("delayed messages are not served: property {property}");
+                name::DELAY if value == "0" => {}
+                _ if in_batch && is_delay(property) => {
+                    let remark = format!("messages of a batch cannot be delayed: property {property}");
                     return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
                 }
                 _ => {}

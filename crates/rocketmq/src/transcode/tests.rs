@@ -46,6 +46,7 @@ fn large(base: i64, bytes: usize) -> BytesMut {
         store_timestamp: TimestampMs(2),
         reconsume_times: 4,
         prepared_transaction_offset: 6,
+        delivered_at: None,
     };
     put_record(&mut builder, &message, MessageLimits { max_body_bytes: bytes }).unwrap();
     let mut out = BytesMut::new();

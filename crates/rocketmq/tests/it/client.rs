@@ -38,6 +38,10 @@ impl Server {
 
     pub async fn start_in(dir: TempDir, values: &[(&str, &str)]) -> Server {
         let node = node::open(&dir, values).await;
+        Server::serve(node, dir)
+    }
+
+    pub fn serve(node: Arc<Node>, dir: TempDir) -> Server {
         let (brokers, name_servers) = (node::listener("rocketmq"), node::listener("namesrv"));
         let server = RocketMqServer::listen(brokers, name_servers, node.clone(), node::door()).unwrap();
         let (broker, name_server) = (server.broker_addresses()[0], server.name_server_addresses()[0]);

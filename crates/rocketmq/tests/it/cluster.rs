@@ -5,6 +5,7 @@ use crate::node::{FOR_EVER, Served, door, listener as listener_of};
 use duolog_base::{NodeId, PartitionIndex, RealDisk, SystemClock};
 use duolog_core::broker::{Broker, BrokerOptions};
 use duolog_core::config::{BrokerConfig, Source};
+use duolog_core::delay::Delays;
 use duolog_core::group::{GroupCoordinator, partition_for};
 use duolog_core::metadata::{ClusterOptions, DEFAULT_VOTERS, Endpoint, NewTopic};
 use duolog_peer::{Identity, PeerListener, Peers, Switchboard};
@@ -85,6 +86,7 @@ impl Member {
             ("default.replication.factor", replicas.to_string()),
             ("offsets.topic.replication.factor", replicas.to_string()),
             ("offsets.topic.num.partitions", "8".to_owned()),
+            ("rocketmq.delay.levels", "0s".to_owned()),
         ];
         let values = values.into_iter().map(|(key, value)| (key.to_owned(), value, Source::Flag)).collect();
         let options = BrokerOptions {
@@ -96,7 +98,8 @@ impl Member {
         };
         let broker = Broker::open(options).await.unwrap();
         let groups = GroupCoordinator::start(&broker);
-        let node = Arc::new(Node::new(broker, groups));
+        let delays = Delays::start(&broker);
+        let node = Arc::new(Node::new(broker, groups, delays));
         let server = RocketMqServer::listen(bound, Vec::new(), node.clone(), door()).unwrap();
         let grpc = GrpcServer::listen(grpc, node.clone(), door()).unwrap();
         let served = Served::start(node.clone(), dir, |stopped: Receiver<bool>| async move {

@@ -144,13 +144,7 @@ async fn messages_that_break_the_rules_are_refused_by_what_is_wrong() {
         ),
         (with(|_, system| system.message_type = MessageType::Fifo.into()), Code::MessagePropertyConflictWithType),
         (with(|_, system| system.message_type = MessageType::Transaction.into()), Code::Unsupported),
-        (
-            with(|_, system| {
-                system.message_type = MessageType::Delay.into();
-                system.delivery_timestamp = Some(prost_types::Timestamp { seconds: 4_000_000_000, nanos: 0 });
-            }),
-            Code::Unsupported,
-        ),
+        (with(|_, system| system.message_type = MessageType::Delay.into()), Code::MessagePropertyConflictWithType),
         (
             with(|_, system| {
                 system.message_type = MessageType::Fifo.into();

@@ -32,7 +32,12 @@ impl GrpcNode {
     }
 
     pub async fn start_in(dir: TempDir, values: &[(&str, &str)]) -> GrpcNode {
-        let (node, door) = (node::open(&dir, values).await, node::door());
+        let node = node::open(&dir, values).await;
+        GrpcNode::serve(node, dir)
+    }
+
+    pub fn serve(node: Arc<Node>, dir: TempDir) -> GrpcNode {
+        let door = node::door();
         let old = RocketMqServer::listen(node::listener("rocketmq"), Vec::new(), node.clone(), door.clone()).unwrap();
         let server = GrpcServer::listen(node::listener("grpc"), node.clone(), door).unwrap();
         let (address, remoting) = (server.local_addresses()[0], old.broker_addresses()[0]);

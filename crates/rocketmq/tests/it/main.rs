@@ -8,6 +8,7 @@ mod cluster_groups;
 mod cluster_grpc;
 mod cluster_queues;
 mod consumers;
+mod delays;
 mod docs;
 mod grpc;
 mod grpc_authority;

@@ -1,8 +1,9 @@
 //! A node in this process on files of its own, opened and closed for whichever server is under test.
 
-use duolog_base::{RealDisk, SystemClock};
+use duolog_base::{Clock, RealDisk, SystemClock};
 use duolog_core::broker::{Broker, BrokerOptions};
 use duolog_core::config::{BrokerConfig, Source};
+use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
 use duolog_net::{Bound, ConnectionLimits, Door, Listener};
 use duolog_rocketmq::Node;
@@ -18,18 +19,25 @@ use tokio::task::JoinHandle;
 pub const FOR_EVER: Duration = Duration::from_secs(60);
 
 pub async fn open(dir: &TempDir, values: &[(&str, &str)]) -> Arc<Node> {
-    let own = [("log.file.bytes", "8388608"), ("log.disk.reserve.bytes", "0")];
-    let values = own.iter().chain(values).map(|(key, value)| (key.to_string(), value.to_string(), Source::Flag));
+    open_at(dir, values, Arc::new(SystemClock::default())).await
+}
+
+/// A node that goes by this clock. Retries come at once unless `values` says otherwise.
+pub async fn open_at(dir: &TempDir, values: &[(&str, &str)], clock: Arc<dyn Clock>) -> Arc<Node> {
+    let own = [("log.file.bytes", "8388608"), ("log.disk.reserve.bytes", "0"), ("rocketmq.delay.levels", "0s")];
+    let own = own.iter().filter(|(key, _)| values.iter().all(|(given, _)| given != key));
+    let values = own.chain(values).map(|(key, value)| (key.to_string(), value.to_string(), Source::Flag));
     let options = BrokerOptions {
         data_dirs: vec![dir.path().to_owned()],
         config: BrokerConfig::from_values(values.collect()).unwrap(),
         disk: Arc::new(RealDisk),
-        clock: Arc::new(SystemClock::default()),
+        clock,
         cluster: None,
     };
     let broker = Broker::open(options).await.unwrap();
     let groups = GroupCoordinator::start(&broker);
-    Arc::new(Node::new(broker, groups))
+    let delays = Delays::start(&broker);
+    Arc::new(Node::new(broker, groups, delays))
 }
 
 /// A free port.
@@ -64,6 +72,7 @@ impl Served {
         self.stop.send_replace(true);
         self.node.broker.stop_waiting();
         tokio::time::timeout(FOR_EVER, self.serving).await.unwrap().unwrap().unwrap();
+        self.node.delays.close();
         self.node.groups.close().await;
         self.node.broker.close().await;
         self.dir

@@ -9,7 +9,7 @@ use duolog_wire::remoting::body::{
 use duolog_wire::remoting::code::{request, response};
 use duolog_wire::remoting::header::{
     CommonFields, ConsumeMessageDirectlyRequest, ConsumerRunningInfoRequest, ConsumerStatusRequest, EndTransactionRequest,
-    PullMessageRequest, QueueRequest, RecallMessageRequest, ResetOffsetRequest, UpdateConsumerOffsetRequest,
+    PullMessageRequest, QueueRequest, ResetOffsetRequest, UpdateConsumerOffsetRequest,
 };
 use duolog_wire::remoting::message::StoredMessage;
 use duolog_wire::remoting::{Command, language};
@@ -267,8 +267,6 @@ async fn what_is_not_served_is_refused_by_name_or_not_answered_if_nobody_waits()
     let answer = client.ask(request::END_TRANSACTION, end).await;
     assert_eq!(answer.code, response::REQUEST_CODE_NOT_SUPPORTED);
     assert!(answer.remark.unwrap().contains("END_TRANSACTION"));
-    let recall = RecallMessageRequest { producer_group: None, topic: "t", recall_handle: "h" };
-    assert_eq!(client.ask(request::RECALL_MESSAGE, recall).await.code, response::REQUEST_CODE_NOT_SUPPORTED);
     let one_way = client.request(request::END_TRANSACTION, end).one_way();
     client.write(&one_way).await;
     let next = client.request(request::GET_MIN_OFFSET, QueueRequest { topic: "nowhere", queue_id: 0 });

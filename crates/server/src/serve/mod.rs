@@ -22,6 +22,7 @@ use clap::Args;
 use duolog_base::{Disk, NodeId, RealDisk, SystemClock};
 use duolog_core::broker::{Broker, BrokerOpenError, BrokerOptions};
 use duolog_core::config::BrokerConfig;
+use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::{ClusterOptions, MembershipError, MetadataOpenError};
 use duolog_log::LogFailure;
@@ -202,6 +203,7 @@ async fn serve(
         }
     };
     let groups = GroupCoordinator::start(&broker);
+    let delays = Delays::start(&broker);
     health.opened(Served { broker: broker.clone(), groups: groups.clone(), disk });
     let banner = Banner {
         listeners: ports.shown(),
@@ -211,7 +213,7 @@ async fn serve(
         flush: config.topic.flush,
         program: std::env::args_os().next(),
     };
-    let servers = Servers::listen(&mut ports, &broker, &groups, Door::new(ConnectionLimits::from_config(&config)))?;
+    let servers = Servers::listen(&mut ports, &broker, &groups, &delays, Door::new(ConnectionLimits::from_config(&config)))?;
     let served = servers.serve(&stopped);
     health.set_ready(true);
     announce(&banner);
@@ -228,7 +230,7 @@ async fn serve(
     }
     stop.send_replace(true);
     broker.stop_waiting();
-    served.end(&groups).await;
+    served.end(&groups, &delays).await;
     broker.close().await;
     if let Some(member) = member {
         member.end().await;

@@ -4,6 +4,7 @@ use super::ServeError;
 use super::listen::Scheme;
 use super::ports::{Ports, in_use};
 use duolog_core::broker::Broker;
+use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
 use duolog_kafka::{KafkaServer, Services};
 use duolog_net::{BindError, Door};
@@ -33,12 +34,13 @@ impl Servers {
         ports: &mut Ports,
         broker: &Arc<Broker>,
         groups: &Arc<GroupCoordinator>,
+        delays: &Arc<Delays>,
         door: Arc<Door>,
     ) -> Result<Servers, ServeError> {
         let taken = |scheme| move |BindError { address, error }: BindError| in_use(scheme, address, error);
         let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone() });
         let kafka = KafkaServer::listen(ports.give(Scheme::Kafka), services, door.clone()).map_err(taken(Scheme::Kafka))?;
-        let node = Arc::new(Node::new(broker.clone(), groups.clone()));
+        let node = Arc::new(Node::new(broker.clone(), groups.clone(), delays.clone()));
         let (brokers, name_servers) = (ports.give(Scheme::RocketMq), ports.give(Scheme::NameServer));
         let rocketmq =
             RocketMqServer::listen(brokers, name_servers, node.clone(), door.clone()).map_err(taken(Scheme::RocketMq))?;
@@ -61,12 +63,13 @@ impl Servers {
 }
 
 impl Serving {
-    /// Waits until all have ended, having been told to stop, and closes the groups.
-    pub(super) async fn end(self, groups: &GroupCoordinator) {
+    /// Waits until all have ended, having been told to stop, and closes the groups and timers.
+    pub(super) async fn end(self, groups: &GroupCoordinator, delays: &Delays) {
         // What RocketMQ's clients have said last goes to the groups before those close.
         let (rocketmq, grpc) = (self.rocketmq.await, self.grpc.await);
         // Members that wait for a rebalance would hold up the listeners.
         groups.close().await;
+        delays.close();
         for ended in [rocketmq, grpc, self.kafka.await] {
             if let Err(error) = ended {
                 tracing::error!(%error, "the listeners ended badly");

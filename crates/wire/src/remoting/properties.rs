@@ -47,6 +47,7 @@ pub mod name {
     pub const TIMER_DELAY_SECONDS: &str = "TIMER_DELAY_SEC";
     pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
     pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+    pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
     pub const CORRELATION_ID: &str = "CORRELATION_ID";
     pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
     pub const TIME_TO_LIVE_MS: &str = "TTL";

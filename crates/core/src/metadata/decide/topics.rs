@@ -11,7 +11,7 @@ use crate::config::{BrokerConfig, ConfigError, Source, TopicConfig, validate_top
 use crate::metadata::error::{AssignmentProblem, CreatePartitionsError, CreateTopicError, DeleteTopicError};
 use crate::metadata::fold::partition_record;
 use crate::metadata::image::{MetadataImage, PartitionImage, TopicImage};
-use crate::metadata::name::{NameRules, OFFSETS_TOPIC, collision_form, is_internal_topic, may_collide};
+use crate::metadata::name::{DELAYED_TOPIC, NameRules, OFFSETS_TOPIC, collision_form, is_internal_topic, may_collide};
 use crate::metadata::record::MetadataRecord;
 use crate::metadata::topic_id::IdSource;
 use duolog_base::{NodeId, PartitionIndex, PartitionNumber, TopicId};
@@ -223,7 +223,7 @@ fn is_default(config: &BrokerConfig, key: &str) -> bool {
 /// How many replicas a topic has if the request does not say.
 fn default_factor(image: &MetadataImage, topic: &str) -> i16 {
     let config = &image.config;
-    let of_offsets = config.value(OFFSETS_FACTOR).filter(|_| topic == OFFSETS_TOPIC);
+    let of_offsets = config.value(OFFSETS_FACTOR).filter(|_| matches!(topic, OFFSETS_TOPIC | DELAYED_TOPIC));
     if let Some(factor) = of_offsets.and_then(|(value, _)| value.parse().ok()) {
         return factor;
     }

@@ -65,7 +65,8 @@ final class KafkaView {
         byte[] body = message.getBody() == null || standsForNothing(message) ? new byte[0] : message.getBody();
         Check.that(Arrays.equals(body, value), "body and value are the same at " + message.getQueueId() + "@" + message.getQueueOffset());
         Check.equal(message.getKeys(), text(record.key()));
-        Check.equal(message.getBornTimestamp(), record.timestamp());
+        boolean delayed = message.getProperty("REAL_TOPIC") != null;
+        Check.equal(delayed ? message.getStoreTimestamp() : message.getBornTimestamp(), record.timestamp());
         for (String property : List.of("TAGS", "UNIQ_KEY")) {
             Header header = record.headers().lastHeader(property);
             Check.equal(message.getProperty(property), header == null ? null : text(header.value()));

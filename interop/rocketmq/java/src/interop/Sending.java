@@ -42,6 +42,7 @@ final class Sending {
         all.put("send: the longest names are good", Sending::longNames);
         all.put("send: messages with the same key go to one queue in order", Sending::byKey);
         all.put("send: a request is replied to", Sending::request);
+        all.put("send: messages of delay levels arrive after their time", Sending::levels);
         all.put("send: a traced message leaves a trace", Sending::traced);
         return all;
     }
@@ -62,6 +63,27 @@ final class Sending {
             Check.equal(result.getMsgId(), message.getMsgId());
             Check.equal(result.getMessageQueue().getQueueId(), message.getQueueId());
             Check.equal(result.getQueueOffset(), message.getQueueOffset());
+        }
+    }
+
+    private static void levels(Scope scope) throws Exception {
+        String topic = scope.topic(2);
+        DefaultMQProducer producer = scope.producer();
+        long before = System.currentTimeMillis();
+        // After five seconds, after one, at once.
+        for (int level : List.of(2, 1, 0)) {
+            Message message = Scope.message(topic, Integer.toString(level));
+            message.setKeys("key-" + level);
+            message.setDelayTimeLevel(level);
+            Check.equal(SendStatus.SEND_OK, producer.send(message).getSendStatus());
+        }
+        for (MessageExt message : scope.receive(topic).take(3)) {
+            long seconds = List.of(0, 1, 5).get(Integer.parseInt(Inbox.body(message)));
+            Check.that(System.currentTimeMillis() >= before + 1000 * seconds, "it is not early");
+            Check.that(message.getStoreTimestamp() >= before + 1000 * seconds, "it is stored when it is due");
+            Check.that(message.getBornTimestamp() >= before && message.getBornTimestamp() <= message.getStoreTimestamp(), "born when it was sent");
+            Check.equal("key-" + Inbox.body(message), message.getKeys());
+            Check.equal(topic, message.getTopic());
         }
     }
 

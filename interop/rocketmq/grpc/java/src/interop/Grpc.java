@@ -68,6 +68,7 @@ public final class Grpc {
         all.put("grpc: tags and SQL92 filter", Grpc::filters);
         all.put("grpc: a push consumer gets a message that failed again", Grpc::push);
         all.put("grpc: messages of a group come in order", Grpc::ordered);
+        all.put("grpc: a delayed message comes at its time, unless it is recalled", Grpc::delayed);
         all.put("grpc: a body of 4 MiB arrives", Grpc::large);
         all.put("grpc: remoting and gRPC clients read each other", Grpc::remoting);
         all.put("grpc: a topic that is not there is refused", Grpc::missing);
@@ -242,6 +243,28 @@ public final class Grpc {
         Check.equal(topic, message.getTopic());
         Check.equal(1, message.getDeliveryAttempt());
         Check.that(message.getBornTimestamp() >= before, "born now");
+    }
+
+    /** A topic of delayed messages. */
+    private static void delayed(Scope scope) throws Exception {
+        String topic = Scope.name("delay");
+        DefaultMQProducer creator = scope.producer();
+        creator.createTopic("TBW102", topic, 2, Map.of("+message.type", "DELAY"));
+        Check.eventually("two queues", () -> Scope.found(creator, topic) == 2);
+        Producer producer = producer(scope, topic);
+        long before = System.currentTimeMillis();
+        SendReceipt recalled = producer.send(message(topic, "recalled").setDeliveryTimestamp(before + 20_000).build());
+        SendReceipt kept = producer.send(message(topic, "kept").setDeliveryTimestamp(before + 3_000).build());
+        Check.equal(recalled.getMessageId(), producer.recallMessage(topic, recalled.getRecallHandle()).getMessageId());
+        SimpleConsumer consumer = simple(scope, topic, FilterExpression.SUB_ALL);
+        List<MessageView> messages = new ArrayList<>();
+        Check.eventually("the message that was kept", () -> messages.addAll(consumer.receive(16, INVISIBLE)));
+        Check.that(System.currentTimeMillis() >= before + 3_000, "it is not early");
+        Check.equal(List.of("kept"), bodies(messages));
+        Check.equal(kept.getMessageId(), messages.get(0).getMessageId());
+        Check.equal(before + 3_000, messages.get(0).getDeliveryTimestamp().orElse(0L));
+        Check.that(messages.get(0).getBornTimestamp() < before + 3_000, "it was born before");
+        consumer.ack(messages.get(0));
     }
 
     private static void callbacks(Scope scope) throws Exception {

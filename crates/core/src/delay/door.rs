@@ -1,0 +1,80 @@
+//! What nodes ask of each other about timers: a head in JSON, and a batch behind it as it is.
+//!
+//! ```text
+//! body = length of the head u32 | head | batch
+//! ```
+
+use super::Shared;
+use super::coordinator::Recall;
+use super::pending::Timer;
+use super::records::TimerId;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use duolog_base::{NodeId, Offset, PartitionIndex, TimestampMs};
+use duolog_peer::{Answer, CallKind, CallRefusal, PeerService, Purpose};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Weak};
+
+/// Calls that are the timers'.
+pub(super) const KINDS: RangeInclusive<u16> = 48..=63;
+/// They wait for the disk and for replicas.
+pub(super) const CALLS: Purpose = Purpose(11);
+/// A batch for a partition: [`AppendHead`](super::anywhere::AppendHead) and the batch. The answer is its offset, or why not.
+pub(super) const APPEND: CallKind = CallKind(48);
+/// A timer is not to be delivered: [`RecallHead`]. The answer is whether it will not be, and nothing if this node does not know.
+pub(super) const RECALL: CallKind = CallKind(49);
+
+/// Longest head, in bytes.
+const HEAD_BYTES: usize = 64 << 10;
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct RecallHead {
+    pub(super) partition: i32,
+    pub(super) at: i64,
+    pub(super) offset: i64,
+    /// Its two halves: JSON has no numbers of 128 bits.
+    pub(super) id: (u64, u64),
+}
+
+pub(super) fn pack<T: Serialize>(head: &T, batch: &[u8]) -> Bytes {
+    let head = serde_json::to_vec(head).expect("plain values");
+    let mut bytes = BytesMut::with_capacity(size_of::<u32>() + head.len() + batch.len());
+    bytes.put_u32(head.len() as u32);
+    bytes.put_slice(&head);
+    bytes.put_slice(batch);
+    bytes.freeze()
+}
+
+pub(super) fn unpack<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<(T, &[u8]), CallRefusal> {
+    let length = bytes.try_get_u32().map_err(|_| CallRefusal::Malformed)? as usize;
+    if length > HEAD_BYTES {
+        return Err(CallRefusal::Malformed);
+    }
+    let (head, batch) = bytes.split_at_checked(length).ok_or(CallRefusal::Malformed)?;
+    Ok((serde_json::from_slice(head).map_err(|_| CallRefusal::Malformed)?, batch))
+}
+
+/// Where other nodes' calls arrive.
+pub(super) struct Door(pub(super) Weak<Shared>);
+
+impl PeerService for Door {
+    fn call(&self, _: NodeId, kind: CallKind, body: Bytes) -> Answer {
+        let shared = self.0.upgrade();
+        Box::pin(async move {
+            let shared = shared.ok_or(CallRefusal::Stopping)?;
+            match kind {
+                APPEND => shared.appended(&body).await,
+                RECALL => recalled(&shared, &body).await,
+                _ => Err(CallRefusal::NotServed),
+            }
+        })
+    }
+}
+
+async fn recalled(shared: &Arc<Shared>, body: &[u8]) -> Result<Vec<Bytes>, CallRefusal> {
+    let (RecallHead { partition, at, offset, id: (high, low) }, _) = unpack(body)?;
+    let id = TimerId(u128::from(high) << 64 | u128::from(low));
+    let recall = Recall { timer: Timer { at: TimestampMs(at), offset: Offset(offset) }, id };
+    Ok(vec![pack(&shared.recall_here(PartitionIndex(partition), recall).await, &[])])
+}
