@@ -171,9 +171,10 @@ mod tests {
             ..header("[fe80::7]:9")
         };
         let bytes = full.encode();
-        let start = [1, 0x1f, 6, 5, 4, 3, 2, 1, 0, 0, 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 9, 0];
+        let start = [1, 0x3f, 6, 5, 4, 3, 2, 1, 0, 0, 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 9, 0];
         let fields = [0xff, 0xff, 0xff, 0xff, 4, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0];
-        assert_eq!(bytes.as_slice(), [&start[..], &fields].concat());
+        let born = (-7i64).to_le_bytes();
+        assert_eq!(bytes.as_slice(), [&start[..], &fields, &born].concat());
         assert_eq!(bytes.as_slice().len(), MAX_BYTES);
         assert_eq!(CompactHeader::decode(bytes.as_slice()), Some(full));
         for changed in [CompactHeader { flag: 0, ..full }, CompactHeader { sys_flag: 0, ..full }, header("1.2.3.4:5")] {
@@ -199,6 +200,6 @@ mod tests {
         }
         assert_eq!(CompactHeader::decode(&[sound, &[0]].concat()), None);
         assert_eq!(CompactHeader::decode(&[&[2], &sound[1..]].concat()), None);
-        assert_eq!(CompactHeader::decode(&[&[1, 0x20], &sound[2..]].concat()), None);
+        assert_eq!(CompactHeader::decode(&[&[1, 0x40], &sound[2..]].concat()), None);
     }
 }

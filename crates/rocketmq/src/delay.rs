@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_refused() {
-        for text in ["DELAY=soon;", "TIMER_DELIVER_MS=1e9;", "TIMER_DELAY_SEC=;"] {
+        for text in ["DELAY=soon;", "TIMER_DELIVER_MS=1e9;"] {
             assert_eq!(delay(text), Err(response::MESSAGE_ILLEGAL), "{text}");
         }
     }
