@@ -7,6 +7,7 @@
 mod clock;
 mod disk;
 mod ids;
+pub mod mutant;
 mod page_cache;
 
 pub use clock::{Clock, SystemClock};

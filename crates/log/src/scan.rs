@@ -7,6 +7,7 @@ use crate::format::checksum;
 use crate::format::file_header::{FILE_HEADER_BYTES, FileHeader};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameHeaderError, begins_frame};
 use duolog_base::DiskFile;
+use duolog_base::mutant::{Mutant, planted};
 use std::io;
 use std::sync::Arc;
 
@@ -83,7 +84,7 @@ impl FrameFile {
         };
         let body = self.bytes(position + FRAME_HEADER_BYTES as u64, header.payload_bytes as usize)?;
         match body {
-            Some(body) if checksum(body) == header.body_crc => Ok(Found::Frame(header)),
+            Some(body) if checksum(body) == header.body_crc || planted(Mutant::TornTailTrusted) => Ok(Found::Frame(header)),
             _ => Ok(Found::DamagedBody(header)),
         }
     }

@@ -4,8 +4,8 @@
 //! the epoch changed describes a log that may have been cut since.
 
 use crate::fetch::{FetchGrant, FetchRefusal, FollowerFetch};
-use crate::mutant::{Mutant, planted};
 use crate::state::{EpochEnds, Incarnation, LogView};
+use duolog_base::mutant::{Mutant, planted};
 use duolog_base::{LeaderEpoch, NodeId, Offset};
 use duolog_log::EpochEnd;
 

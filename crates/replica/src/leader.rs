@@ -11,8 +11,8 @@ pub use in_sync::Proposal;
 
 use crate::acks::{AckOutcome, AckQueue, AckQueueFull, Ticket};
 use crate::fetch::{FetchGrant, FetchRefusal, FollowerFetch};
-use crate::mutant::{Mutant, planted};
 use crate::state::{EpochEnds, Incarnation, LogView, PartitionState, Peer};
+use duolog_base::mutant::{Mutant, planted};
 use duolog_base::{BrokerEpoch, LeaderEpoch, NodeId, Offset};
 use duolog_log::EpochEnd;
 use in_sync::InSync;

@@ -19,17 +19,16 @@ mod fetch;
 mod follower;
 mod heal;
 mod leader;
-mod mutant;
 mod replica;
 mod state;
 
 pub use acks::{AckOutcome, AckQueueFull, MAX_WAITING_ACKS, Ticket};
+pub use duolog_base::mutant::{MUTANTS, Mutant, planted};
+#[cfg(feature = "mutants")]
+pub use duolog_base::mutant::{Planted, plant};
 pub use fetch::{FetchGrant, FetchRefusal, FollowerFetch};
 pub use follower::{Follower, FollowerStep};
 pub use heal::Damage;
 pub use leader::{Leader, NotEnoughReplicas, Proposal, ReplicationLimits};
-pub use mutant::{MUTANTS, Mutant, planted};
-#[cfg(feature = "mutants")]
-pub use mutant::{Planted, plant};
 pub use replica::{Assumed, Replica, Role};
 pub use state::{EpochEnds, Incarnation, LogView, PartitionState, Peer};

@@ -1,6 +1,6 @@
 //! What the decisions are made from: the partition as the metadata has it, the other nodes, and the ends of the log. Plain values.
 
-use crate::mutant::{Mutant, planted};
+use duolog_base::mutant::{Mutant, planted};
 use duolog_base::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch};
 use duolog_log::EpochEnd;
 

@@ -2,8 +2,9 @@
 //!
 //! What is real: [`duolog_replica`] (leader, follower, in-sync sets), the controller's decisions and image of [`duolog_core::metadata`], and
 //! the group coordinator: the shards of [`duolog_core::group`] with their records, replay and parked answers.
-//! What is simulated: the log of a node ([`log`]: one sequence of frames for all partitions, of which power loss keeps what was
-//! synced), the network, the clients, and the metadata quorum, which is one log that is always consistent but reached with delay.
+//! What is simulated: the log of a node in most runs ([`log`]: one sequence of frames for all partitions, of which power loss keeps what
+//! was synced; in the others it is the production log on a simulated disk), the network, the clients, and the metadata quorum, which
+//! is one log that is always consistent but reached with delay.
 //! A seed decides everything: how many nodes, what goes wrong and when. The same seed gives the same run, event by event.
 //!
 //! * [`run`] plays a seed and answers what it saw, or which invariant broke;
@@ -28,4 +29,4 @@ mod oracle;
 mod world;
 
 pub use oracle::Violation;
-pub use world::{Failure, Report, Trace, run};
+pub use world::{Failure, Logs, Report, Trace, run, run_on};

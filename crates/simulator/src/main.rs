@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use duolog_replica::{MUTANTS, Mutant, plant};
-use duolog_simulator::run;
+use duolog_simulator::{Logs, run_on};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,9 @@ struct Arguments {
     /// Prints every event.
     #[arg(long)]
     trace: bool,
+    /// Gives the nodes of every run the production log, not of some runs only.
+    #[arg(long)]
+    production_log: bool,
     /// Plants this bug.
     #[arg(long)]
     mutant: Option<String>,
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         mutant => mutant.flatten(),
     };
     let _planted = plant(mutant);
+    let logs = if arguments.production_log { Logs::Production } else { Logs::BySeed };
     let began = Instant::now();
     let limit = arguments.minutes.map(|minutes| Duration::from_secs(minutes * 60));
     let (mut acked, mut commits, mut events, mut faults) = (0, 0, 0, 0);
@@ -43,7 +47,7 @@ fn main() -> ExitCode {
     let goes_on = |seed: u64| limit.map_or(seed - arguments.seed < arguments.count, |limit| began.elapsed() < limit);
     while goes_on(seed) {
         let mut print = |at_ms: u64, text: &str| println!("{at_ms:6} {text}");
-        match run(seed, if arguments.trace { Some(&mut print) } else { None }) {
+        match run_on(logs, seed, if arguments.trace { Some(&mut print) } else { None }) {
             Ok(report) => {
                 (acked, commits) = (acked + report.acked, commits + report.commits);
                 (events, faults) = (events + report.events, faults + report.faults);

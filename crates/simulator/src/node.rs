@@ -71,13 +71,13 @@ pub struct Process {
 }
 
 impl Node {
-    pub fn new(index: usize) -> Node {
+    pub fn new(index: usize, disk: Disk) -> Node {
         let id = NodeId(index as i32 + 1);
         Node {
             id,
             life: 0,
             process: None,
-            disk: Disk::default(),
+            disk,
             directory: DirectoryId(1000 + index as u128),
             metadata: 0,
             paused_until_ms: 0,
@@ -109,14 +109,17 @@ impl Node {
         });
     }
 
-    /// The process dies; answers whether it ran.
-    pub fn kill(&mut self, random: &mut Random) -> bool {
-        let Some(process) = self.process.take() else { return false };
+    /// The process dies, if it runs.
+    pub fn kill(&mut self, random: &mut Random) {
+        self.end(random, |log, _| log.kill());
+    }
+
+    fn end(&mut self, random: &mut Random, leave: impl FnOnce(Log, &mut Random) -> Disk) {
+        let Some(process) = self.process.take() else { return };
         // The newest metadata may not have been written yet.
         self.metadata = process.applied.saturating_sub(random.below(4) as usize);
-        self.disk = process.log.kill();
+        self.disk = leave(process.log, random);
         self.life += 1;
-        true
     }
 
     pub fn lose_power(&mut self, random: &mut Random) {
@@ -126,14 +129,21 @@ impl Node {
 
     /// The disk says that a sync failed: the process stops, as it must.
     pub fn fail_sync(&mut self, random: &mut Random) {
-        self.kill(random);
-        self.disk.fail_sync(random);
+        self.end(random, |log, random| log.fail_sync(random));
+    }
+
+    /// The process ends in order.
+    pub fn stop(&mut self, random: &mut Random) {
+        self.end(random, |mut log, _| {
+            log.close();
+            log.kill()
+        });
     }
 
     /// The machine comes back with an empty disk. If it does not keep its identity, the directory is another one.
     pub fn wipe(&mut self, keeps_identity: bool, random: &mut Random) {
         self.kill(random);
-        self.disk = Disk::default();
+        self.disk = self.disk.another(random);
         self.metadata = 0;
         if !keeps_identity {
             self.directory = DirectoryId(self.directory.0 + 1000);
@@ -322,7 +332,7 @@ impl Process {
             (FollowerStep::Append, Ok(grant)) => {
                 let fresh = self.fresh(partition, &request, records, view.end, around);
                 for record in fresh {
-                    self.log.append(partition, *record);
+                    self.log.replicate(partition, *record);
                 }
                 let view = self.log.view(partition);
                 if let Some(follower) = self.replicas.get_mut(&partition).and_then(Replica::follower_mut) {

@@ -96,6 +96,11 @@ pub enum Violation {
         from: LeaderEpoch,
         to: LeaderEpoch,
     },
+    /// The log takes for damage what power loss has left, or does not do what it must.
+    Damaged {
+        node: NodeId,
+        damage: String,
+    },
     /// A coordinator cannot read its partition.
     NotReplayed {
         node: NodeId,

@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::controller::Controller;
 use crate::faults::{Fault, kinds};
-use crate::log::Partition;
+use crate::log::{Disk, Partition};
 use crate::members::Member;
 use crate::message::{Address, Message};
 use crate::network::{Network, Weather};
@@ -23,6 +23,8 @@ pub(crate) const HEALED_MS: u64 = 7_400;
 const END_MS: u64 = 12_000;
 /// The network of half of the seeds.
 const STORM: Weather = Weather { lost: 40, repeated: 200, late: 250, very_late: 80 };
+/// In so many runs of so many the nodes have the production log on a simulated disk.
+const PRODUCTION_LOGS: (u64, u64) = (1, 16);
 /// No seed has more events.
 const MOST_EVENTS: u64 = 400_000;
 
@@ -117,9 +119,23 @@ pub(crate) struct World<'a> {
     trace: Option<Trace<'a>>,
 }
 
+/// Which log the nodes have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logs {
+    /// The model or the production log, as the seed says.
+    BySeed,
+    /// The production log, whatever the seed says.
+    Production,
+}
+
 /// Plays a seed to its end, or to the first violation.
 pub fn run(seed: u64, trace: Option<Trace>) -> Result<Report, Failure> {
-    let mut world = World::new(seed, trace);
+    run_on(Logs::BySeed, seed, trace)
+}
+
+/// Plays a seed on these logs.
+pub fn run_on(logs: Logs, seed: u64, trace: Option<Trace>) -> Result<Report, Failure> {
+    let mut world = World::new(seed, logs, trace);
     world.begin();
     while let Some(Reverse(next)) = world.queue.pop().filter(|next| next.0.at_ms <= END_MS) {
         world.now_ms = next.at_ms;
@@ -139,7 +155,7 @@ pub fn run(seed: u64, trace: Option<Trace>) -> Result<Report, Failure> {
 }
 
 impl<'a> World<'a> {
-    fn new(seed: u64, trace: Option<Trace<'a>>) -> World<'a> {
+    fn new(seed: u64, logs: Logs, trace: Option<Trace<'a>>) -> World<'a> {
         let mut random = Random::new(seed);
         let nodes = 3 + random.below(3) as usize;
         let partitions = 1 + random.below(3) as usize;
@@ -149,12 +165,15 @@ impl<'a> World<'a> {
         let kinds = kinds(&mut random);
         let clients = (0..partitions * 2).map(|index| Client::new(index + 1, (index % partitions) as Partition)).collect();
         let members = members(&mut random);
+        let on_disk = random.chance(PRODUCTION_LOGS.0, PRODUCTION_LOGS.1) || logs == Logs::Production;
+        let disk = |index| if on_disk { Disk::real(seed.wrapping_add(index as u64)) } else { Disk::default() };
+        let nodes = (0..nodes).map(|index| Node::new(index, disk(index))).collect();
         World {
             now_ms: 0,
             random,
             queue: BinaryHeap::new(),
             sequence: 0,
-            nodes: (0..nodes).map(Node::new).collect(),
+            nodes,
             controller: Controller::new(),
             network: Network::default(),
             clients,
@@ -308,6 +327,7 @@ impl<'a> World<'a> {
         for (to, message) in outbox {
             self.send(Address::Node(index), to, message);
         }
+        self.check_log(index);
         let node = &mut self.nodes[index];
         let Some(process) = &mut node.process else { return };
         let committed = std::mem::take(&mut process.committed);
@@ -323,7 +343,7 @@ impl<'a> World<'a> {
         }
         if stops {
             self.say(&format!("node {} stops in order", index + 1));
-            self.nodes[index].kill(&mut self.random);
+            self.nodes[index].stop(&mut self.random);
             let after_ms = 50 + self.random.below(400);
             self.restart(index, after_ms);
         }
@@ -345,11 +365,19 @@ impl<'a> World<'a> {
         });
     }
 
+    fn check_log(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        if let Some(damage) = node.process.as_ref().and_then(|process| process.log.damage()) {
+            self.oracle.fail(Violation::Damaged { node: node.id, damage: damage.to_owned() });
+        }
+    }
+
     fn start(&mut self, index: usize, life: u64) {
         if self.nodes[index].process.is_some() || self.nodes[index].life != life {
             return;
         }
         self.nodes[index].start();
+        self.check_log(index);
         let life = self.nodes[index].life;
         self.schedule(1, Event::Tick { node: index, life });
         for partition in 0..self.controller.partitions().len() {

@@ -8,6 +8,7 @@ use crate::format::frame::{FrameHeader, FrameKind};
 use crate::format::index::QueueEntry;
 use crate::partition::Partition;
 use crate::truncate::decode_truncation;
+use duolog_base::mutant::{Mutant, planted};
 use duolog_base::{LeaderEpoch, PartitionNumber, Position};
 use duolog_wire::record::BatchHeader;
 
@@ -17,6 +18,7 @@ impl Recovery<'_> {
         let number = PartitionNumber(frame.partition);
         match frame.kind {
             FrameKind::Batch => return self.replay_batch(number, frame, payload),
+            FrameKind::Truncation if planted(Mutant::TruncationFramesSkipped) => {}
             FrameKind::Truncation => return self.replay_truncation(number, frame, payload),
             FrameKind::LogStart => {
                 self.partitions.entry(number).or_default().raise_log_start(frame.offset);

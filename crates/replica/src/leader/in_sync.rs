@@ -5,8 +5,8 @@
 //! included: a copy of it may be under way. So everybody who was in one of them counts until then.
 
 use super::ReplicationLimits;
-use crate::mutant::{Mutant, planted};
 use crate::state::PartitionState;
+use duolog_base::mutant::{Mutant, planted};
 use duolog_base::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch};
 
 /// A leader asks the controller to change the in-sync set. (AlterPartition, KIP-497)

@@ -1,7 +1,7 @@
 //! What a leader knows of one follower.
 
 use crate::fetch::FetchRefusal;
-use crate::mutant::{Mutant, planted};
+use duolog_base::mutant::{Mutant, planted};
 use duolog_base::{BrokerEpoch, NodeId, Offset};
 
 #[derive(Clone, Copy, Debug)]

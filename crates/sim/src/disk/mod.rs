@@ -374,7 +374,8 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<()> {
         self.check_writable()?;
-        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let mut bytes = Vec::with_capacity(slices.iter().map(|slice| slice.len()).sum());
+        slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
         self.with_state(|state| {
             let verdict = state.faults.begin(Operation::Write)?;
             let begun = match verdict {

@@ -47,7 +47,8 @@ fn fresh_seeds_lose_nothing() {
 
 #[test]
 fn the_same_seed_is_the_same_run() {
-    for seed in 0..10 {
+    // Some of them with the production log.
+    for seed in 0..20 {
         let traced = || {
             let mut lines = Vec::new();
             let mut note = |at_ms: u64, text: &str| lines.push(format!("{at_ms} {text}"));

@@ -4,21 +4,12 @@
 //! included, and a slot that was cut off keeps what it held in its former life. Recovery reads up to the first slot that is empty or of a
 //! generation before its predecessor's, syncs what it read, and begins a generation. Ends of partitions follow from the durable position.
 
+use super::{Partition, Record};
 use duolog_base::{LeaderEpoch, Offset};
 use duolog_log::EpochEnd;
 use duolog_replica::{LogView, Mutant, planted};
 use duolog_sim::Random;
 use std::collections::BTreeMap;
-
-/// A partition, as the controller numbers them.
-pub type Partition = u32;
-
-/// One record of one value; a batch is not needed here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
-    pub epoch: LeaderEpoch,
-    pub value: u64,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Body {
@@ -73,7 +64,7 @@ pub struct Log {
 }
 
 impl Disk {
-    /// What was not synced survives or not: all of it, a prefix, or any part.
+    /// What was not synced survives or not: all of it, or any part.
     pub fn lose_power(&mut self, random: &mut Random) {
         let times = [0, 4, 8][random.below(3) as usize];
         for slot in &mut self.slots {
@@ -82,11 +73,6 @@ impl Disk {
             }
             (slot.cached, slot.forgotten) = (slot.durable, false);
         }
-    }
-
-    /// A sync has failed: the pages are clean, and what the disk holds is anybody's guess.
-    pub fn fail_sync(&mut self, random: &mut Random) {
-        self.lose_power(random);
     }
 }
 

@@ -39,10 +39,13 @@ pub enum Mutant {
     ServesBeforeReplayCommitted,
     DeposedCoordinatorAnswers,
     CoordinatorOutlivesLeadership,
+    TornTailTrusted,
+    RecoveredPrefixUnsynced,
+    TruncationFramesSkipped,
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 33] = [
+pub const MUTANTS: [Mutant; 36] = [
     Mutant::LeaderCountsUnsynced,
     Mutant::FollowerReportsUnsynced,
     Mutant::TruncateToHighWatermark,
@@ -76,6 +79,9 @@ pub const MUTANTS: [Mutant; 33] = [
     Mutant::ServesBeforeReplayCommitted,
     Mutant::DeposedCoordinatorAnswers,
     Mutant::CoordinatorOutlivesLeadership,
+    Mutant::TornTailTrusted,
+    Mutant::RecoveredPrefixUnsynced,
+    Mutant::TruncationFramesSkipped,
 ];
 
 #[cfg(not(feature = "mutants"))]
