@@ -143,6 +143,7 @@ pub(super) fn records_seeds() -> Vec<Vec<u8>> {
         store_timestamp: TimestampMs(4),
         reconsume_times: 5,
         prepared_transaction_offset: 6,
+        delivered_at: Some(TimestampMs(7)),
     };
     let header = CompactHeader {
         store_timestamp: message.store_timestamp,
@@ -151,6 +152,7 @@ pub(super) fn records_seeds() -> Vec<Vec<u8>> {
         sys_flag: message.sys_flag,
         reconsume_times: message.reconsume_times,
         prepared_transaction_offset: message.prepared_transaction_offset,
+        born_timestamp: Some(message.born_timestamp),
     };
     let mut builder = BatchBuilder::new(Compression::None);
     for _ in 0..2 {
