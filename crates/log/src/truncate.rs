@@ -64,6 +64,18 @@ impl Log {
         Ok(self.cut_queued(state))
     }
 
+    /// [`Log::open_partition`] for a partition that this log may have held before and dropped: unless it is known, it begins anew, and
+    /// nothing counts of what sealed files and checkpoints still say of it. A truncation frame; the log's end behind it.
+    pub fn open_partition_anew(&self, partition: PartitionNumber) -> Position {
+        let mut state = self.state.lock();
+        if state.progress.is_stopped() {
+            state.partitions.entry(partition).or_default();
+        } else if !state.partitions.contains_key(&partition) {
+            state.queue_truncation(partition, Partition::default().after_restart(0), &self.options);
+        }
+        self.cut_queued(state)
+    }
+
     /// What lies at `end` or behind it may still be cut off, and is not compacted by key: records before it would go because of it. Where
     /// nothing was said, all of a partition may be compacted.
     pub fn set_stable_end(&self, partition: PartitionNumber, end: Offset) {
@@ -203,9 +215,7 @@ impl State {
         // The frame comes first: if it begins a new file, the old file's state must not know of it.
         let position = self.queue_control(FrameKind::Truncation, number, end, epoch, Bytes::from(payload), options);
         self.preserve(number);
-        if let Some(known) = self.partitions.get_mut(&number) {
-            known.cut(position, after);
-        }
+        self.partitions.entry(number).or_default().cut(position, after);
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::metadata::{ImageListener, MetadataImage, NodeDirectory, PartitionImage, TopicImage};
 use crate::replication::Replication;
-use duolog_base::{NodeId, PartitionIndex, PartitionNumber};
+use duolog_base::{NodeId, PartitionEpoch, PartitionIndex, PartitionNumber};
 use duolog_log::dedicated::{PartitionHome, PartitionName};
 use duolog_log::{Layout, LogPosition, PartitionError, Place, Store};
 use hashbrown::HashMap;
@@ -102,6 +102,10 @@ impl PartitionOpener {
     fn open(&self, topic: &TopicImage, index: PartitionIndex, partition: &PartitionImage) {
         let Some(place) = self.place(partition) else { return };
         match place.layout {
+            // It has changed since it was made: this node may have held a replica before.
+            Layout::Shared if self.in_cluster && partition.partition_epoch > PartitionEpoch(0) => {
+                self.log.open_shared_anew(partition.number, place.directory);
+            }
             Layout::Shared => self.log.open_shared(partition.number, place.directory),
             Layout::Dedicated => {
                 let name = PartitionName { topic: topic.name.clone(), index };

@@ -140,6 +140,12 @@ impl Store {
         self.settle(partition, Place { directory, layout: Layout::Shared });
     }
 
+    /// The same for a partition that the log may have held before and dropped; see [`Log::open_partition_anew`].
+    pub fn open_shared_anew(&self, partition: PartitionNumber, directory: usize) {
+        self.directories[directory].shared.open_partition_anew(partition);
+        self.settle(partition, Place { directory, layout: Layout::Shared });
+    }
+
     /// Makes the partition known among those of a data directory that have files of their own, or gives it another policy for its
     /// segments; see [`DedicatedLog::open_partition`].
     pub fn open_dedicated(&self, partition: PartitionNumber, directory: usize, home: PartitionHome) -> Result<(), LogFailure> {

@@ -448,3 +448,31 @@ fn a_truncation_that_is_damaged_quarantines_its_partition_only() {
     let log = start(&disk);
     assert_eq!(offsets(&log), [4]);
 }
+
+#[test]
+fn a_partition_that_was_dropped_and_comes_back_has_nothing_of_its_former_life() {
+    for sealed_between in [false, true] {
+        let disk = SimDisk::new(1);
+        let log = start(&disk);
+        fill(&log, 100);
+        log.drop_partition(ONE).unwrap();
+        if sealed_between {
+            settle(&log);
+            log.house_step(NOW).unwrap();
+        }
+        log.open_partition_anew(ONE);
+        assert_eq!((ends(&log), offsets(&log)), ((0, 0, 0), vec![]));
+        let new: Vec<(i64, Bytes)> = (0..150).map(|offset| (offset, led(1000 + offset as u64, offset, 1, 4))).collect();
+        for (_, batch) in &new {
+            take(&log, std::slice::from_ref(batch));
+            settle(&log);
+        }
+        assert!(read_all(&log, 1) == new);
+        drop(log);
+        disk.kill();
+        let log = start(&disk);
+        assert!(ends(&log) == (0, 150, 150) && read_all(&log, 1) == new, "sealed between: {sealed_between}");
+        log.open_partition_anew(ONE);
+        assert!(read_all(&log, 1) == new, "it is known");
+    }
+}

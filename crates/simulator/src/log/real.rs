@@ -143,8 +143,7 @@ impl Log {
     fn make_known(&mut self, partition: Partition) {
         let number = PartitionNumber(partition);
         if self.log.ends(number).is_none() {
-            self.log.open_partition(number);
-            let end = self.log.restart_at(number, Offset(0)).expect("a log that runs");
+            let end = self.log.open_partition_anew(number);
             self.write(end.0);
         }
     }
