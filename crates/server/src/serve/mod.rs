@@ -226,6 +226,8 @@ async fn serve(
     }
     tokio::spawn(signals.exit_at_next());
     if member.is_some() {
+        // What members have said in the last moment is stored while this node still is the one for it.
+        groups.store_noted(&broker.image()).await;
         hand_over(&broker).await;
     }
     stop.send_replace(true);
