@@ -121,8 +121,8 @@ fn rocketmq_grpc_java(places: &Places, target: &Target) -> Result<Command, Failu
 
 fn rocketmq_jvm(places: &Places, target: &Target, classes: &Path, jars: &Path, main_class: &str) -> Command {
     let mut java = jvm(classes, jars);
-    // Logs and the offsets of broadcasting consumers go below the home directory.
-    java.arg(format!("-Duser.home={}", places.run.display())).arg(main_class).args(target.scenario);
+    // Logs and the offsets of broadcasting consumers go below the home directory, what `mqadmin` writes below the present one.
+    java.arg(format!("-Duser.home={}", places.run.display())).arg(main_class).args(target.scenario).current_dir(&places.run);
     rocketmq_addresses(&mut java, target);
     java
 }
