@@ -57,6 +57,8 @@ pub enum Kind {
     Text,
     /// Text that is never shown.
     Secret,
+    /// `earliest`, `latest` or `by_duration:` with an ISO 8601 duration.
+    StartOffset,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A comma-separated list of some of these words; any words if empty.

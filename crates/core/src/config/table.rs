@@ -622,6 +622,55 @@ pub const KEYS: &[Key] = &[
         "How long a RocketMQ member may work on a message.",
     ),
     group("rocketmq.attributes", Kind::Text, "", "Further properties that RocketMQ's tools set, as JSON."),
+    // Of share groups (KIP-932).
+    group(
+        "share.session.timeout.ms",
+        Kind::Int { min: 1_000, max: 3_600_000 },
+        "45000",
+        "How long a member of a share group may be silent, in milliseconds.",
+    ),
+    group(
+        "share.heartbeat.interval.ms",
+        Kind::Int { min: 100, max: 60_000 },
+        "5000",
+        "How often members of a share group are told to send heartbeats, in milliseconds.",
+    ),
+    group(
+        "share.record.lock.duration.ms",
+        Kind::Int { min: 1_000, max: 3_600_000 },
+        "30000",
+        "How long a member of a share group has a record to itself, in milliseconds.",
+    ),
+    group(
+        "share.delivery.count.limit",
+        Kind::Int { min: 1, max: 100 },
+        "5",
+        "Deliveries of a record within a share group before it is given up.",
+    ),
+    group(
+        "share.partition.max.record.locks",
+        Kind::Int { min: 10, max: 100_000 },
+        "2000",
+        "Records of a partition that a share group may work on at a time.",
+    ),
+    group(
+        "share.auto.offset.reset",
+        Kind::StartOffset,
+        "latest",
+        "Where a share group begins: `earliest`, `latest` or `by_duration:` with an ISO 8601 duration before now.",
+    ),
+    group(
+        "share.isolation.level",
+        Kind::Choice(&["read_uncommitted", "read_committed"]),
+        "read_uncommitted",
+        "Whether a share group is given records of transactions that were aborted.",
+    ),
+    group(
+        "share.renew.acknowledge.enable",
+        Kind::Boolean,
+        "true",
+        "Whether members of a share group may renew their locks on records.",
+    ),
     // Kafka's topic keys that do nothing here.
     stored(
         "file.delete.delay.ms",

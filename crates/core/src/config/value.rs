@@ -3,6 +3,7 @@
 use super::error::ConfigError;
 use super::key::{Key, Kind, Scope};
 use super::nearest::nearest_key;
+use super::share::StartOffset;
 use super::table::find;
 use std::collections::BTreeMap;
 
@@ -26,6 +27,7 @@ pub(super) fn check(key: &Key, value: &str) -> Result<(), ConfigError> {
         Kind::Long { min, max } => value.parse().is_ok_and(|number| (min..=max).contains(&number)),
         Kind::Double { min, max } => value.parse().is_ok_and(|number| (min..=max).contains(&number)),
         Kind::Text | Kind::Secret => true,
+        Kind::StartOffset => StartOffset::parse(value).is_some(),
         Kind::Choice(words) => words.contains(&value),
         Kind::List(words) => list(value).all(|word| !word.is_empty() && (words.is_empty() || words.contains(&word))),
     };
@@ -63,6 +65,7 @@ pub(super) fn expected(kind: Kind) -> String {
         Kind::Double { min, max } => format!("a number from {min} to {max}"),
         Kind::Text => "text".to_owned(),
         Kind::Secret => "text, which is never shown".to_owned(),
+        Kind::StartOffset => "earliest, latest or by_duration:<ISO 8601 duration>".to_owned(),
         Kind::Choice(words) => format!("one of {}", words.join(", ")),
         Kind::List([]) => "a list separated by commas".to_owned(),
         Kind::List(words) => format!("a list, separated by commas, of {}", words.join(", ")),

@@ -119,7 +119,7 @@ fn config<'a>(request: &DescribeConfigsRequest<'_>, entry: &'a ConfigEntry) -> D
 fn kind_number(kind: Kind) -> i8 {
     match kind {
         Kind::Boolean => 1,
-        Kind::Text | Kind::Choice(_) => 2,
+        Kind::Text | Kind::StartOffset | Kind::Choice(_) => 2,
         Kind::Int { .. } => 3,
         Kind::Short { .. } => 4,
         Kind::Long { .. } => 5,
