@@ -1,8 +1,9 @@
 //! How far groups have come. The offsets lie with those of Kafka's groups, in the coordinator.
 //!
 //! Pulls carry an offset with them, and clients repeat all of theirs every 5 s without waiting for an answer. Such offsets are
-//! noted and stored together a moment later; a question finds them at once. What a client waits for is stored before it is
-//! answered, and drops what was noted before. A crash costs what was noted in the last moment, which the clients send again.
+//! noted; a question finds them at once. What clients say for its own sake is stored as soon as what is being stored is, what pulls
+//! carry together a moment later. What a client waits for is stored before it is answered, and drops what was noted before.
+//! A crash costs what was not stored yet, which the clients send again.
 
 use crate::cluster::Place as CurrentPlace;
 use crate::names::RETRY_PREFIX;
@@ -13,6 +14,7 @@ use duolog_base::{LeaderEpoch, Offset, PartitionIndex};
 use duolog_core::group::{Basis, CommitPartition, CommitRequest, CommitTopic, FetchRequest, FetchTopic, GroupError, Place};
 use duolog_core::metadata::TopicImage;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// How often what was noted is stored.
 pub(crate) const STORE_PERIOD: Duration = Duration::from_millis(500);
@@ -25,6 +27,8 @@ const YOUNG_QUEUE_BYTES: u64 = 1 << 30;
 pub struct Offsets {
     /// What was set while members go by what they remember.
     pub(crate) resets: Resets,
+    /// Somebody has said an offset that is to be stored without waiting for the next time.
+    pub(crate) said: Notify,
 }
 
 impl Node {

@@ -77,6 +77,7 @@ async fn keep(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
         tokio::select! {
             () = &mut stopping => return,
             _ = store.tick() => node.store_offsets().await,
+            () = node.offsets.said.notified() => node.store_offsets().await,
             _ = expire.tick() => {
                 let now_ms = node.monotonic_ms();
                 node.clients.expire(now_ms);

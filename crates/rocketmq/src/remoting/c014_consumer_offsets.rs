@@ -2,7 +2,7 @@
 //!
 //! *Behaviour*: a group without an offset is answered with 22, and the client begins where its configuration says; except that a
 //! queue from which nothing was deleted yet, and that is not large, is begun at 0, as the original does for what is still in
-//! memory there. Updates come without anybody waiting for an answer as a rule, and are stored a moment later.
+//! memory there. Updates come without anybody waiting for an answer as a rule, and are stored at once all the same.
 
 use crate::names::check_group;
 use crate::remoting::call::{Answer, Call, Refusal};
@@ -42,6 +42,7 @@ pub(super) async fn update(call: Call) -> Result<Answer, Refusal> {
     let offset = Offset(header.commit_offset);
     if call.command.is_one_way() {
         call.node.note_offset(header.consumer_group, header.topic, queue, offset, Basis::Always);
+        call.node.offsets.said.notify_one();
     } else {
         call.node.commit(header.consumer_group, topic, queue, offset).await?;
     }
