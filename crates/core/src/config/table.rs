@@ -223,7 +223,7 @@ pub const KEYS: &[Key] = &[
         Kind::Boolean,
         "true",
         true,
-        "Whether replicas are moved so that nodes hold equally many, and as many bytes, and away from drained nodes.",
+        "Whether replicas are moved so that nodes hold equally many, and as many bytes, and away from drained nodes, and internal topics get the replicas that they would be made with today.",
     ),
     broker(
         "cluster.balancer.tolerance.bytes",

@@ -167,7 +167,7 @@ impl Cluster {
         }
         let _turn = self.turn().await?;
         let image = self.published.image();
-        let Balance { elections, reassignments } = {
+        let Balance { elections, reassignments, settings } = {
             let storage = &self.controller.lock().storage;
             let limits = BalanceLimits {
                 changes: BALANCE_CHANGES,
@@ -177,7 +177,8 @@ impl Cluster {
             };
             decide_balance(&image, config.balance_leaders, config.balance_replicas, storage, limits)
         };
-        let mut records = decide_elections(&image, &elections, Election::Preferred).records;
+        let mut records = settings;
+        records.extend(decide_elections(&image, &elections, Election::Preferred).records);
         records.extend(decide_reassignments(&image, &reassignments, &FreeSpace::new()).records);
         if !records.is_empty() {
             tracing::info!(

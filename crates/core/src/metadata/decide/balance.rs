@@ -2,9 +2,10 @@
 //!
 //! From the image alone, one kind of step at a time, so that each is seen before the next:
 //! 1. leaders that are not the preferred ones are, as soon as those are in sync;
-//! 2. replicas go from drained nodes, and from the node that holds most to the one that holds least, a few at a time; where their numbers
+//! 2. internal topics that were made for fewer nodes get more replicas ([`super::widen`]);
+//! 3. replicas go from drained nodes, and from the node that holds most to the one that holds least, a few at a time; where their numbers
 //!    are even, they change places so that bytes are, too ([`super::exchange`]);
-//! 3. who is preferred changes from the node that is so most often to the one that is so least, which moves no data.
+//! 4. who is preferred changes from the node that is so most often to the one that is so least, which moves no data.
 //!
 //! Racks: a move never puts two replicas of a partition on a rack that has fewer of them now. Sizes are not in the metadata: nodes report
 //! them ([`super::storage`]), and what is not reported is not looked at.
@@ -13,7 +14,9 @@ use super::elections::{Election, partitions_to_elect};
 use super::exchange::exchanges;
 use super::reassign::Reassignment;
 use super::storage::Storage;
+use super::widen::{settings, widenings};
 use crate::metadata::image::{MetadataImage, NodeImage, PartitionImage, TopicImage};
+use crate::metadata::record::MetadataRecord;
 use duolog_base::{NodeId, PartitionIndex, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +39,8 @@ pub struct Balance {
     /// Partitions that are to get their preferred leader.
     pub elections: Vec<(String, PartitionIndex)>,
     pub reassignments: Vec<Reassignment>,
+    /// Settings that go with them.
+    pub settings: Vec<MetadataRecord>,
 }
 
 /// Decides the next step. `leaders` and `replicas` say what is to be looked after.
@@ -45,7 +50,13 @@ pub fn decide_balance(image: &MetadataImage, leaders: bool, replicas: bool, stor
         balance.elections = electable(image, limits.changes);
     }
     if replicas && balance.elections.is_empty() {
-        balance.reassignments = moves(image, limits.moving);
+        let under_way = partitions(image).filter(|(_, _, partition)| partition.is_moving()).count();
+        let moving = limits.moving.saturating_sub(under_way);
+        balance.reassignments = widenings(image, moving);
+        balance.settings = settings(image);
+        if balance.reassignments.is_empty() {
+            balance.reassignments = moves(image, moving);
+        }
         if balance.reassignments.is_empty() {
             balance.reassignments = exchanges(image, storage, counted(image, target), limits);
         }
@@ -82,7 +93,7 @@ pub(super) fn is_drained(image: &MetadataImage, node: NodeId) -> bool {
 }
 
 /// Whether the node is there, and not to be emptied.
-fn takes_more(image: &MetadataImage, node: NodeId) -> bool {
+pub(super) fn takes_more(image: &MetadataImage, node: NodeId) -> bool {
     image.nodes.get(&node).is_some_and(NodeImage::is_available) && !is_drained(image, node)
 }
 
@@ -111,11 +122,10 @@ pub(super) fn is_whole(partition: &PartitionImage) -> bool {
 }
 
 fn moves(image: &MetadataImage, most: usize) -> Vec<Reassignment> {
-    let under_way = partitions(image).filter(|(_, _, partition)| partition.is_moving()).count();
     let mut loads = counted(image, target);
     let mut moved = BTreeSet::new();
     let mut moves = Vec::new();
-    while moves.len() + under_way < most {
+    while moves.len() < most {
         let Some((topic, index, from, to)) = next_move(image, &loads, &moved) else { break };
         let partition = &topic.partitions[index.0 as usize];
         let target = partition.replicas.iter().map(|node| if *node == from { to } else { *node }).collect();

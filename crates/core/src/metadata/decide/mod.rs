@@ -15,6 +15,7 @@ mod settle;
 mod spread;
 mod storage;
 mod topics;
+mod widen;
 
 pub use alter_partition::{AlterPartition, decide_alter_partition};
 pub use balance::{Balance, BalanceLimits, decide_balance};

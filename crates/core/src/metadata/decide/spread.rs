@@ -47,7 +47,13 @@ impl Spread {
 
     /// The replicas of the next partition, fewer than `factor` only if there are not so many nodes.
     pub(super) fn next(&mut self, factor: usize) -> Vec<NodeId> {
-        let mut chosen: Vec<usize> = Vec::with_capacity(factor);
+        self.extended(&[], factor)
+    }
+
+    /// The replicas of a partition that has some already, which are counted in, with others behind them.
+    pub(super) fn extended(&mut self, replicas: &[NodeId], factor: usize) -> Vec<NodeId> {
+        let position = |node: &NodeId| self.nodes.binary_search_by_key(node, |candidate| candidate.node).ok();
+        let mut chosen: Vec<usize> = replicas.iter().filter_map(position).collect();
         while chosen.len() < factor.min(self.nodes.len()) {
             let left = (0..self.nodes.len()).filter(|at| !chosen.contains(at));
             let best = left.min_by_key(|at| {
@@ -57,9 +63,11 @@ impl Spread {
             });
             chosen.extend(best);
         }
-        let replicas: Vec<NodeId> = chosen.iter().map(|at| self.nodes[*at].node).collect();
-        self.count(&replicas);
-        replicas
+        for (at, added) in chosen.iter().enumerate().skip(replicas.len()) {
+            self.nodes[*added].holds += 1;
+            self.nodes[*added].leads += usize::from(at == 0);
+        }
+        chosen.iter().map(|at| self.nodes[*at].node).collect()
     }
 
     /// How many of the chosen are on its rack; a node without a rack is alone.

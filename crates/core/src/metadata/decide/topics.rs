@@ -208,11 +208,21 @@ fn create_topic(
         }
     };
     let factor = partitions.first().map_or(0, |partition| partition.replicas.len());
-    if factor >= SAFE_FACTOR && !overrides.contains_key(MIN_IN_SYNC) && is_default(&image.config, MIN_IN_SYNC) {
-        overrides.insert(MIN_IN_SYNC.to_owned(), SAFE_MIN_IN_SYNC.to_owned());
+    if let Some((key, value)) = safe_min_in_sync(image, &overrides, factor) {
+        overrides.insert(key.to_owned(), value.to_owned());
         config = resolve(&overrides)?;
     }
     Ok(NewTopicParts { partitions, overrides, config })
+}
+
+/// What is set for a topic with so many replicas where nobody has said how many must be in sync.
+pub(super) fn safe_min_in_sync(
+    image: &MetadataImage,
+    overrides: &BTreeMap<String, String>,
+    factor: usize,
+) -> Option<(&'static str, &'static str)> {
+    let is_open = !overrides.contains_key(MIN_IN_SYNC) && is_default(&image.config, MIN_IN_SYNC);
+    (factor >= SAFE_FACTOR && is_open).then_some((MIN_IN_SYNC, SAFE_MIN_IN_SYNC))
 }
 
 /// Whether nobody has set a key of the broker.
@@ -221,7 +231,7 @@ fn is_default(config: &BrokerConfig, key: &str) -> bool {
 }
 
 /// How many replicas a topic has if the request does not say.
-fn default_factor(image: &MetadataImage, topic: &str) -> i16 {
+pub(super) fn default_factor(image: &MetadataImage, topic: &str) -> i16 {
     let config = &image.config;
     let of_offsets = config.value(OFFSETS_FACTOR).filter(|_| matches!(topic, OFFSETS_TOPIC | DELAYED_TOPIC));
     if let Some(factor) = of_offsets.and_then(|(value, _)| value.parse().ok()) {

@@ -43,6 +43,33 @@ fn a_node_that_was_alone_founds_a_cluster_with_its_data_and_runs_alone_no_more()
 }
 
 #[test]
+fn the_offsets_of_a_node_that_was_alone_get_replicas_on_those_that_join() {
+    const OFFSETS_PARTITIONS: i64 = 50;
+    let site = Site::new();
+    let alone = Server::start(&site.data(1));
+    alone.run(&["topic", "create", "t", "--partitions", "1"]);
+    alone.run_with_input(&["produce", "t"], "read\nunread\n");
+    assert_eq!(alone.run(&["consume", "t", "--group", "survivors", "--from-beginning", "--count", "1"]), "read\n");
+    alone.stop();
+    let mut first = site.start_set(1, 0, "leader.imbalance.check.interval.seconds=1");
+    let join = peer_address(&first);
+    let (second, third) = (site.start(2, 0, &[&join]), site.start(3, 0, &[&join]));
+    until("the groups' topic is on all nodes, the other one where it was", &third, |status| {
+        let replicas: i64 = live(status).iter().map(|node| of_node(status, *node, "replicas")).sum();
+        let voters = status["voters"].as_array().map(Vec::len);
+        replicas == 3 * OFFSETS_PARTITIONS + 1
+            && voters == Some(3)
+            && status["under_replicated"].as_array().is_some_and(Vec::is_empty)
+    });
+    assert!(third.run(&["topic", "describe", "__consumer_offsets"]).contains("min.insync.replicas"));
+    first.kill();
+    until("two live nodes", &second, |status| live(status) == [2, 3]);
+    assert!(second.run(&["group", "list"]).contains("survivors"));
+    third.stop();
+    second.stop();
+}
+
+#[test]
 fn who_cannot_be_a_member_is_told_why() {
     let site = Site::new();
     let first = site.start(1, 0, &[]);
