@@ -164,6 +164,8 @@ impl Recovery<'_> {
             self.load_state()?;
             self.trusted &= index > 0 || base == 0;
             let file = self.disk.open(&log_path(self.dir, base), OpenMode::Write).map_err(|error| self.io_error(base, error))?;
+            // What a sync has failed to write may be in the cache and nowhere else.
+            file.sync_data().and_then(|()| file.evict()).map_err(|error| self.io_error(base, error))?;
             match self.read_file(index, file.clone())? {
                 FileEnd::Full => {
                     self.seal(base, next_base, file.as_ref())?;

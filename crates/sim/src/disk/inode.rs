@@ -138,6 +138,12 @@ impl Inode {
         self.cached.values_mut().for_each(|cached| cached.forgotten = true);
     }
 
+    /// Clean pages leave the cache: with them goes what a sync has failed to write.
+    pub(super) fn evict(&mut self) {
+        self.cached.retain(|_, cached| !cached.forgotten);
+        self.count_allocated();
+    }
+
     /// Power loss.
     pub(super) fn crash(&mut self, random: &mut Random) {
         if let Some(cut) = self.cut {

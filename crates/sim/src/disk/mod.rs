@@ -430,6 +430,9 @@ impl DiskFile for SimFile {
     fn evict(&self) -> io::Result<bool> {
         self.with_state(|state| {
             state.faults.check_power()?;
+            if !state.pages_in_use {
+                state.inode(self.number).evict();
+            }
             Ok(!state.pages_in_use)
         })
     }

@@ -89,6 +89,10 @@ impl Segment {
         let path = dir.join(segment_name(sequence));
         let failed = |error| io_error(&path, error);
         let file = disk.open(&path, mode).map_err(failed)?;
+        if mode != OpenMode::Read {
+            // What a sync has failed to write may be in the cache and nowhere else.
+            file.sync_data().and_then(|()| file.evict()).map_err(failed)?;
+        }
         let bytes = read_whole(&*file).map_err(failed)?;
         match check_header(&bytes) {
             Ok(()) => {}

@@ -65,6 +65,10 @@ pub(super) fn recover(disk: &dyn Disk, root: &Path, now: TimestampMs) -> Result<
         unsynced: false,
         report: RecoveryReport::default(),
     };
+    if !recovery.clean {
+        // So that what is read leaves the cache before, and comes from the medium.
+        disk.sync_all(root).map_err(failed)?;
+    }
     let (mut partitions, mut unclaimed) = (HashMap::new(), HashMap::new());
     for name in names.iter().filter_map(|name| PartitionName::parse(name)) {
         let found_in = name.to_string();

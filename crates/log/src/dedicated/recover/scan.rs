@@ -67,6 +67,8 @@ impl Recovery<'_> {
                 break;
             }
             let file = self.disk.open(&SegmentFile::Log.path(dir, base), OpenMode::Write)?;
+            // What a sync has failed to write may be in the cache and nowhere else.
+            file.evict()?;
             let ended = self.scan_segment(base, file.clone(), !gaps, &mut scanned, &mut epoch_log)?;
             self.unsynced = true;
             let SegmentEnd::Torn(position) = ended else { continue };
