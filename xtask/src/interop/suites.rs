@@ -67,14 +67,15 @@ const fn suite(
     Suite { name, protocol, dialect, limit: Duration::from_secs(seconds), prepare }
 }
 
-pub(super) const SUITES: [Suite; 14] = [
+pub(super) const SUITES: [Suite; 15] = [
     suite("java-newest", Kafka, Dialect::Plain, 240, |places, target| java(places, target, "java/newest.xml")),
     suite("java-3.9", Kafka, Dialect::Plain, 240, |places, target| java(places, target, "java/3.9.xml")),
     suite("librdkafka", Kafka, Dialect::Pytest, 240, |places, target| pytest(places, target, "python/test_librdkafka.py")),
     suite("kafka-python", Kafka, Dialect::Pytest, 240, |places, target| pytest(places, target, "python/test_kafka_python.py")),
     suite("franz-go", Kafka, Dialect::Go, 300, franz_go),
     suite("kafkajs", Kafka, Dialect::Tap, 240, kafkajs),
-    suite("tools", Kafka, Dialect::Pytest, 420, tools),
+    suite("tools", Kafka, Dialect::Pytest, 420, |places, target| tools(places, target, "tools")),
+    suite("storage-tools", Kafka, Dialect::Pytest, 420, |places, target| tools(places, target, STORAGE_TOOLS)),
     suite("rocketmq-java-5", Remoting, Dialect::Plain, 420, |places, target| rocketmq_java(places, target, "5")),
     suite("rocketmq-java-4.9", Remoting, Dialect::Plain, 420, |places, target| rocketmq_java(places, target, "4.9")),
     suite("rocketmq-grpc-java", Grpc, Dialect::Plain, 420, rocketmq_grpc_java),
@@ -83,6 +84,9 @@ pub(super) const SUITES: [Suite; 14] = [
     suite("rocketmq-go", Remoting, Dialect::Go, 420, rocketmq_go),
     suite("rocketmq-tools", Remoting, Dialect::Plain, 420, rocketmq_tools),
 ];
+
+/// Scenarios about files: they start what they need, and do not ask the server under test.
+const STORAGE_TOOLS: &str = "tools/storage";
 
 pub(super) fn names() -> Vec<&'static str> {
     SUITES.iter().map(|suite| suite.name).chain([CORPUS]).collect()
@@ -154,6 +158,8 @@ fn rocketmq_grpc_python(places: &Places, target: &Target) -> Result<Command, Fai
 fn pytest_with(interpreter: PathBuf, places: &Places, target: &Target, path: &str) -> Command {
     let mut python = Command::new(interpreter);
     python.args(["-m", "pytest", "-v", "-rpfEsxX", "--no-header", "--tb=short", "-p", "no:cacheprovider", "--timeout=90"]);
+    // A folder's suites share what the folders above it have.
+    python.arg("--confcutdir").arg(&places.suites);
     python.arg(places.suites.join(path)).env("PYTHONDONTWRITEBYTECODE", "1").env("BOOTSTRAP", &target.addresses.kafka);
     if let Some(scenario) = target.scenario {
         python.args(["-k", scenario]);
@@ -208,11 +214,14 @@ fn node_test(places: &Places, target: &Target, folder: &str, file: &str, flags: 
 }
 
 /// Kafka's own tools, kcat and Kafka Streams, driven by pytest.
-fn tools(places: &Places, target: &Target) -> Result<Command, Failure> {
+fn tools(places: &Places, target: &Target, path: &str) -> Result<Command, Failure> {
     install::kcat(places)?;
     let jars = install::jars(places, "tools/pom.xml")?;
     let classes = install::classes(places, &["tools/src"], &jars)?;
-    let mut tools = pytest(places, target, "tools")?;
+    let mut tools = pytest(places, target, path)?;
+    if path != STORAGE_TOOLS {
+        tools.arg("--ignore").arg(places.suites.join(STORAGE_TOOLS));
+    }
     tools.env("TOOLS_CLASSPATH", class_path(&classes, &jars));
     Ok(tools)
 }
