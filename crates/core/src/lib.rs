@@ -9,6 +9,7 @@
 //! * [`filter`]: which messages a subscription wants: tags and SQL92 expressions.
 //! * [`query`]: finding messages by key.
 //! * [`replication`]: leaders and followers of partitions that several nodes hold.
+//! * [`share`]: delivery record by record to groups whose members share partitions.
 
 pub mod broker;
 pub mod config;
@@ -19,3 +20,4 @@ pub mod group;
 pub mod metadata;
 pub mod query;
 pub mod replication;
+pub mod share;

@@ -4,6 +4,7 @@
 //! * `frame`: length-prefixed calls and answers, matched by a number; answers come in any order.
 //! * [`Peers`]: calls out, one connection a node and purpose, made when it is needed.
 //! * [`PeerListener`]: calls in, handed to the [`Switchboard`].
+//! * [`head`]: the form that most bodies have.
 //!
 //! The proofs authenticate both ends and everything they agree on; the bytes that follow are neither signed nor encrypted, so the road is for
 //! networks in which nobody changes packets. What the calls mean is none of this crate's business.
@@ -12,6 +13,7 @@ mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handshake;
+pub mod head;
 mod identity;
 mod link;
 mod listener;

@@ -46,7 +46,7 @@ pub struct Road {
     /// To call others.
     pub peers: Arc<Peers>,
     /// Where their calls arrive. Kinds 1 to 31 are the metadata's, 32 to 47 replication's, 48 to 63 those of timers, 64 to
-    /// 95 of the RocketMQ front end.
+    /// 95 of the RocketMQ front end, 96 to 111 of share groups.
     pub switchboard: Arc<Switchboard>,
 }
 

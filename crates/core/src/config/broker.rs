@@ -72,6 +72,7 @@ pub struct BrokerConfig {
     /// Whether consumers are sent to replicas in their rack.
     pub reads_by_rack: bool,
     pub offsets_topic_partitions: i32,
+    pub share_state_partitions: i32,
     pub offsets_retention_ms: i64,
     pub offsets_retention_check_interval_ms: u64,
     pub offset_metadata_max_bytes: usize,
@@ -171,6 +172,7 @@ impl BrokerConfig {
             retention_check_interval_ms: values.number("log.retention.check.interval.ms")?,
             reads_by_rack: !values.text("replica.selector.class").is_empty(),
             offsets_topic_partitions: values.number("offsets.topic.num.partitions")?,
+            share_state_partitions: values.number("share.coordinator.state.topic.num.partitions")?,
             offsets_retention_ms: retention_minutes * 60_000,
             offsets_retention_check_interval_ms: values.number("offsets.retention.check.interval.ms")?,
             offset_metadata_max_bytes: values.number("offset.metadata.max.bytes")?,

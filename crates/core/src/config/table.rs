@@ -385,6 +385,20 @@ pub const KEYS: &[Key] = &[
         "Replicas of `__consumer_offsets` when it is created; unset, as many as of other topics.",
     )),
     broker(
+        "share.coordinator.state.topic.num.partitions",
+        POSITIVE_INT,
+        "50",
+        false,
+        "Partitions of `__share_group_state`; fixed once the topic exists.",
+    ),
+    unset(broker(
+        "share.coordinator.state.topic.replication.factor",
+        Kind::Short { min: 1, max: i16::MAX },
+        "",
+        false,
+        "Replicas of `__share_group_state` when it is created; unset, as many as of other topics.",
+    )),
+    broker(
         "offsets.retention.minutes",
         POSITIVE_INT,
         "10080",

@@ -2,7 +2,7 @@
 
 use super::{AppendFuture, Chunk, InternalLog, InternalLogError, LogFuture};
 use crate::broker::{Acks, Broker, Origin, ProduceBatch, ProduceError, materialize};
-use crate::metadata::{CreateTopicError, DELAYED_TOPIC, OFFSETS_TOPIC, PartitionImage, TopicImage};
+use crate::metadata::{CreateTopicError, DELAYED_TOPIC, OFFSETS_TOPIC, PartitionImage, SHARE_STATE_TOPIC, TopicImage};
 use bytes::BytesMut;
 use duolog_base::{LeaderEpoch, NodeId, Offset, PartitionIndex};
 use duolog_log::{AppendError, AppendOrigin};
@@ -18,6 +18,8 @@ pub enum InternalTopic {
     Offsets,
     /// `__delayed_messages`.
     Delayed,
+    /// `__share_group_state`.
+    ShareState,
 }
 
 impl InternalTopic {
@@ -25,6 +27,7 @@ impl InternalTopic {
         match self {
             InternalTopic::Offsets => OFFSETS_TOPIC,
             InternalTopic::Delayed => DELAYED_TOPIC,
+            InternalTopic::ShareState => SHARE_STATE_TOPIC,
         }
     }
 }

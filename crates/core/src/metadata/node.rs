@@ -15,7 +15,7 @@ use super::error::{
     ElectLeaderError, MetadataOpenError, ReassignError, Unavailable,
 };
 use super::image::{MetadataImage, NodeDirectory, NodeImage, TopicImage};
-use super::name::{DELAYED_TOPIC, OFFSETS_TOPIC};
+use super::name::{DELAYED_TOPIC, OFFSETS_TOPIC, SHARE_STATE_TOPIC};
 use super::published::Published;
 use super::raft::{LogLimits, RaftLog};
 use super::record::{Change, MetadataRecord};
@@ -441,6 +441,7 @@ fn new_topic_by_name(name: &str, config: &BrokerConfig) -> NewTopic {
     let partitions = match name {
         OFFSETS_TOPIC => Some(config.offsets_topic_partitions),
         DELAYED_TOPIC => Some(DELAYED_PARTITIONS),
+        SHARE_STATE_TOPIC => Some(config.share_state_partitions),
         _ => None,
     };
     if let Some(partitions) = partitions {

@@ -11,7 +11,7 @@ use crate::config::{BrokerConfig, ConfigError, Source, TopicConfig, validate_top
 use crate::metadata::error::{AssignmentProblem, CreatePartitionsError, CreateTopicError, DeleteTopicError};
 use crate::metadata::fold::partition_record;
 use crate::metadata::image::{MetadataImage, PartitionImage, TopicImage};
-use crate::metadata::name::{DELAYED_TOPIC, NameRules, OFFSETS_TOPIC, collision_form, is_internal_topic, may_collide};
+use crate::metadata::name::{DELAYED_TOPIC, NameRules, OFFSETS_TOPIC, SHARE_STATE_TOPIC, collision_form, is_internal_topic, may_collide};
 use crate::metadata::record::MetadataRecord;
 use crate::metadata::topic_id::IdSource;
 use duolog_base::{NodeId, PartitionIndex, PartitionNumber, TopicId};
@@ -32,6 +32,7 @@ const SAFE_MIN_IN_SYNC: &str = "2";
 const MIN_IN_SYNC: &str = "min.insync.replicas";
 const DEFAULT_FACTOR: &str = "default.replication.factor";
 const OFFSETS_FACTOR: &str = "offsets.topic.replication.factor";
+const SHARE_STATE_FACTOR: &str = "share.coordinator.state.topic.replication.factor";
 
 /// A topic to be created.
 #[derive(Clone, Debug, Default)]
@@ -233,8 +234,12 @@ fn is_default(config: &BrokerConfig, key: &str) -> bool {
 /// How many replicas a topic has if the request does not say.
 pub(super) fn default_factor(image: &MetadataImage, topic: &str) -> i16 {
     let config = &image.config;
-    let of_offsets = config.value(OFFSETS_FACTOR).filter(|_| matches!(topic, OFFSETS_TOPIC | DELAYED_TOPIC));
-    if let Some(factor) = of_offsets.and_then(|(value, _)| value.parse().ok()) {
+    let own_key = match topic {
+        OFFSETS_TOPIC | DELAYED_TOPIC => Some(OFFSETS_FACTOR),
+        SHARE_STATE_TOPIC => Some(SHARE_STATE_FACTOR),
+        _ => None,
+    };
+    if let Some(factor) = own_key.and_then(|key| config.value(key)?.0.parse().ok()) {
         return factor;
     }
     let live = image.nodes.values().filter(|node| node.is_available()).count();

@@ -1,0 +1,357 @@
+//! The share-partitions of the partitions that this node leads: their state is read when they are first asked for, and everything that
+//! changes in them is written to the share coordinator before the one who changed it is answered.
+//!
+//! Of a share-partition there is one write on its way at a time, and what changes meanwhile is the next one. A write is repeated until the
+//! coordinator has taken it or says that somebody else goes on here; while it is not taken, nothing more is given out.
+
+use super::held::{Held, Loaded};
+use super::partition::{AcknowledgeError, Allowed, Partition};
+use super::shard::{StateError, Writer};
+use super::state::Write;
+use super::states::AskError;
+use super::{AcquiredRange, Acknowledgement, PAUSE, ShareError, SharePartition, Shared};
+use crate::broker::{LookupError, OffsetLookup};
+use crate::config::{ShareGroupConfig, StartOffset};
+use crate::metadata::TopicImage;
+use duolog_base::{LeaderEpoch, Offset, PartitionNumber, TimestampMs};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long an acknowledgement waits until it is stored. It still is, later, if nothing else happens.
+const STORE_LIMIT: Duration = Duration::from_secs(15);
+
+/// A partition that this node leads.
+struct Led {
+    topic: Arc<TopicImage>,
+    number: PartitionNumber,
+    epoch: LeaderEpoch,
+}
+
+impl From<&ShareGroupConfig> for Allowed {
+    fn from(config: &ShareGroupConfig) -> Allowed {
+        Allowed { deliveries: config.delivery_count_limit, locks: config.max_record_locks }
+    }
+}
+
+impl Shared {
+    fn config(&self, group: &str) -> Result<ShareGroupConfig, ShareError> {
+        let image = self.broker.image();
+        let none = BTreeMap::new();
+        let own = image.group_config.get(group).unwrap_or(&none);
+        ShareGroupConfig::resolve(own).map_err(|error| ShareError::Unavailable(error.to_string()))
+    }
+
+    fn led(&self, at: &SharePartition) -> Result<Led, ShareError> {
+        let image = self.broker.image();
+        let topic = image.topic_by_id(at.topic).ok_or(ShareError::UnknownPartition)?;
+        let partition = topic.partition(at.partition).ok_or(ShareError::UnknownPartition)?;
+        let epoch = self.broker.leads(partition).ok_or(ShareError::NotLeader)?;
+        Ok(Led { topic: topic.clone(), number: partition.number, epoch })
+    }
+
+    /// The share-partition with its state. Whoever asks first reads it.
+    async fn enter(&self, at: &SharePartition) -> Result<(Led, Arc<Held>), ShareError> {
+        let led = self.led(at)?;
+        let held = self.hold(at, led.epoch)?;
+        match held.loaded.get_or_try_init(|| self.load(&held, &led)).await {
+            Ok(_) if held.is_over() => Err(ShareError::NotLeader),
+            Ok(_) => Ok((led, held)),
+            Err(error) => {
+                self.drop_held(&held, error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    fn hold(&self, at: &SharePartition, epoch: LeaderEpoch) -> Result<Arc<Held>, ShareError> {
+        let mut all = self.held.lock();
+        if all.is_closed {
+            return Err(ShareError::Unavailable("the service has stopped".to_owned()));
+        }
+        if let Some(held) = all.held.get(at).filter(|held| held.epoch == epoch && !held.is_over()) {
+            return Ok(held.clone());
+        }
+        let held = Arc::new(Held::new(at.clone(), epoch));
+        if let Some(before) = all.held.insert(at.clone(), held.clone()) {
+            before.end(ShareError::NotLeader);
+        }
+        Ok(held)
+    }
+
+    async fn load(&self, held: &Held, led: &Led) -> Result<Loaded, ShareError> {
+        let at = &held.at;
+        let state = self.states.read(at, held.epoch).await?;
+        let start = match state.start {
+            Some(start) => Offset(start),
+            None => {
+                let start = self.first_offset(at, led).await?;
+                // Before anything is given out: where the log ends then would be somewhere else for the next leader.
+                let write = Write { start: start.0, delivery_complete_count: 0, batches: Vec::new() };
+                self.states.write(at, held.writer(state.state_epoch), write).await?;
+                start
+            }
+        };
+        let log_end = self.broker.log().ends(led.number).ok_or(ShareError::UnknownPartition)?.end;
+        Ok(Loaded::new(state.state_epoch, Partition::restore(start, &state, log_end)))
+    }
+
+    /// Where the group begins in a partition that it has not read yet.
+    async fn first_offset(&self, at: &SharePartition, led: &Led) -> Result<Offset, ShareError> {
+        let lookup = match self.config(&at.group)?.auto_offset_reset {
+            StartOffset::Earliest => OffsetLookup::Earliest,
+            StartOffset::Latest => OffsetLookup::Latest,
+            StartOffset::ByDuration(ago_ms) => {
+                let ago_ms = i64::try_from(ago_ms).unwrap_or(i64::MAX);
+                OffsetLookup::AtTime(TimestampMs(self.broker.clock().now().0.saturating_sub(ago_ms).max(0)))
+            }
+        };
+        let found = match self.broker.find_offset(&led.topic, at.partition, lookup).await? {
+            Some(found) => Some(found),
+            // No record is so young.
+            None => self.broker.find_offset(&led.topic, at.partition, OffsetLookup::Latest).await?,
+        };
+        found.map(|found| found.offset).ok_or(ShareError::UnknownPartition)
+    }
+
+    /// Lets go of a share-partition, if it is still this one that is held.
+    fn drop_held(&self, held: &Arc<Held>, error: ShareError) {
+        held.end(error);
+        let mut all = self.held.lock();
+        if all.held.get(&held.at).is_some_and(|present| Arc::ptr_eq(present, held)) {
+            all.held.remove(&held.at);
+        }
+        drop(all);
+        self.watches.fire(&held.at);
+    }
+
+    /// The state has begun anew: what is held of it is worth nothing.
+    pub(super) fn forget(&self, at: &SharePartition) {
+        let held = self.held.lock().held.get(at).cloned();
+        held.iter().for_each(|held| self.drop_held(held, ShareError::FencedStateEpoch));
+    }
+
+    /// Lets go of what this node leads no more.
+    pub(super) fn drop_lost(&self) {
+        let held: Vec<Arc<Held>> = self.held.lock().held.values().cloned().collect();
+        for held in held {
+            match self.led(&held.at) {
+                Ok(led) if led.epoch == held.epoch => {}
+                Ok(_) => self.drop_held(&held, ShareError::NotLeader),
+                Err(error) => self.drop_held(&held, error),
+            }
+        }
+    }
+
+    pub(super) async fn next_fetch(self: &Arc<Self>, at: &SharePartition) -> Result<Option<Offset>, ShareError> {
+        let (led, held) = self.enter(at).await?;
+        let allowed = Allowed::from(&self.config(&at.group)?);
+        let log_start = self.broker.log().ends(led.number).ok_or(ShareError::UnknownPartition)?.start;
+        let now_ms = self.broker.clock().monotonic_ms();
+        let (next, _) = self.change(&held, allowed, |partition| {
+            partition.trim(log_start);
+            partition.expire(now_ms, allowed);
+            partition.next(allowed)
+        })?;
+        Ok(next.filter(|_| !held.is_stuck()))
+    }
+
+    pub(super) async fn acquire(
+        self: &Arc<Self>,
+        at: &SharePartition,
+        member: &str,
+        window: Range<Offset>,
+        max_records: usize,
+    ) -> Result<Vec<AcquiredRange>, ShareError> {
+        let (_, held) = self.enter(at).await?;
+        if held.is_stuck() {
+            return Ok(Vec::new());
+        }
+        let config = self.config(&at.group)?;
+        let allowed = Allowed::from(&config);
+        let until_ms = self.broker.clock().monotonic_ms().saturating_add(config.record_lock_duration_ms);
+        let member = Arc::from(member);
+        let acquire = |partition: &mut Partition| partition.acquire(window, &member, until_ms, max_records, allowed);
+        let (acquired, _) = self.change(&held, allowed, acquire)?;
+        self.expires(until_ms);
+        Ok(acquired)
+    }
+
+    pub(super) async fn acknowledge(
+        self: &Arc<Self>,
+        at: &SharePartition,
+        member: &str,
+        batches: &[Acknowledgement],
+    ) -> Result<(), ShareError> {
+        let (_, held) = self.enter(at).await?;
+        let config = self.config(&at.group)?;
+        let allowed = Allowed::from(&config);
+        let now_ms = self.broker.clock().monotonic_ms();
+        let until_ms = now_ms.saturating_add(config.record_lock_duration_ms);
+        let (outcome, changes) = self.change(&held, allowed, |partition| {
+            partition.expire(now_ms, allowed);
+            partition.acknowledge(member, batches, until_ms, allowed)
+        })?;
+        outcome.map_err(|error| match error {
+            AcknowledgeError::Malformed => ShareError::InvalidRequest,
+            AcknowledgeError::NotAcquired => ShareError::InvalidRecordState,
+        })?;
+        self.expires(until_ms);
+        let stored = tokio::time::timeout(STORE_LIMIT, held.until_stored(changes)).await;
+        stored.unwrap_or_else(|_| Err(ShareError::Unavailable("the acknowledgement is not stored yet".to_owned())))
+    }
+
+    pub(super) fn release(self: &Arc<Self>, at: &SharePartition, member: &str, seen: bool) -> Result<(), ShareError> {
+        // What is not held here is not acquired.
+        let Some(held) = self.held.lock().held.get(at).filter(|held| held.loaded.initialized()).cloned() else { return Ok(()) };
+        let allowed = Allowed::from(&self.config(&at.group)?);
+        self.change(&held, allowed, |partition| partition.release(member, seen, allowed))?;
+        Ok(())
+    }
+
+    /// Decides something, has it written if need be, and wakes those for whom there is something now. Answers how many changes have to be
+    /// stored for this one to be.
+    fn change<T>(
+        self: &Arc<Self>,
+        held: &Arc<Held>,
+        allowed: Allowed,
+        decide: impl FnOnce(&mut Partition) -> T,
+    ) -> Result<(T, u64), ShareError> {
+        let loaded = held.loaded.get().ok_or(ShareError::Loading)?;
+        let mut work = loaded.work.lock();
+        let before = work.partition.next(allowed);
+        let outcome = decide(&mut work.partition);
+        let after = work.partition.next(allowed);
+        let is_news = after.is_some() && after != before;
+        work.changes += 1;
+        let changes = work.changes;
+        if !work.is_writing {
+            match work.partition.has_unwritten() {
+                true => {
+                    work.is_writing = true;
+                    tokio::spawn(write_out(self.clone(), held.clone()));
+                }
+                false => held.stored(changes),
+            }
+        }
+        drop(work);
+        if is_news {
+            self.watches.fire(&held.at);
+        }
+        Ok((outcome, changes))
+    }
+
+    /// A lock expires then.
+    fn expires(&self, at_ms: u64) {
+        if at_ms < self.armed_ms.load(Ordering::SeqCst) {
+            self.rearm.notify_one();
+        }
+    }
+
+    /// Makes available what nobody holds any more, everywhere; answers when the next lock expires.
+    pub(super) fn expire(self: &Arc<Self>) -> Option<u64> {
+        // Whoever acquires from now on either is seen below, or sees that nothing is awaited yet.
+        self.armed_ms.store(u64::MAX, Ordering::SeqCst);
+        let all: Vec<Arc<Held>> = self.held.lock().held.values().cloned().collect();
+        let now_ms = self.broker.clock().monotonic_ms();
+        let next = all.iter().filter_map(|held| self.expire_of(held, now_ms)).min();
+        self.armed_ms.fetch_min(next.unwrap_or(u64::MAX), Ordering::SeqCst);
+        next
+    }
+
+    fn expire_of(self: &Arc<Self>, held: &Arc<Held>, now_ms: u64) -> Option<u64> {
+        let next = || held.loaded.get()?.work.lock().partition.next_expiry_ms();
+        if next()? > now_ms {
+            return next();
+        }
+        let allowed = Allowed::from(&self.config(&held.at.group).ok()?);
+        self.change(held, allowed, |partition| partition.expire(now_ms, allowed)).ok()?;
+        next()
+    }
+}
+
+impl Held {
+    fn writer(&self, state_epoch: i32) -> Writer {
+        Writer { state_epoch, leader_epoch: self.epoch.0 }
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.loaded.get().is_some_and(|loaded| loaded.work.lock().is_stuck)
+    }
+}
+
+/// Writes what has changed until nothing has.
+async fn write_out(shared: Arc<Shared>, held: Arc<Held>) {
+    let Some(loaded) = held.loaded.get() else { return };
+    loop {
+        let (write, changes) = {
+            let mut work = loaded.work.lock();
+            let write = work.partition.take_write();
+            work.is_writing = write.is_some();
+            (write, work.changes)
+        };
+        let Some(write) = write else { return held.stored(changes) };
+        if let Err(error) = insist(&shared, &held, loaded, write).await {
+            return shared.drop_held(&held, error);
+        }
+        held.stored(changes);
+    }
+}
+
+/// Writes until it is stored, or somebody else goes on.
+async fn insist(shared: &Shared, held: &Held, loaded: &Loaded, write: Write) -> Result<(), ShareError> {
+    loop {
+        if held.is_over() {
+            return Err(ShareError::NotLeader);
+        }
+        let written = shared.states.write(&held.at, held.writer(loaded.state_epoch), write.clone()).await;
+        let is_stuck = matches!(written, Err(AskError::NotHere | AskError::Later(_)));
+        let was_stuck = std::mem::replace(&mut loaded.work.lock().is_stuck, is_stuck);
+        match written {
+            Ok(()) if was_stuck => {
+                shared.watches.fire(&held.at);
+                return Ok(());
+            }
+            Ok(()) => return Ok(()),
+            Err(AskError::State(error)) => return Err(error.into()),
+            Err(error @ (AskError::NotHere | AskError::Later(_))) => {
+                tracing::warn!(partition = ?held.at, %error, "acknowledgements cannot be stored for now");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+impl From<StateError> for ShareError {
+    fn from(error: StateError) -> ShareError {
+        match error {
+            StateError::NotInitialized => ShareError::GroupIdNotFound,
+            StateError::FencedLeader => ShareError::FencedLeaderEpoch,
+            StateError::FencedState => ShareError::FencedStateEpoch,
+        }
+    }
+}
+
+impl From<AskError> for ShareError {
+    fn from(error: AskError) -> ShareError {
+        match error {
+            AskError::State(error) => error.into(),
+            error @ (AskError::NotHere | AskError::Later(_)) => ShareError::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<LookupError> for ShareError {
+    fn from(error: LookupError) -> ShareError {
+        match error {
+            LookupError::UnknownPartition => ShareError::UnknownPartition,
+            LookupError::NotLeader => ShareError::NotLeader,
+            LookupError::Unsettled => ShareError::Loading,
+            error @ (LookupError::Quarantined(_) | LookupError::Io(_) | LookupError::Undecodable { .. }) => {
+                ShareError::Storage(error.to_string())
+            }
+        }
+    }
+}
