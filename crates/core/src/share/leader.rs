@@ -9,7 +9,7 @@ use super::partition::{AcknowledgeError, Allowed, Partition};
 use super::shard::{StateError, Writer};
 use super::state::Write;
 use super::states::AskError;
-use super::{AcquiredRange, Acknowledgement, PAUSE, ShareError, SharePartition, Shared};
+use super::{Acknowledgement, AcquiredRange, PAUSE, ShareError, SharePartition, Shared};
 use crate::broker::{LookupError, OffsetLookup};
 use crate::config::{ShareGroupConfig, StartOffset};
 use crate::metadata::TopicImage;
@@ -148,14 +148,15 @@ impl Shared {
     pub(super) async fn next_fetch(self: &Arc<Self>, at: &SharePartition) -> Result<Option<Offset>, ShareError> {
         let (led, held) = self.enter(at).await?;
         let allowed = Allowed::from(&self.config(&at.group)?);
-        let log_start = self.broker.log().ends(led.number).ok_or(ShareError::UnknownPartition)?.start;
+        let ends = self.broker.ends(&led.topic, at.partition).ok_or(ShareError::UnknownPartition)?;
         let now_ms = self.broker.clock().monotonic_ms();
         let (next, _) = self.change(&held, allowed, |partition| {
-            partition.trim(log_start);
+            partition.trim(ends.log_start);
             partition.expire(now_ms, allowed);
             partition.next(allowed)
         })?;
-        Ok(next.filter(|_| !held.is_stuck()))
+        // A leader may not know yet that what it delivered is committed.
+        Ok(next.filter(|next| *next <= ends.high_watermark && !held.is_stuck()))
     }
 
     pub(super) async fn acquire(

@@ -17,11 +17,9 @@ mod records;
 mod shard;
 mod state;
 mod states;
-#[cfg(test)]
-mod tests;
 mod watch;
 
-pub use partition::{AcquiredRange, Acknowledgement};
+pub use partition::{Acknowledgement, AcquiredRange};
 pub use ranges::OffsetRange;
 pub use state::ShareSummary;
 pub use watch::ShareWatch;

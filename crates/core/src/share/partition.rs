@@ -1,6 +1,6 @@
 //! The records of one partition that one group works on: who has acquired which until when, and what has become of them. (KIP-932)
 //!
-//! Everything below [`Partition::start`] is done with; everything from the end on was never delivered. Of what lies between, each record is
+//! Everything below the start is done with; everything from the end on was never delivered. Of what lies between, each record is
 //! available, acquired by a member until a time, acknowledged, or archived, and knows how often it was delivered. A record whose lock
 //! expires, or that is given back, is available again, unless it was delivered as often as the group allows: then it is archived.
 //!
@@ -90,6 +90,7 @@ pub(super) struct Allowed {
 /// The state of one share-partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Partition {
+    /// Everything below is done with.
     start: Offset,
     /// The first record that was not delivered yet.
     end: Offset,
@@ -142,11 +143,6 @@ impl Partition {
         }
         partition.advance();
         partition
-    }
-
-    /// Everything below is done with.
-    pub(super) fn start(&self) -> Offset {
-        self.start
     }
 
     /// When the first lock may expire.
@@ -210,7 +206,8 @@ impl Partition {
         }
         if !acquired.is_empty() {
             self.expires(until_ms);
-            self.search_from = self.available(self.end.plus(-1)).next().map_or(self.end, |(range, _)| range.first);
+            let left = self.available(self.end.plus(-1)).next();
+            self.search_from = left.map_or(self.end, |(range, _)| range.first);
         }
         acquired
     }

@@ -4,9 +4,9 @@
 //! state of a share-partition. An update is everything that was written since the snapshot whose epoch it carries, so that of each key the
 //! newest record is enough, and the topic can be compacted. (Kafka's updates hold what one write brought, and are never compacted.)
 
+use super::OffsetRange;
 use super::SharePartition;
 use super::state::{Stage, StateBatch, Stored};
-use super::OffsetRange;
 use crate::coordinator::{Record, ReplayError};
 use duolog_base::{Offset, PartitionIndex, TimestampMs};
 use duolog_wire::kafka::messages::share_snapshot_key::ShareSnapshotKey;

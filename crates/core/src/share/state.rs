@@ -106,10 +106,6 @@ impl Batches {
         self.0.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Takes in what was written, as far as it is not behind what is known already.
     pub(super) fn merge(&mut self, start: Offset, batches: &[StateBatch]) {
         for batch in batches {

@@ -6,7 +6,7 @@ use super::shard::{ShareShard, StateError, Writer};
 use super::state::{ShareState, ShareSummary, Write};
 use super::{HOLD, PAUSE, SharePartition};
 use crate::broker::Broker;
-use crate::coordinator::{InternalLog, Now, Output, Runtime, Ticket, Unavailable};
+use crate::coordinator::{Now, Output, Runtime, Ticket, Unavailable};
 use crate::group::partition_for;
 use duolog_base::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId};
 use duolog_peer::{CallRefusal, head};
@@ -161,7 +161,8 @@ impl States {
         match ask {
             Ask::Initialize { state_epoch, start } => {
                 let start = start.map(Offset);
-                self.call(partition, move |shard, ticket, now, out| shard.initialize(at, state_epoch, start, ticket, now, out)).await
+                self.call(partition, move |shard, ticket, now, out| shard.initialize(at, state_epoch, start, ticket, now, out))
+                    .await
             }
             Ask::Delete => self.call(partition, move |shard, ticket, _, out| shard.delete(&at, ticket, out)).await,
             Ask::Read { leader_epoch } => {

@@ -145,7 +145,7 @@ async fn garbage_is_closed_and_the_others_are_served() {
         let mut answer = Vec::new();
         // Closed, in one way or the other.
         let _ = stream.read_to_end(&mut answer).await;
-        assert_eq!(answer, []);
+        assert!(answer.is_empty());
     }
     assert!(call(&peers(&listener.address().to_string()), ECHO, "x").await.is_ok());
 }

@@ -11,7 +11,9 @@ use crate::config::{BrokerConfig, ConfigError, Source, TopicConfig, validate_top
 use crate::metadata::error::{AssignmentProblem, CreatePartitionsError, CreateTopicError, DeleteTopicError};
 use crate::metadata::fold::partition_record;
 use crate::metadata::image::{MetadataImage, PartitionImage, TopicImage};
-use crate::metadata::name::{DELAYED_TOPIC, NameRules, OFFSETS_TOPIC, SHARE_STATE_TOPIC, collision_form, is_internal_topic, may_collide};
+use crate::metadata::name::{
+    DELAYED_TOPIC, NameRules, OFFSETS_TOPIC, SHARE_STATE_TOPIC, collision_form, is_internal_topic, may_collide,
+};
 use crate::metadata::record::MetadataRecord;
 use crate::metadata::topic_id::IdSource;
 use duolog_base::{NodeId, PartitionIndex, PartitionNumber, TopicId};

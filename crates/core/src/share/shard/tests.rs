@@ -79,10 +79,11 @@ impl World {
 }
 
 /// What a shard can be asked.
-fn told(shard: &ShareShard) -> Vec<(SharePartition, i32, i32, Option<Offset>, i32, i32, Vec<StateBatch>)> {
+fn told(shard: &ShareShard) -> Vec<String> {
     let each = shard.known.iter().map(|(at, known)| {
         let Known { state_epoch, leader_epoch, start, delivery_complete_count, snapshot_epoch, batches, .. } = known;
-        (at.clone(), *state_epoch, *leader_epoch, *start, *delivery_complete_count, *snapshot_epoch, batches.to_list())
+        let epochs = (state_epoch, leader_epoch, snapshot_epoch);
+        format!("{at:?} {epochs:?} {start:?} {delivery_complete_count} {:?}", batches.to_list())
     });
     each.collect()
 }
