@@ -4,7 +4,7 @@ use crate::metadata::error::{ChangeVotersError, MembershipError, Unavailable};
 use crate::metadata::node::{QuorumMember, QuorumState};
 use crate::metadata::raft::recode;
 use crate::metadata::record::Change;
-use crate::metadata::{Heartbeat, HeartbeatAnswer};
+use crate::metadata::{Heartbeat, HeartbeatAnswer, StorageReport};
 use bytes::Bytes;
 use duolog_base::{BrokerEpoch, NodeId, TimestampMs};
 use duolog_peer::CallKind;
@@ -19,7 +19,7 @@ pub(super) const HEARTBEAT: CallKind = CallKind(9);
 pub(super) const JOIN: CallKind = CallKind(10);
 pub(super) const CHANGE_VOTERS: CallKind = CallKind(11);
 pub(super) const QUORUM: CallKind = CallKind(12);
-/// A [`crate::metadata::StorageReport`].
+/// A [`StorageReport`].
 pub(super) const STORAGE: CallKind = CallKind(13);
 
 /// A change to be committed; one without records asks only whether its base is the newest state.
@@ -130,6 +130,7 @@ pub(in crate::metadata) fn recode_all(bytes: &[u8]) -> Vec<Bytes> {
         recode::<JoinAnswer>(bytes),
         recode::<ChangeVotersAnswer>(bytes),
         recode::<Quorum>(bytes),
+        recode::<StorageReport>(bytes),
     ];
     questions.into_iter().chain(answers).flatten().collect()
 }
