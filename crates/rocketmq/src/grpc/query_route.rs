@@ -1,7 +1,8 @@
 //! QueryRoute and QueryAssignment: which queues a topic has and where they are, and which of them a consumer receives from.
 //!
 //! *Behaviour*: the queues are at the address that the client asked with, or at the listener's advertised one. On a cluster each is at the
-//! node that leads it, and each node is a broker of its own; one that nobody leads is shown here, where it is waited for. A topic that does
+//! node that leads it, by that node's own address, since clients ask any node with the addresses they began with; each node is a broker of
+//! its own, and a queue that nobody leads is shown here, where it is waited for. A topic that does
 //! not exist is refused, also where topics are created by sending: gRPC clients send only where they were shown a queue.
 //! A consumer is assigned one queue of each broker that stands for all of them (-1), or, if its group is ordered, each queue. The brokers
 //! of its retry topic are among them, for what members of the other protocol have given back.
@@ -51,19 +52,20 @@ pub(super) async fn assign(call: Call, request: QueryAssignmentRequest) -> Resul
 /// The queues of a topic, each with the broker where it is.
 fn queues(call: &Call, topic: &TopicImage, asked: Option<&Endpoints>) -> impl Iterator<Item = (i32, Broker)> {
     let image = call.image();
-    let here = broker(call, asked.cloned());
+    let own = call.node().cluster.as_ref().and_then(|_| member(call, &image, call.node().broker.node()));
+    let here = own.unwrap_or_else(|| broker(call, asked.cloned()));
     let places: Vec<(i32, Broker)> = (0..)
         .zip(&topic.partitions)
         .map(|(id, partition)| match call.node().place_of(&image, partition) {
-            Place::At(node) => (id, other_broker(call, &image, node).unwrap_or_else(|| here.clone())),
+            Place::At(node) => (id, member(call, &image, node).unwrap_or_else(|| here.clone())),
             Place::Here | Place::Nowhere => (id, here.clone()),
         })
         .collect();
     places.into_iter()
 }
 
-/// Another node as the clients of this listener reach it.
-fn other_broker(call: &Call, image: &MetadataImage, node: NodeId) -> Option<Broker> {
+/// A node of the cluster as the clients of this listener reach it.
+fn member(call: &Call, image: &MetadataImage, node: NodeId) -> Option<Broker> {
     let endpoint = image.nodes.get(&node)?.endpoint("grpc", &call.peer.listener)?;
     Some(Broker { name: broker_name(call, node), id: 0, endpoints: Some(endpoints(&endpoint.host, endpoint.port)) })
 }

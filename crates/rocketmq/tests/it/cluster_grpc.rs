@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, Member};
 use crate::grpc_client::{GROUP, GrpcClient, body, code, resource};
 use duolog_rocketmq_proto::messaging_service_client::MessagingServiceClient;
-use duolog_rocketmq_proto::{Code, MessageQueue, QueryAssignmentRequest, QueryRouteRequest};
+use duolog_rocketmq_proto::{Address, AddressScheme, Code, Endpoints, MessageQueue, QueryAssignmentRequest, QueryRouteRequest};
 use std::collections::BTreeSet;
 use tonic::transport::Channel;
 
@@ -25,14 +25,18 @@ async fn routes_name_the_leader_of_each_queue() {
     let cluster = Cluster::start(3).await;
     cluster.topic("t", &[3, 1, 2, 3]).await;
     let ports: Vec<i32> = cluster.members.iter().map(|member| member.grpc_address.port().into()).collect();
+    // Clients ask with the addresses that they were given, whichever node they ask.
+    let address = |port: &i32| Address { host: "127.0.0.1".to_owned(), port: *port };
+    let began_with = Endpoints { scheme: AddressScheme::IPv4.into(), addresses: ports.iter().take(2).map(address).collect() };
     for member in &cluster.members {
         let mut client = client(member, "c").await;
-        let asked = client.request(QueryRouteRequest { topic: resource("t"), endpoints: None });
+        let asked = client.request(QueryRouteRequest { topic: resource("t"), endpoints: Some(began_with.clone()) });
         let route = client.client.query_route(asked).await.unwrap().into_inner().message_queues;
         assert_eq!(route.iter().map(|queue| queue.id).collect::<Vec<_>>(), [0, 1, 2, 3]);
         assert_eq!(route.iter().map(port).collect::<Vec<_>>(), [ports[2], ports[0], ports[1], ports[2]]);
         assert_eq!(route.iter().map(broker).collect::<BTreeSet<_>>().len(), 3, "each node is a broker of its own");
-        let asked = client.request(QueryAssignmentRequest { topic: resource("t"), group: resource(GROUP), ..Default::default() });
+        let (topic, group, endpoints) = (resource("t"), resource(GROUP), Some(began_with.clone()));
+        let asked = client.request(QueryAssignmentRequest { topic, group, endpoints });
         let assigned = client.client.query_assignment(asked).await.unwrap().into_inner().assignments;
         let assigned: Vec<MessageQueue> = assigned.into_iter().filter_map(|one| one.message_queue).collect();
         assert!(assigned.iter().all(|queue| queue.id == -1));

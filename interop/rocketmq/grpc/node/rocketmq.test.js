@@ -7,7 +7,9 @@ import kafkajs from 'kafkajs'
 import rocketmq from 'rocketmq-client-nodejs'
 
 const { ConsumeResult, FilterExpression, Producer, PushConsumer, SimpleConsumer } = rocketmq
-const { GRPC: endpoints, NAMESRV, BOOTSTRAP, CONTROL } = process.env
+const { GRPC, NAMESRV, BOOTSTRAP, CONTROL } = process.env
+// This client resolves one address only ("Name resolution failed" for a list); routes name the other nodes.
+const [endpoints] = GRPC.split(';')
 // Longer than two invisible times.
 const deadlineMs = 60_000
 // The shortest that Apache's proxy allows.
