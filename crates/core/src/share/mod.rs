@@ -17,6 +17,8 @@ mod records;
 mod shard;
 mod state;
 mod states;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use partition::{Acknowledgement, AcquiredRange};

@@ -6,6 +6,7 @@ mod failover;
 mod heal;
 mod protocol;
 mod reassignment;
+mod share_groups;
 mod throttling;
 
 use cluster::{Cluster, Node, Site, until};
