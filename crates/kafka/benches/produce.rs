@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use duolog_base::{RealDisk, SystemClock};
 use duolog_core::broker::{Broker, BrokerOptions};
 use duolog_core::config::{BrokerConfig, Source};
+use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::NewTopic;
 use duolog_kafka::{KafkaServer, Services};
@@ -67,7 +68,8 @@ fn main() {
         let topic =
             NewTopic { name: TOPIC.to_owned(), partitions: plan.partitions, replication_factor: -1, ..Default::default() };
         broker.metadata().create_topics(vec![topic], false).await.remove(0).expect("a new topic");
-        let services = Arc::new(Services { broker: broker.clone(), groups: GroupCoordinator::start(&broker) });
+        let (groups, delays) = (GroupCoordinator::start(&broker), Delays::start(&broker));
+        let services = Arc::new(Services { broker: broker.clone(), groups, delays });
         let listener = Listener { name: "kafka".to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 0)), advertised: None };
         let server = KafkaServer::listen(
             vec![Bound::one(listener).expect("a free port")],

@@ -29,6 +29,7 @@ pub(crate) fn produce(error: &ProduceError) -> ErrorCode {
         // Kafka's producers retry this one, and so go on once there is space or the queue has drained.
         ProduceError::DiskFull { .. }
         | ProduceError::Overloaded { .. }
+        | ProduceError::Timers(_)
         | ProduceError::Quarantined(_)
         | ProduceError::Stopped => ErrorCode::KafkaStorageError,
     }

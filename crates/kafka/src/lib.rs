@@ -22,6 +22,7 @@ pub use matrix::protocol_matrix;
 pub use server::KafkaServer;
 
 use duolog_core::broker::Broker;
+use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
 use std::sync::Arc;
 
@@ -29,4 +30,5 @@ use std::sync::Arc;
 pub struct Services {
     pub broker: Arc<Broker>,
     pub groups: Arc<GroupCoordinator>,
+    pub delays: Arc<Delays>,
 }

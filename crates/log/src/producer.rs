@@ -93,6 +93,16 @@ pub enum Admission {
     Duplicate { base_offset: Offset },
 }
 
+impl Admission {
+    /// Where the batch lies already.
+    pub fn repeated(self) -> Option<Offset> {
+        match self {
+            Admission::New => None,
+            Admission::Duplicate { base_offset } => Some(base_offset),
+        }
+    }
+}
+
 /// All producers of one partition. Empty (and without an allocation) for partitions nobody writes to idempotently.
 #[derive(Clone, Debug, Default)]
 pub struct Producers {

@@ -2,10 +2,12 @@
 
 use crate::format::index::{DirectoryRecord, QueueEntry};
 use crate::log::Log;
+use crate::producer::Admission;
 use crate::read::readable;
 use crate::sealed::{Sealed, SealedFiles, runs_from};
-use crate::{BatchLocation, EpochEnd, ProducerSnapshot, ReadError};
+use crate::{AppendError, BatchLocation, EpochEnd, ProducerSnapshot, ReadError};
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, TimestampMs};
+use duolog_wire::record::BatchHeader;
 use std::sync::Arc;
 
 /// Unsealed entries looked at in one go under the lock.
@@ -178,6 +180,13 @@ impl Log {
             last_timestamp: producer.last_append,
         };
         known.producers().sorted().into_iter().map(snapshot).collect()
+    }
+
+    /// Where a repeated batch lies; `None` for one that is new. An error if it would be refused for its place in the sequence of its producer.
+    pub fn find_repeated(&self, partition: PartitionNumber, header: &BatchHeader) -> Result<Option<Offset>, AppendError> {
+        let state = self.state.lock();
+        let known = state.partitions.get(&partition).ok_or(AppendError::UnknownPartition(partition))?;
+        known.producers().check(header).map(Admission::repeated)
     }
 
     /// Forgets idempotent producers that have not written for `max_idle_ms`.

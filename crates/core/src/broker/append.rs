@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, TimestampMs};
 use duolog_log::{AppendBatch, AppendError, AppendOrigin, Appended, LogPosition};
 use duolog_replica::{AckOutcome, NotEnoughReplicas};
+use duolog_wire::record::BatchHeader;
 use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::ops::Range;
@@ -34,6 +35,8 @@ pub enum Acks {
 pub enum Origin {
     /// A client: internal topics are closed to it.
     Client,
+    /// The service of delayed records, for a client: what is left of its batch, with gaps.
+    Remainder,
     /// A coordinator of this node.
     Coordinator,
 }
@@ -42,7 +45,7 @@ impl Origin {
     /// Coordinators have room of their own in the log's queue and on the disk: being refused costs them their loaded state.
     fn in_log(self) -> AppendOrigin {
         match self {
-            Origin::Client => AppendOrigin::Client,
+            Origin::Client | Origin::Remainder => AppendOrigin::Client,
             Origin::Coordinator => AppendOrigin::Internal,
         }
     }
@@ -65,6 +68,11 @@ pub struct Produced {
     /// The broker's time, where it replaced the producer's.
     pub log_append_time: Option<TimestampMs>,
     pub log_start: Offset,
+}
+
+impl Produced {
+    /// Of batches of which nothing is known.
+    pub const UNKNOWN: Produced = Produced { base_offset: Offset(-1), log_append_time: None, log_start: Offset(-1) };
 }
 
 /// Why a partition's batches were refused.
@@ -92,6 +100,9 @@ pub enum ProduceError {
     Transactional,
     #[error("compression failed")]
     Compression,
+    /// Of records that are delivered later.
+    #[error("records are not taken for later now: {0}")]
+    Timers(String),
     #[error("sequence {got} is out of order, expected {expected}")]
     OutOfOrderSequence { expected: i32, got: i32 },
     #[error("producer epoch {got} is older than {current}")]
@@ -203,13 +214,13 @@ impl Broker {
                         leads: self.leads_alone(partition),
                         place: results.len(),
                     });
-                    results.push(Ok(Produced { base_offset: Offset(-1), log_append_time, log_start: Offset(-1) }));
+                    results.push(Ok(Produced { log_append_time, ..Produced::UNKNOWN }));
                 }
                 Err(error) => results.push(Err(error)),
             }
         }
         self.metrics.appends.add(1);
-        if origin == Origin::Client {
+        if origin != Origin::Coordinator {
             self.metrics.bytes_in.add(bytes);
             self.metrics.records_in.add(records);
             self.metrics.batches_in.add(accepted.len() as u64);
@@ -229,6 +240,24 @@ impl Broker {
         let failed = pending.results.iter().filter(|result| result.is_err()).count();
         self.metrics.appends_failed.add(failed as u64);
         pending
+    }
+
+    /// Whether a batch that would be appended is there already. An error if it would be refused, as far as that is known without doing it.
+    pub(crate) fn is_repeated(&self, batch: &ProduceBatch, bytes: &[u8], acks: Acks) -> Result<bool, ProduceError> {
+        let now = self.clock.now();
+        let (partition, _) = prepare(&mut BytesMut::from(bytes), batch, acks, Origin::Remainder, now)?;
+        let header = BatchHeader::parse(bytes).map_err(|_| ProduceError::Corrupt { problem: "header" })?;
+        if self.leads(partition).is_none() {
+            return Err(ProduceError::NotLeader);
+        }
+        let (in_sync, least) = (partition.in_sync.len(), batch.topic.min_in_sync(partition));
+        if acks == Acks::All && in_sync < least {
+            return Err(ProduceError::NotEnoughReplicas { in_sync, least: least as i32 });
+        }
+        if let Some(refusal) = self.log.refusal(partition.number, AppendOrigin::Client) {
+            return Err(refusal.into());
+        }
+        Ok(self.log.find_repeated(partition.number, &header)?.is_some())
     }
 
     fn append_in_cluster(
@@ -298,7 +327,7 @@ fn prepare<'a>(
     now: TimestampMs,
 ) -> Result<(&'a PartitionImage, Checked), ProduceError> {
     let partition = batch.topic.partition(batch.partition).ok_or(ProduceError::UnknownPartition)?;
-    if batch.topic.internal && origin == Origin::Client {
+    if batch.topic.internal && origin != Origin::Coordinator {
         return Err(ProduceError::InternalTopic { topic: batch.topic.name.clone() });
     }
     let (in_sync, least) = (partition.in_sync.len(), batch.topic.config.min_insync_replicas);

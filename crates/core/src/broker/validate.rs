@@ -38,7 +38,7 @@ pub(super) fn check(
     let bytes = buffer.get(range.clone()).ok_or(ProduceError::Corrupt { problem: "outside the request" })?;
     let header = whole_batch(bytes)?;
     let limit = match origin {
-        Origin::Client => config.max_message_bytes,
+        Origin::Client | Origin::Remainder => config.max_message_bytes,
         Origin::Coordinator => COORDINATOR_BATCH_BYTES,
     };
     if bytes.len() > limit {
@@ -99,8 +99,8 @@ fn rewrite(
 ) -> Result<Range<usize>, ProduceError> {
     let config = &*topic.config;
     let codec = stored_codec(config.compression_type).filter(|codec| *codec != header.compression());
-    let needs_keys = config.compact && origin == Origin::Client;
-    if codec.is_none() && !needs_keys {
+    let needs_keys = config.compact && origin != Origin::Coordinator;
+    if (codec.is_none() && !needs_keys) || header.record_count == 0 {
         return Ok(range);
     }
     let batch = decode_batch(&buffer[range.clone()], DecompressLimits::default())
@@ -126,11 +126,15 @@ fn records<'a>(batch: &'a DecodedBatch<'_>) -> Result<Vec<duolog_wire::record::R
 fn recompress(batch: &DecodedBatch<'_>, codec: Compression) -> Result<BytesMut, ProduceError> {
     let header = &batch.header;
     let mut builder = BatchBuilder::new(codec).producer(header.producer_id, header.producer_epoch, header.base_sequence);
+    let has_gaps = header.last_offset_delta != header.record_count - 1;
     for record in records(batch)? {
         let headers: Vec<_> = record.headers.clone().collect();
+        let delta = record.offset.0 - header.base_offset.0;
         let record = NewRecord { timestamp: record.timestamp, key: record.key, value: record.value, headers: &headers };
-        builder.push(record).map_err(|_| ProduceError::Compression)?;
+        let pushed = if has_gaps { builder.push_at(delta as i32, record) } else { builder.push(record) };
+        pushed.map_err(|_| ProduceError::Compression)?;
     }
+    builder.end_at(header.last_offset_delta).map_err(|_| ProduceError::Compression)?;
     let mut out = BytesMut::new();
     builder.build(&mut out).map_err(|_| ProduceError::Compression)?;
     Ok(out)

@@ -537,6 +537,12 @@ pub const KEYS: &[Key] = &[
             "How the topic lies on disk, chosen when it is created and fixed from then on: `shared`, in the commit log of its data directory together with other topics, or `dedicated`, in segment files of its own as Apache Kafka writes them.",
         )
     },
+    own(
+        "duolog.delay.enable",
+        Kind::Boolean,
+        "false",
+        "Whether records that Kafka's producers send with a header `duolog-deliver-at` or `duolog-deliver-after-ms` are delivered at that time. Where it is off, such a header means nothing.",
+    ),
     own("delete.retention.ms", NOT_NEGATIVE_LONG, "86400000", "How long a compaction keeps tombstones, in milliseconds."),
     own("min.compaction.lag.ms", NOT_NEGATIVE_LONG, "0", "Age below which a record is not compacted, in milliseconds."),
     own(

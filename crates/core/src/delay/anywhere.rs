@@ -50,6 +50,7 @@ impl From<&ProduceError> for AppendFailure {
             | ProduceError::NotEnoughReplicasAfterAppend
             | ProduceError::DiskFull { .. }
             | ProduceError::Overloaded { .. }
+            | ProduceError::Timers(_)
             | ProduceError::Quarantined(_)
             | ProduceError::Stopped => AppendFailure::Later(error.to_string()),
             ProduceError::InternalTopic { .. }

@@ -11,6 +11,7 @@
 //! A record keeps the timestamp it comes with, so who sends it gives it the time of its delivery: retention begins to count then.
 
 mod anywhere;
+mod batches;
 mod clock;
 mod coordinator;
 mod door;
@@ -20,6 +21,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use batches::{DELIVER_AFTER, DELIVER_AT, Divided, divide};
 pub use pending::Timer;
 pub use records::{Delayed, Target, TimerId};
 
@@ -31,9 +33,9 @@ use bytes::Bytes;
 use clock::TimerClock;
 use coordinator::{AskedRecall, Coordinator, Recall};
 use door::{CALLS, Door, KINDS, RECALL, RecallHead};
-use duolog_base::{LeaderEpoch, PartitionIndex, PartitionNumber, TimestampMs};
+use duolog_base::{LeaderEpoch, Offset, PartitionIndex, PartitionNumber, TimestampMs};
 use duolog_peer::CallError;
-use duolog_wire::record::{DecompressLimits, decode_batch};
+use duolog_wire::record::{BuildError, DecompressLimits, decode_batch};
 use parking_lot::Mutex;
 use records::Writing;
 use std::collections::BTreeMap;
@@ -104,6 +106,8 @@ pub struct Delays {
     shared: Arc<Shared>,
     /// Which partition is asked first.
     turn: AtomicUsize,
+    /// Of batches that are divided.
+    turns: batches::Turns,
     watcher: JoinHandle<()>,
 }
 
@@ -123,7 +127,7 @@ impl Delays {
             road.switchboard.connect(KINDS, Arc::new(Door(Arc::downgrade(&shared))));
         }
         let watcher = tokio::spawn(watch_leaders(broker.clone(), Arc::downgrade(&shared)));
-        Arc::new(Delays { shared, turn: AtomicUsize::new(0), watcher })
+        Arc::new(Delays { shared, turn: AtomicUsize::new(0), turns: batches::Turns::default(), watcher })
     }
 
     /// Ends the service at once, which loses nothing.
@@ -143,20 +147,24 @@ impl Delays {
     /// Stores a record for later; it is safe when this returns.
     pub async fn schedule(&self, topic: &TopicImage, delayed: &Delayed) -> Result<Scheduled, DelayError> {
         check(topic, delayed)?;
-        self.shared.log.ensure().await.map_err(|error| DelayError::NoTopic(error.to_string()))?;
         let id = TimerId(RandomIds.next_id().0);
+        let (target, offset) = self.store(|writing| writing.timer(id, delayed)).await?;
+        let timer = Timer { at: delayed.at, offset };
+        Ok(Scheduled { partition: target.partition, number: target.number, timer, id })
+    }
+
+    /// Appends records to any partition of timers, all or none; where the first one lies.
+    async fn store(&self, write: impl FnOnce(&mut Writing) -> Result<(), BuildError>) -> Result<(Target, Offset), DelayError> {
+        self.shared.log.ensure().await.map_err(|error| DelayError::NoTopic(error.to_string()))?;
         let mut writing = Writing::new(self.shared.broker.clock().now());
-        writing.timer(id, delayed).map_err(|_| ProduceError::Compression)?;
+        write(&mut writing).map_err(|_| ProduceError::Compression)?;
         let batch = writing.finish().map_err(|_| ProduceError::Compression)?.freeze();
         let deadline = Instant::now() + HOLD;
         loop {
             let mut problem = "no partition of theirs has a leader".to_owned();
             for target in self.candidates() {
                 match self.shared.append_anywhere(&target, batch.clone(), 0).await {
-                    Ok(offset) => {
-                        let timer = Timer { at: delayed.at, offset };
-                        return Ok(Scheduled { partition: target.partition, number: target.number, timer, id });
-                    }
+                    Ok(offset) => return Ok((target, offset)),
                     Err(AppendFailure::NotHere | AppendFailure::Gone) => {}
                     Err(AppendFailure::Later(why)) => problem = why,
                     // It may be there already; whoever sends it again decides.

@@ -4,7 +4,8 @@
 //! the next request of the connection starts; the answer follows when the batches are stored as `acks` says. With
 //! acks=0 there is no answer, and a refused batch closes the connection, which is how the client learns of it.
 //! Transactional batches are refused with INVALID_TXN_STATE. A timeout leaves the batches appended. Batches for a partition that this
-//! node does not lead are refused with NOT_LEADER_OR_FOLLOWER.
+//! node does not lead are refused with NOT_LEADER_OR_FOLLOWER. Of topics with `duolog.delay.enable` the batches are looked into: if a record is to be
+//! delivered later, the next request of the connection waits for the answer to this one.
 //!
 //! *Version notes*: 3-13. Versions 0-2 carried formats that are not stored; ApiVersions names them all the same, since
 //! librdkafka looks for version 0 before it uses newer ones (KAFKA-18659). From 10 on NOT_LEADER_OR_FOLLOWER comes with the leader and its
@@ -13,10 +14,11 @@
 use super::Api;
 use super::leadership::{LeaderHint, leader_hint};
 use super::nodes::{NodeAddress, hinted_nodes};
-use crate::call::{self, Call, CallError, Handled, Reply, ResponseStart};
+use crate::call::{self, Call, CallError, Handled, Reply, ReplyFuture, ResponseStart};
 use crate::error;
 use duolog_base::{PartitionIndex, TopicId};
 use duolog_core::broker::{Acks, Origin, PendingAppend, ProduceBatch, ProduceError, Produced};
+use duolog_core::delay::{self, Delays, Divided};
 use duolog_core::metadata::{MetadataImage, TopicImage};
 use duolog_net::Room;
 use duolog_wire::kafka::ErrorCode;
@@ -28,6 +30,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 pub(super) const API: Api = Api { key: 0, name: "Produce", min: 3, max: 13, handle };
 
@@ -50,6 +53,13 @@ struct Topic {
     /// The refusal, if the batches did not get as far as the broker.
     refused: Option<ErrorCode>,
     partitions: Vec<i32>,
+}
+
+impl Topic {
+    /// Whether its batches may have records that are delivered later.
+    fn delays(&self) -> bool {
+        matches!(&self.name, Name::Known(topic) if topic.config.delays) && self.refused.is_none()
+    }
 }
 
 /// What the response calls a topic.
@@ -82,14 +92,21 @@ fn start(mut call: Call) -> Result<Handled, CallError> {
         topics.push(collect(&call, &image, data, acks.is_some(), &mut batches));
     }
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    if topics.iter().any(Topic::delays) {
+        let divided = divide(&call, &image, &batches);
+        if divided.iter().any(Option::is_some) {
+            let (acks, whole) = (acks.unwrap_or(Acks::None), std::mem::take(&mut batches));
+            return Ok(Handled::InOrder(produce_later(call, topics, whole, divided, acks, timeout)));
+        }
+    }
     let buffer = std::mem::take(&mut call.frame);
     let append = call.services().broker.append(buffer, &batches, acks.unwrap_or(Acks::None), Origin::Client);
     if acks == Some(Acks::None) {
-        return Ok(Handled::Done(silence(&topics, &append)));
+        return Ok(Handled::Done(silence(&topics, append.results())));
     }
     let deadline = Instant::now() + timeout;
-    let start = call.response_start();
-    Ok(Handled::Deferred(ProduceReply { start, context: call.context, topics, append, deadline, _room: call.room }))
+    let answer = Answer { start: call.response_start(), context: call.context, topics };
+    Ok(Handled::Deferred(ProduceReply { answer, append, deadline, _room: call.room }))
 }
 
 /// Notes the topic's partitions, and its batches for the broker.
@@ -121,6 +138,89 @@ fn collect<'a>(
     Topic { name, id: data.topic_id, refused, partitions }
 }
 
+/// What becomes of each batch: nothing unless some of its records are delivered later, or it cannot be told.
+fn divide(call: &Call, image: &MetadataImage, batches: &[ProduceBatch<'_>]) -> Vec<Option<Result<DividedBatch, ProduceError>>> {
+    let now = call.services().delays.now();
+    let divide = |batch: &ProduceBatch<'_>| {
+        let topic = image.topic(&batch.topic.name).filter(|topic| topic.config.delays && !topic.internal)?;
+        let divided = delay::divide(topic, batch.partition, &call.frame[batch.range.clone()], now).transpose()?;
+        Some(divided.map(|divided| DividedBatch { topic: topic.clone(), partition: batch.partition, divided }))
+    };
+    batches.iter().map(divide).collect()
+}
+
+/// A batch with records that are delivered later.
+struct DividedBatch {
+    topic: Arc<TopicImage>,
+    partition: PartitionIndex,
+    divided: Divided,
+}
+
+/// Appends the whole batches at once, and the others when their timers are stored. What has begun goes on if nobody waits for it any more.
+fn produce_later(
+    mut call: Call,
+    topics: Vec<Topic>,
+    batches: Vec<ProduceBatch<'_>>,
+    divided: Vec<Option<Result<DividedBatch, ProduceError>>>,
+    acks: Acks,
+    timeout: Duration,
+) -> ReplyFuture {
+    let is_whole = |(batch, divided): (_, &Option<_>)| divided.is_none().then_some(batch);
+    let whole: Vec<ProduceBatch<'_>> = batches.into_iter().zip(&divided).filter_map(is_whole).collect();
+    let buffer = std::mem::take(&mut call.frame);
+    let append = call.services().broker.append(buffer, &whole, acks, Origin::Client);
+    let (delays, room) = (call.services().delays.clone(), std::mem::take(&mut call.room));
+    let answer = Answer { start: call.response_start(), context: call.context, topics };
+    let count = divided.len();
+    let storing = tokio::spawn(async move {
+        let _room = room;
+        store(&delays, append, divided, acks).await
+    });
+    Box::pin(async move {
+        let results = match acks {
+            Acks::None => storing.await.ok(),
+            Acks::Leader | Acks::All => tokio::time::timeout(timeout, storing).await.ok().and_then(Result::ok),
+        };
+        match (acks, results) {
+            (Acks::None, results) => silence(&answer.topics, &results.unwrap_or_else(|| vec![Err(ProduceError::Stopped)])),
+            (_, Some(results)) => answer.respond(&results, true),
+            // It is not known what became of them.
+            (_, None) => answer.respond(&vec![Ok(Produced::UNKNOWN); count], false),
+        }
+    })
+}
+
+/// The result of each batch, in their order.
+async fn store(
+    delays: &Arc<Delays>,
+    append: PendingAppend,
+    divided: Vec<Option<Result<DividedBatch, ProduceError>>>,
+    acks: Acks,
+) -> Vec<Result<Produced, ProduceError>> {
+    let mut results = vec![Err(ProduceError::Stopped); divided.len()];
+    let mut tasks = JoinSet::new();
+    let mut whole = Vec::new();
+    for (at, divided) in divided.into_iter().enumerate() {
+        match divided {
+            None => whole.push(at),
+            Some(Err(error)) => results[at] = Err(error),
+            Some(Ok(DividedBatch { topic, partition, divided })) => {
+                let delays = delays.clone();
+                tasks.spawn(async move { (at, delays.append_divided(&topic, partition, divided, acks).await) });
+            }
+        }
+    }
+    for (at, result) in whole.into_iter().zip(append.done().await) {
+        results[at] = result;
+    }
+    while let Some(done) = tasks.join_next().await {
+        if let Ok((at, result)) = done {
+            results[at] = result;
+        }
+    }
+    results
+}
+
 /// Where `part`, which was decoded from `frame`, lies in it.
 fn range_within(frame: &[u8], part: &[u8]) -> Range<usize> {
     if part.is_empty() {
@@ -132,9 +232,9 @@ fn range_within(frame: &[u8], part: &[u8]) -> Range<usize> {
 }
 
 /// Acks=0: nothing is said, unless something was refused.
-fn silence(topics: &[Topic], append: &PendingAppend) -> Result<Reply, CallError> {
+fn silence(topics: &[Topic], results: &[Result<Produced, ProduceError>]) -> Result<Reply, CallError> {
     let refused = topics.iter().any(|topic| topic.refused.is_some() && !topic.partitions.is_empty());
-    match refused || append.results().iter().any(Result::is_err) {
+    match refused || results.iter().any(Result::is_err) {
         true => Err(CallError::Refused("a batch sent with acks=0 was refused")),
         false => Ok(Reply::Silence),
     }
@@ -142,9 +242,7 @@ fn silence(topics: &[Topic], append: &PendingAppend) -> Result<Reply, CallError>
 
 /// The answer to come when the batches are stored, or have taken too long.
 pub(crate) struct ProduceReply {
-    start: ResponseStart,
-    context: Arc<call::Context>,
-    topics: Vec<Topic>,
+    answer: Answer,
     append: PendingAppend,
     deadline: Instant,
     /// Taken until the answer is there.
@@ -154,7 +252,7 @@ pub(crate) struct ProduceReply {
 impl ProduceReply {
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Reply, CallError>> {
         ready!(self.append.poll_done(context));
-        Poll::Ready(self.respond(true))
+        Poll::Ready(self.answer.respond(self.append.results(), true))
     }
 
     /// When the client wants an answer in any case.
@@ -165,11 +263,20 @@ impl ProduceReply {
     /// The answer when time is over. What was accepted stays appended, so it only says that it is not known to be stored.
     pub(crate) fn time_out(&mut self) -> Result<Reply, CallError> {
         let stored = self.append.poll_done(&mut Context::from_waker(Waker::noop())).is_ready();
-        self.respond(stored)
+        self.answer.respond(self.append.results(), stored)
     }
+}
 
-    fn respond(&self, stored: bool) -> Result<Reply, CallError> {
-        let results = self.append.results();
+/// What an answer is made of beside the results.
+struct Answer {
+    start: ResponseStart,
+    context: Arc<call::Context>,
+    topics: Vec<Topic>,
+}
+
+impl Answer {
+    /// One result for each batch that went to the broker, in their order.
+    fn respond(&self, results: &[Result<Produced, ProduceError>], stored: bool) -> Result<Reply, CallError> {
         // As a rule none.
         let messages: Vec<(usize, String)> =
             results.iter().enumerate().filter_map(|(at, result)| Some((at, result.as_ref().err()?.to_string()))).collect();

@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use duolog_base::{Clock, ProducerEpoch, ProducerId, RealDisk, SystemClock, TimestampMs};
 use duolog_core::broker::{Broker, BrokerOptions};
 use duolog_core::config::{BrokerConfig, Source};
+use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::TopicImage;
 use duolog_kafka::{KafkaServer, Services};
@@ -44,18 +45,22 @@ impl Server {
     }
 
     pub async fn start_in(dir: TempDir, limits: ConnectionLimits) -> Server {
+        Server::start_at(dir, limits, Arc::new(SystemClock::default())).await
+    }
+
+    pub async fn start_at(dir: TempDir, limits: ConnectionLimits, clock: Arc<dyn Clock>) -> Server {
         let values = [("log.file.bytes", "8388608"), ("log.disk.reserve.bytes", "0"), ("group.initial.rebalance.delay.ms", "0")];
         let values = values.map(|(key, value)| (key.to_owned(), value.to_owned(), Source::Flag));
         let options = BrokerOptions {
             data_dirs: DATA_DIRECTORIES.map(|name| dir.path().join(name)).to_vec(),
             config: BrokerConfig::from_values(values.to_vec()).unwrap(),
             disk: Arc::new(RealDisk),
-            clock: Arc::new(SystemClock::default()),
+            clock,
             cluster: None,
         };
         let broker = Broker::open(options).await.unwrap();
         let groups = GroupCoordinator::start(&broker);
-        let services = Arc::new(Services { broker: broker.clone(), groups });
+        let services = Arc::new(Services { broker: broker.clone(), groups, delays: Delays::start(&broker) });
         let listener = Listener { name: "kafka".to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 0)), advertised: None };
         let server = KafkaServer::listen(Bound::all(vec![listener]).unwrap(), services, Door::new(limits)).unwrap();
         let address = server.local_addresses()[0];

@@ -8,6 +8,7 @@ use crate::client::Client;
 use duolog_base::{NodeId, PartitionIndex, RealDisk, SystemClock};
 use duolog_core::broker::{Broker, BrokerOptions};
 use duolog_core::config::{BrokerConfig, Source};
+use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::{
     ClusterOptions, CreateTopicError, DEFAULT_REPLICA_LAG, DEFAULT_VOTERS, Endpoint, NewTopic, PartitionImage, TopicImage,
@@ -111,7 +112,7 @@ impl Member {
         });
         let broker = broker.await.unwrap();
         let groups = GroupCoordinator::start(&broker);
-        let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone() });
+        let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone(), delays: Delays::start(&broker) });
         let server = KafkaServer::listen(vec![bound], services, Door::new(ConnectionLimits::default())).unwrap();
         let address = server.local_addresses()[0];
         let (stop, stopped) = watch::channel(false);

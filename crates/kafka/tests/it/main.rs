@@ -6,6 +6,7 @@ mod cold;
 mod connections;
 mod damage;
 mod data;
+mod delays;
 mod docs;
 mod moves;
 mod sessions;

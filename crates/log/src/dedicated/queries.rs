@@ -5,8 +5,8 @@ use super::log::DedicatedLog;
 use super::partition::Dedicated;
 use super::read::{Lookup, Place, find, place_of, readable};
 use crate::format::index::QueueEntry;
-use crate::producer::ProducerState;
-use crate::{BatchLocation, EpochEnd, ProducerSnapshot, ReadError, ReadLimits};
+use crate::producer::{Admission, ProducerState};
+use crate::{AppendError, BatchLocation, EpochEnd, ProducerSnapshot, ReadError, ReadLimits};
 use duolog_base::{DiskFile, LeaderEpoch, Offset, PartitionNumber, TimestampMs};
 use duolog_wire::record::BatchHeader;
 use std::io;
@@ -225,6 +225,13 @@ impl DedicatedLog {
             last_timestamp: producer.last_append,
         };
         known.log.producers().sorted().into_iter().map(snapshot).collect()
+    }
+
+    /// See [`crate::Log::find_repeated`].
+    pub fn find_repeated(&self, partition: PartitionNumber, header: &BatchHeader) -> Result<Option<Offset>, AppendError> {
+        let state = self.state.lock();
+        let known = state.partitions.get(&partition).ok_or(AppendError::UnknownPartition(partition))?;
+        known.log.producers().check(header).map(Admission::repeated)
     }
 
     /// Forgets idempotent producers that have not written for `max_idle_ms`.

@@ -7,6 +7,7 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, Position, TimestampMs};
+use duolog_wire::record::BatchHeader;
 use std::io;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -161,6 +162,13 @@ impl Engine<'_> {
         match self {
             Engine::Shared(log) => log.producers(partition),
             Engine::Dedicated(log) => log.producers(partition),
+        }
+    }
+
+    pub fn find_repeated(self, partition: PartitionNumber, header: &BatchHeader) -> Result<Option<Offset>, AppendError> {
+        match self {
+            Engine::Shared(log) => log.find_repeated(partition, header),
+            Engine::Dedicated(log) => log.find_repeated(partition, header),
         }
     }
 

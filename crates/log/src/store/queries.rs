@@ -7,6 +7,7 @@ use crate::{
     ReadLimits, ReadPlan, RetentionPolicy,
 };
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, Position, TimestampMs};
+use duolog_wire::record::BatchHeader;
 
 impl Store {
     pub fn ends(&self, partition: PartitionNumber) -> Option<LogEnds> {
@@ -56,6 +57,11 @@ impl Store {
     /// The idempotent producers of a partition, in ascending order of their ids.
     pub fn producers(&self, partition: PartitionNumber) -> Vec<ProducerSnapshot> {
         self.engine_of(partition).map(|log| log.producers(partition)).unwrap_or_default()
+    }
+
+    /// See [`crate::Log::find_repeated`].
+    pub fn find_repeated(&self, partition: PartitionNumber, header: &BatchHeader) -> Result<Option<Offset>, AppendError> {
+        self.engine_of(partition).ok_or(AppendError::UnknownPartition(partition))?.find_repeated(partition, header)
     }
 
     /// Forgets idempotent producers that have not written for `max_idle_ms`.

@@ -38,7 +38,7 @@ impl Servers {
         door: Arc<Door>,
     ) -> Result<Servers, ServeError> {
         let taken = |scheme| move |BindError { address, error }: BindError| in_use(scheme, address, error);
-        let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone() });
+        let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone(), delays: delays.clone() });
         let kafka = KafkaServer::listen(ports.give(Scheme::Kafka), services, door.clone()).map_err(taken(Scheme::Kafka))?;
         let node = Arc::new(Node::new(broker.clone(), groups.clone(), delays.clone()));
         let (brokers, name_servers) = (ports.give(Scheme::RocketMq), ports.give(Scheme::NameServer));
