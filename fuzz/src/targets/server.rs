@@ -7,6 +7,7 @@ use crate::codecs;
 use duolog_base::{RealDisk, SystemClock, TopicId};
 use duolog_core::broker::{Broker, BrokerOptions};
 use duolog_core::config::{BrokerConfig, Source};
+use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::NewTopic;
 use duolog_kafka::{KafkaServer, Services};
@@ -99,8 +100,8 @@ impl Server {
                 ..Default::default()
             };
             let topic = broker.metadata().create_topics(vec![topic], false).await.remove(0).expect("a new topic");
-            let groups = GroupCoordinator::start(&broker);
-            let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone() });
+            let (groups, delays) = (GroupCoordinator::start(&broker), Delays::start(&broker));
+            let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone(), delays });
             let address = SocketAddr::from(([127, 0, 0, 1], 0));
             let listener = Listener { name: "kafka".to_owned(), address, advertised: None };
             let server = KafkaServer::listen(
