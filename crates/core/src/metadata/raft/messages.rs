@@ -4,8 +4,8 @@ use super::types::{
     RaftMembership, Types, log_id, membership, raft_entry, raft_vote, stored_entry, stored_id, stored_members, stored_vote,
 };
 use crate::metadata::storage::{Entry, EntryId, Members, Vote};
-use bytes::{Buf, BufMut, Bytes};
-use duolog_peer::CallKind;
+use bytes::Bytes;
+use duolog_peer::{CallKind, head};
 use openraft::SnapshotMeta;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, VoteRequest, VoteResponse};
 use serde::de::DeserializeOwned;
@@ -173,21 +173,12 @@ pub(super) fn encode_chunk(request: InstallSnapshotRequest<Types>) -> Bytes {
         offset: request.offset,
         done: request.done,
     };
-    let head = encode(&head);
-    let mut bytes = Vec::with_capacity(size_of::<u32>() + head.len() + request.data.len());
-    bytes.put_u32(head.len() as u32);
-    bytes.put_slice(&head);
-    bytes.put_slice(&request.data);
-    bytes.into()
+    head::pack(&head, &request.data)
 }
 
-pub(super) fn decode_chunk(mut bytes: Bytes) -> Option<(ChunkHead, Bytes)> {
-    let length = bytes.try_get_u32().ok()? as usize;
-    if length > bytes.len() {
-        return None;
-    }
-    let head = decode(&bytes.split_to(length))?;
-    Some((head, bytes))
+pub(super) fn decode_chunk(bytes: Bytes) -> Option<(ChunkHead, Bytes)> {
+    let (head, data) = head::unpack(&bytes).ok()?;
+    Some((head, bytes.slice_ref(data)))
 }
 
 pub(super) fn raft_chunk(head: ChunkHead, data: &[u8]) -> InstallSnapshotRequest<Types> {
