@@ -14,6 +14,7 @@ use duolog_core::config::{BrokerConfig, Source};
 use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::NewTopic;
+use duolog_core::share::ShareGroups;
 use duolog_kafka::{KafkaServer, Services};
 use duolog_net::{Bound, ConnectionLimits, Door, Listener};
 use duolog_wire::kafka::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
@@ -69,7 +70,7 @@ fn main() {
             NewTopic { name: TOPIC.to_owned(), partitions: plan.partitions, replication_factor: -1, ..Default::default() };
         broker.metadata().create_topics(vec![topic], false).await.remove(0).expect("a new topic");
         let (groups, delays) = (GroupCoordinator::start(&broker), Delays::start(&broker));
-        let services = Arc::new(Services { broker: broker.clone(), groups, delays });
+        let services = Arc::new(Services { broker: broker.clone(), groups, share: ShareGroups::start(&broker), delays });
         let listener = Listener { name: "kafka".to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 0)), advertised: None };
         let server = KafkaServer::listen(
             vec![Bound::one(listener).expect("a free port")],

@@ -12,6 +12,7 @@ use crate::Services;
 use crate::api::ProduceReply;
 use crate::connection::Shared;
 use crate::sessions::FetchSessions;
+use crate::share_sessions::ShareSessions;
 
 /// Room for an ordinary response, in bytes.
 const RESPONSE_BYTES: usize = 256;
@@ -82,6 +83,10 @@ impl Call {
 
     pub(crate) fn sessions(&self) -> &Arc<FetchSessions> {
         &self.context.shared.sessions
+    }
+
+    pub(crate) fn share_sessions(&self) -> &ShareSessions {
+        &self.context.shared.share_sessions
     }
 
     pub(crate) fn peer(&self) -> &Peer {

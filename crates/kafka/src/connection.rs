@@ -12,6 +12,7 @@ use crate::output::Output;
 use crate::pending::PendingReplies;
 use crate::ranges::SendError;
 use crate::sessions::FetchSessions;
+use crate::share_sessions::ShareSessions;
 use bytes::BytesMut;
 use duolog_net::{Arrived, Budget, ConnectionLimits, Door, FrameError, Intake, Late, Peer, Room, stopped_for, told_to_stop};
 use duolog_wire::kafka::{DecodeError, frame};
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) services: Arc<Services>,
     pub(crate) door: Arc<Door>,
     pub(crate) sessions: Arc<FetchSessions>,
+    pub(crate) share_sessions: ShareSessions,
     pub(crate) budget: Budget,
 }
 

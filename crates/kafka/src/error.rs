@@ -8,6 +8,7 @@ use duolog_core::metadata::{
     AlterConfigError, ChangeVotersError, CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectLeaderError,
     ReassignError, Unavailable, UnregisterError,
 };
+use duolog_core::share::ShareError;
 use duolog_wire::kafka::ErrorCode;
 
 pub(crate) fn produce(error: &ProduceError) -> ErrorCode {
@@ -172,6 +173,7 @@ pub(crate) fn group(error: &GroupError) -> ErrorCode {
         GroupError::UnknownMember => ErrorCode::UnknownMemberId,
         GroupError::FencedInstance => ErrorCode::FencedInstanceId,
         GroupError::IllegalGeneration { .. } => ErrorCode::IllegalGeneration,
+        GroupError::FencedMemberEpoch { .. } => ErrorCode::FencedMemberEpoch,
         GroupError::InconsistentProtocol => ErrorCode::InconsistentGroupProtocol,
         GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
         GroupError::GroupFull { .. } => ErrorCode::GroupMaxSizeReached,
@@ -183,12 +185,27 @@ pub(crate) fn group(error: &GroupError) -> ErrorCode {
         GroupError::InvalidRequest { .. } => ErrorCode::InvalidRequest,
         GroupError::Unavailable(coordinator::Unavailable::NotCoordinator) => ErrorCode::NotCoordinator,
         GroupError::Unavailable(coordinator::Unavailable::Loading) => ErrorCode::CoordinatorLoadInProgress,
-        GroupError::Unavailable(
+        GroupError::StatesUnavailable
+        | GroupError::Unavailable(
             coordinator::Unavailable::Overloaded
             | coordinator::Unavailable::Failed
             | coordinator::Unavailable::Stopped
             | coordinator::Unavailable::Log(_),
         ) => ErrorCode::CoordinatorNotAvailable,
+    }
+}
+
+pub(crate) fn share(error: &ShareError) -> ErrorCode {
+    match error {
+        // What was never initialized is, to a member, no partition of its group.
+        ShareError::UnknownPartition | ShareError::GroupIdNotFound => ErrorCode::UnknownTopicOrPartition,
+        ShareError::NotLeader | ShareError::FencedLeaderEpoch => ErrorCode::NotLeaderOrFollower,
+        ShareError::FencedStateEpoch => ErrorCode::FencedStateEpoch,
+        ShareError::InvalidRecordState => ErrorCode::InvalidRecordState,
+        ShareError::InvalidRequest => ErrorCode::InvalidRequest,
+        ShareError::Loading => ErrorCode::CoordinatorLoadInProgress,
+        ShareError::Unavailable(_) => ErrorCode::CoordinatorNotAvailable,
+        ShareError::Storage(_) => ErrorCode::KafkaStorageError,
     }
 }
 

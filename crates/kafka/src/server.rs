@@ -1,9 +1,11 @@
 //! The Kafka listeners: [`duolog_net::Server`] with connections that speak Kafka's protocol.
 
 use crate::Services;
+use crate::api::release_share;
 use crate::connection::{Connection, ConnectionError, Shared};
 use crate::ranges::SendError;
 use crate::sessions::FetchSessions;
+use crate::share_sessions::ShareSessions;
 use duolog_net::{BindError, Bound, Budget, Door, Late, Peer, Server, Service};
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +22,8 @@ impl KafkaServer {
     pub fn listen(listeners: Vec<Bound>, services: Arc<Services>, door: Arc<Door>) -> Result<KafkaServer, BindError> {
         let budget = Budget::new(door.limits().total_bytes_in_flight);
         let sessions = Arc::new(FetchSessions::new(services.broker.config().fetch_session_slots));
-        let shared = Arc::new(Shared { services, door: door.clone(), sessions, budget });
+        let share_sessions = ShareSessions::default();
+        let shared = Arc::new(Shared { services, door: door.clone(), sessions, share_sessions, budget });
         Ok(KafkaServer(Server::listen(listeners, shared, door)?))
     }
 
@@ -41,8 +44,11 @@ impl Service for Shared {
         let metrics = services.broker.metrics();
         let (remote, connection) = (peer.remote, peer.connection);
         metrics.connections.increment();
-        let ended = Connection::new(self, stream, peer).run(stop).await;
+        let ended = Connection::new(self.clone(), stream, peer).run(stop).await;
         metrics.connections.decrement();
+        for (member, partitions) in self.share_sessions.close_all(connection) {
+            release_share(&services, &member, partitions, true);
+        }
         match ended {
             Ok(()) => {}
             Err(ConnectionError::Io(error) | ConnectionError::Send(SendError::Socket(error))) => {

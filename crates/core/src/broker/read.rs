@@ -76,6 +76,35 @@ impl Broker {
         }
     }
 
+    /// As [`Broker::read`], of batches that end below `upto` only.
+    pub fn read_below(
+        &self,
+        topic: &TopicImage,
+        partition: PartitionIndex,
+        from: Offset,
+        upto: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<Fetched, FetchError> {
+        let image = topic.partition(partition).ok_or(FetchError::UnknownPartition)?;
+        let (ends, log_end) = self.ends_to_read(topic, image)?;
+        if from < ends.log_start || from > log_end {
+            return Err(FetchError::OutOfRange { asked: from, ends });
+        }
+        let upto = upto.min(ends.high_watermark);
+        if from >= upto || (max_bytes == 0 && !at_least_one) {
+            return Ok(Fetched { plan: ReadPlan { next: from, ..ReadPlan::default() }, ends });
+        }
+        let limits = ReadLimits { upto, max_bytes, at_least_one, tags: None };
+        match self.log.read(image.number, from, limits) {
+            Ok(plan) => Ok(Fetched { plan, ends }),
+            Err(error) => {
+                self.suspect(image.number, from, Offset(from.0 + 1), &error);
+                Err(fetch_error(error, ends))
+            }
+        }
+    }
+
     /// The batches between two offsets could not be had. If the reason speaks of damage, and other replicas have them, this one is looked
     /// at and fetched anew.
     pub fn suspect(&self, partition: PartitionNumber, from: Offset, upto: Offset, error: &ReadError) {

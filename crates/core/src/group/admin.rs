@@ -3,12 +3,13 @@
 use super::member::Member;
 use super::request::{DescribedGroup, DescribedMember, ListFilter, ListedGroup};
 use super::shard::GroupShard;
+use super::share::{self, ShareGroup};
 use super::state::{Group, State};
 use super::{GroupError, records};
 use crate::coordinator::{Output, Ticket};
 use bytes::Bytes;
 
-/// The one kind of group served, as Kafka calls it.
+/// The kind of group that is not a share group, as Kafka calls it.
 const GROUP_TYPE: &str = "classic";
 
 impl GroupShard {
@@ -21,7 +22,10 @@ impl GroupShard {
             names.is_empty() || names.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
         };
         let wanted = |group: &&Group| among(&filter.states, group.state.name()) && among(&filter.types, GROUP_TYPE);
-        out.answer(ticket, self.groups.values().filter(wanted).map(Group::list).collect());
+        let of_share_group =
+            |group: &&ShareGroup| among(&filter.states, group.state().name()) && among(&filter.types, share::GROUP_TYPE);
+        let listed = self.groups.values().filter(wanted).map(Group::list);
+        out.answer(ticket, listed.chain(self.share.values().filter(of_share_group).map(ShareGroup::list)).collect());
     }
 
     /// Deletes a group without members, and its offsets.

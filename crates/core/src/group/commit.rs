@@ -19,8 +19,9 @@ type OutcomesTicket = Ticket<Result<Vec<TopicOutcome>, GroupError>>;
 impl GroupShard {
     /// Keeps offsets. A commit of a member is also a sign of life.
     pub fn commit(&mut self, request: CommitRequest, ticket: OutcomesTicket, now: Now, out: &mut Output) {
-        if !self.groups.contains_key(request.group_id.as_str()) && request.generation >= 0 {
-            // Only those who do not use the group's members may be the first to be heard of.
+        let is_share = self.share.contains_key(request.group_id.as_str());
+        if is_share || (!self.groups.contains_key(request.group_id.as_str()) && request.generation >= 0) {
+            // Only those who do not use the group's members may be the first to be heard of, and share groups have no offsets.
             let error = match request.knows_group_not_found {
                 true => GroupError::GroupNotFound,
                 false => GroupError::IllegalGeneration { asked: request.generation, current: -1 },

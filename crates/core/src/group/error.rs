@@ -17,6 +17,8 @@ pub enum GroupError {
     FencedInstance,
     #[error("generation {asked} is not the present one, {current}")]
     IllegalGeneration { asked: i32, current: i32 },
+    #[error("member epoch {asked} is not the present one, {current}")]
+    FencedMemberEpoch { asked: i32, current: i32 },
     #[error("the group's members share no such protocol")]
     InconsistentProtocol,
     #[error("the group is rebalancing")]
@@ -35,6 +37,8 @@ pub enum GroupError {
     RecordTooLarge { bytes: usize, max: usize },
     #[error("the request is malformed: {problem}")]
     InvalidRequest { problem: &'static str },
+    #[error("what the group has a state of cannot be changed now")]
+    StatesUnavailable,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

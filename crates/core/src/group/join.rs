@@ -22,6 +22,9 @@ impl GroupShard {
         if let Err(error) = self.check_join(&request) {
             return out.answer(ticket, refused(&request.member_id, error));
         }
+        if self.share.contains_key(request.group_id.as_str()) {
+            return out.answer(ticket, refused(&request.member_id, GroupError::InconsistentProtocol));
+        }
         distinct(&mut request.protocols);
         if !self.groups.contains_key(request.group_id.as_str()) {
             if !request.member_id.is_empty() {

@@ -62,6 +62,7 @@ impl GroupShard {
                 State::Stable => census.stable += 1,
             }
         }
+        self.share_count(&mut census);
         census
     }
 }

@@ -1,7 +1,7 @@
 //! Consumer groups: who is in them, who consumes what, and how far each group has come.
 //!
 //! This is Kafka's classic group protocol (with KIP-345 static members, KIP-394 required member ids, KIP-429 cooperative
-//! rebalancing, which needs nothing of the broker) and the store of committed offsets. The records in
+//! rebalancing, which needs nothing of the broker), the store of committed offsets, and who is in share groups. The records in
 //! `__consumer_offsets` have Kafka's own schema and versions, so that tools which read that topic work.
 //!
 //! [`GroupShard`] decides, for the groups of one partition, without waiting, clock or I/O; [`GroupCoordinator`] finds a
@@ -19,6 +19,7 @@
 //! | `admin` | describe, list, delete |
 //! | `metrics` | what is counted |
 //! | `records` | the records of `__consumer_offsets` |
+//! | `share` | share groups, which live beside the others |
 //! | `service` | [`GroupCoordinator`] |
 
 mod admin;
@@ -38,6 +39,7 @@ mod request;
 mod service;
 mod settings;
 mod shard;
+pub mod share;
 mod state;
 mod subscription;
 mod sync;

@@ -233,7 +233,7 @@ impl GroupCoordinator {
         Ok(())
     }
 
-    async fn call<T, F>(&self, group_id: &str, operation: F) -> Result<T, GroupError>
+    pub(super) async fn call<T, F>(&self, group_id: &str, operation: F) -> Result<T, GroupError>
     where
         T: Send + 'static,
         F: FnOnce(&mut GroupShard, Ticket<T>, Now, &mut Output) + Send + 'static,
@@ -243,7 +243,7 @@ impl GroupCoordinator {
     }
 
     /// Like `call`, for what writes nothing.
-    async fn query<T, F>(&self, group_id: &str, operation: F) -> Result<T, GroupError>
+    pub(super) async fn query<T, F>(&self, group_id: &str, operation: F) -> Result<T, GroupError>
     where
         T: Send + 'static,
         F: FnOnce(&mut GroupShard, Ticket<T>, Now, &mut Output) + Send + 'static,

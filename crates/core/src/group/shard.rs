@@ -10,6 +10,7 @@ use super::rebalance::Context;
 use super::records::{self, OffsetsRecord};
 use super::request::Protocol;
 use super::settings::GroupSettings;
+use super::share::{self, ShareGroup};
 use super::state::{Group, State};
 use super::timers::{Check, Deadline, Timer, Timers};
 use crate::coordinator::{Now, Output, ReplayError, Shard};
@@ -24,18 +25,32 @@ pub struct GroupShard {
     pub(super) settings: Arc<GroupSettings>,
     pub(super) metrics: Arc<GroupMetrics>,
     pub(super) groups: BTreeMap<Arc<str>, Group>,
+    /// Of other ids than `groups`.
+    pub(super) share: BTreeMap<Arc<str>, ShareGroup>,
     timers: Timers,
     expiry: Deadline,
 }
 
 impl GroupShard {
     pub fn new(settings: Arc<GroupSettings>, metrics: Arc<GroupMetrics>) -> GroupShard {
-        GroupShard { settings, metrics, groups: BTreeMap::new(), timers: Timers::default(), expiry: Deadline::default() }
+        let (groups, share) = (BTreeMap::new(), BTreeMap::new());
+        GroupShard { settings, metrics, groups, share, timers: Timers::default(), expiry: Deadline::default() }
     }
 
     /// The group, and all it needs to act.
     pub(super) fn enter<'a>(&'a mut self, id: &str, now: Now, out: &'a mut Output) -> Option<(&'a mut Group, Context<'a>)> {
         let group = self.groups.get_mut(id)?;
+        Some((group, Context { settings: &self.settings, metrics: &self.metrics, timers: &mut self.timers, now, out }))
+    }
+
+    /// As [`GroupShard::enter`], for a share group.
+    pub(super) fn enter_share<'a>(
+        &'a mut self,
+        id: &str,
+        now: Now,
+        out: &'a mut Output,
+    ) -> Option<(&'a mut ShareGroup, Context<'a>)> {
+        let group = self.share.get_mut(id)?;
         Some((group, Context { settings: &self.settings, metrics: &self.metrics, timers: &mut self.timers, now, out }))
     }
 
@@ -88,6 +103,14 @@ impl GroupShard {
                     self.forget_if_trivial(&group);
                 }
             }
+            Timer::ShareSession { group, member } => {
+                let Some((found, context)) = self.enter_share(&group, now, out) else { return };
+                let Some(deadline) = found.session(&member) else { return };
+                let timer = Timer::ShareSession { group: group.clone(), member: member.clone() };
+                if context.timers.check(deadline, at, now.monotonic_ms, timer) == Check::Due {
+                    self.share_session_over(&group, &member, now, out);
+                }
+            }
             Timer::Join { group } => {
                 let Some((found, mut context)) = self.enter(&group, now, out) else { return };
                 let timer = Timer::Join { group };
@@ -126,7 +149,7 @@ impl Shard for GroupShard {
                     self.forget_if_trivial(group);
                 }
             }
-            OffsetsRecord::Other => {}
+            OffsetsRecord::Other => share::replay(&mut self.share, key, value)?,
         }
         Ok(())
     }
@@ -144,6 +167,7 @@ impl Shard for GroupShard {
                 group.prepare_rebalance(&mut context);
             }
         }
+        self.share_loaded(now, out);
         self.schedule_expiry(now);
     }
 

@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub(super) enum Timer {
     /// A member's session, or a pending member's time to join with its new id.
     Session { group: Arc<str>, member: Arc<str> },
+    /// The session of a member of a share group.
+    ShareSession { group: Arc<str>, member: Arc<str> },
     /// The end of the join phase.
     Join { group: Arc<str> },
     /// The end of the sync phase.

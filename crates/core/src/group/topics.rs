@@ -8,7 +8,7 @@ use duolog_base::TopicId;
 use std::sync::Arc;
 
 impl GroupShard {
-    /// Forgets the offsets of topics that are not in the image: another topic of that name starts anew.
+    /// Forgets the offsets, and the share groups' states, of topics that are not in the image: another topic of that name starts anew.
     pub fn forget_deleted_topics(&mut self, image: &MetadataImage, ticket: Ticket<()>, out: &mut Output) {
         let ids: Vec<Arc<str>> = self.groups.keys().cloned().collect();
         for id in ids {
@@ -18,6 +18,7 @@ impl GroupShard {
             }
             self.forget_if_trivial(&id);
         }
+        self.share_forget_deleted_topics(image, out);
         out.answer(ticket, ());
     }
 }

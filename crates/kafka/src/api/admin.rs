@@ -15,6 +15,8 @@ use duolog_wire::kafka::messages::metadata_response::MetadataResponsePartition;
 pub(super) const NOT_ASKED: i32 = i32::MIN;
 /// Everything one may do with a topic: read, write, create, delete, alter, describe, describe configs, alter configs.
 pub(super) const ALL_TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+/// Everything one may do with a group: read, delete, describe, describe configs, alter configs.
+pub(super) const ALL_GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 /// Everything one may do with a cluster: create, alter, describe, cluster action, describe configs, alter configs,
 /// idempotent write.
 pub(super) const ALL_CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;

@@ -43,10 +43,19 @@ mod p71_get_telemetry_subscriptions;
 mod p72_push_telemetry;
 mod p74_list_config_resources;
 mod p75_describe_topic_partitions;
+mod p76_share_group_heartbeat;
+mod p77_share_group_describe;
+mod p78_share_fetch;
+mod p79_share_acknowledge;
 mod p80_add_raft_voter;
 mod p81_remove_raft_voter;
+mod p90_describe_share_group_offsets;
+mod p91_alter_share_group_offsets;
+mod p92_delete_share_group_offsets;
+mod share;
 
 pub(crate) use p00_produce::ProduceReply;
+pub(crate) use share::release as release_share;
 
 use crate::call::{Call, Handled};
 
@@ -102,8 +111,15 @@ pub(crate) const TABLE: &[Api] = &[
     p72_push_telemetry::API,
     p74_list_config_resources::API,
     p75_describe_topic_partitions::API,
+    p76_share_group_heartbeat::API,
+    p77_share_group_describe::API,
+    p78_share_fetch::API,
+    p79_share_acknowledge::API,
     p80_add_raft_voter::API,
     p81_remove_raft_voter::API,
+    p90_describe_share_group_offsets::API,
+    p91_alter_share_group_offsets::API,
+    p92_delete_share_group_offsets::API,
 ];
 
 /// Finds an API by its key.

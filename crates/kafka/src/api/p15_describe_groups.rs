@@ -6,6 +6,7 @@
 //! does not exist that it does not (KIP-1043).
 
 use super::Api;
+use super::admin::{ALL_GROUP_OPERATIONS, NOT_ASKED};
 use crate::call::{Call, CallError, Handled, Reply};
 use crate::error;
 use duolog_core::group::{DescribedGroup as Described, GroupError};
@@ -18,10 +19,6 @@ pub(super) const API: Api = Api { key: 15, name: "DescribeGroups", min: 0, max: 
 /// The first version that says that a group does not exist.
 const SAYS_NOT_FOUND: i16 = 6;
 const DEAD: &str = "Dead";
-/// Operations on a group as bits of Kafka's AclOperation: read, delete, describe, describe configs, alter configs.
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
-/// What stands for "not asked".
-const NO_OPERATIONS: i32 = i32::MIN;
 
 fn handle(call: Call) -> Handled {
     Handled::InOrder(Box::pin(answer(call)))
@@ -29,7 +26,7 @@ fn handle(call: Call) -> Handled {
 
 async fn answer(call: Call) -> Result<Reply, CallError> {
     let request = DescribeGroupsRequest::decode(&mut call.decoder(), call.version)?;
-    let operations = if request.include_authorized_operations { ALL_OPERATIONS } else { NO_OPERATIONS };
+    let operations = if request.include_authorized_operations { ALL_GROUP_OPERATIONS } else { NOT_ASKED };
     let mut described = Vec::with_capacity(request.groups.len());
     for group_id in &request.groups {
         described.push(call.services().groups.describe(group_id).await);
@@ -65,7 +62,7 @@ fn group<'a>(
         Err(failure) => DescribedGroup {
             error_code: error::group(failure) as i16,
             group_id: id,
-            authorized_operations: NO_OPERATIONS,
+            authorized_operations: NOT_ASKED,
             ..Default::default()
         },
     }

@@ -2,7 +2,7 @@
 //!
 //! *Behavior*: every group, or those in some states and of some types; upper and lower case are the same.
 //!
-//! *Version notes*: 0-5; 4 adds states (KIP-518), 5 types, of which "classic" is the only one served.
+//! *Version notes*: 0-5; 4 adds states (KIP-518), 5 types, of which "classic" and "share" are served.
 
 use super::Api;
 use crate::call::{Call, CallError, Handled, Reply};

@@ -7,6 +7,7 @@ use duolog_core::config::{BrokerConfig, Source};
 use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::TopicImage;
+use duolog_core::share::ShareGroups;
 use duolog_kafka::{KafkaServer, Services};
 use duolog_net::{Bound, ConnectionLimits, Door, Listener};
 use duolog_wire::kafka::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
@@ -30,6 +31,7 @@ pub const FETCH: i16 = 1;
 
 pub struct Server {
     pub broker: Arc<Broker>,
+    share: Arc<ShareGroups>,
     pub address: SocketAddr,
     dir: TempDir,
     stop: watch::Sender<bool>,
@@ -60,13 +62,15 @@ impl Server {
         };
         let broker = Broker::open(options).await.unwrap();
         let groups = GroupCoordinator::start(&broker);
-        let services = Arc::new(Services { broker: broker.clone(), groups, delays: Delays::start(&broker) });
+        let share = ShareGroups::start(&broker);
+        let services =
+            Arc::new(Services { broker: broker.clone(), groups, share: share.clone(), delays: Delays::start(&broker) });
         let listener = Listener { name: "kafka".to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 0)), advertised: None };
         let server = KafkaServer::listen(Bound::all(vec![listener]).unwrap(), services, Door::new(limits)).unwrap();
         let address = server.local_addresses()[0];
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(server.serve(stopped));
-        Server { broker, address, dir, stop, serving }
+        Server { broker, share, address, dir, stop, serving }
     }
 
     /// Stops gracefully and gives back the directory.
@@ -74,6 +78,7 @@ impl Server {
         self.stop.send_replace(true);
         self.broker.stop_waiting();
         self.serving.await.unwrap().unwrap();
+        self.share.close().await;
         self.broker.close().await;
         self.dir
     }

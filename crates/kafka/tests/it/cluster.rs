@@ -3,6 +3,7 @@
 mod coordinators;
 mod leaders;
 mod nodes;
+mod sharing;
 
 use crate::client::Client;
 use duolog_base::{NodeId, PartitionIndex, RealDisk, SystemClock};
@@ -13,6 +14,7 @@ use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::{
     ClusterOptions, CreateTopicError, DEFAULT_REPLICA_LAG, DEFAULT_VOTERS, Endpoint, NewTopic, PartitionImage, TopicImage,
 };
+use duolog_core::share::ShareGroups;
 use duolog_kafka::{KafkaServer, Services};
 use duolog_net::{Bound, ConnectionLimits, Door, Listener};
 use duolog_peer::{Identity, PeerListener, Peers, Switchboard};
@@ -49,6 +51,7 @@ struct Member {
     id: i32,
     broker: Arc<Broker>,
     groups: Arc<GroupCoordinator>,
+    share: Arc<ShareGroups>,
     address: SocketAddr,
     peer_address: String,
     listener: PeerListener,
@@ -112,12 +115,14 @@ impl Member {
         });
         let broker = broker.await.unwrap();
         let groups = GroupCoordinator::start(&broker);
-        let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone(), delays: Delays::start(&broker) });
+        let share = ShareGroups::start(&broker);
+        let delays = Delays::start(&broker);
+        let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone(), share: share.clone(), delays });
         let server = KafkaServer::listen(vec![bound], services, Door::new(ConnectionLimits::default())).unwrap();
         let address = server.local_addresses()[0];
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(server.serve(stopped));
-        Member { id, broker, groups, address, peer_address, listener, peers, stop, serving, _dir: dir }
+        Member { id, broker, groups, share, address, peer_address, listener, peers, stop, serving, _dir: dir }
     }
 
     /// Stops without a word to the others.
@@ -126,6 +131,7 @@ impl Member {
         self.broker.stop_waiting();
         self.groups.close().await;
         self.serving.await.unwrap().unwrap();
+        self.share.close().await;
         self.broker.close().await;
         self.listener.stop().await;
         self.peers.close();

@@ -10,5 +10,6 @@ mod delays;
 mod docs;
 mod moves;
 mod sessions;
+mod share;
 mod uploads;
 mod versions;

@@ -7,6 +7,7 @@
 mod admin;
 mod data;
 mod groups;
+mod share;
 
 use crate::client::{Client, Response, Server, batch, idempotent_batch};
 use duolog_base::TopicId;
@@ -139,8 +140,15 @@ async fn sweep(key: i16, mut case: Case) {
         72 => admin::push_telemetry(case).await,
         74 => admin::list_config_resources(case).await,
         75 => admin::describe_topic_partitions(case).await,
+        76 => share::heartbeat(case).await,
+        77 => share::describe(case).await,
+        78 => share::fetch(case).await,
+        79 => share::acknowledge(case).await,
         80 => admin::add_raft_voter(case).await,
         81 => admin::remove_raft_voter(case).await,
+        90 => share::describe_offsets(case).await,
+        91 => share::alter_offsets(case).await,
+        92 => share::delete_offsets(case).await,
         key => panic!("API {key} is listed and has no case here"),
     }
     case.still_usable().await;

@@ -25,6 +25,7 @@ use duolog_core::config::BrokerConfig;
 use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::{ClusterOptions, MembershipError, MetadataOpenError};
+use duolog_core::share::ShareGroups;
 use duolog_log::LogFailure;
 use duolog_net::{ConnectionLimits, Door};
 use duolog_rocketmq::TlsError;
@@ -204,6 +205,7 @@ async fn serve(
     };
     let groups = GroupCoordinator::start(&broker);
     let delays = Delays::start(&broker);
+    let share = ShareGroups::start(&broker);
     health.opened(Served { broker: broker.clone(), groups: groups.clone(), disk });
     let banner = Banner {
         listeners: ports.shown(),
@@ -213,7 +215,8 @@ async fn serve(
         flush: config.topic.flush,
         program: std::env::args_os().next(),
     };
-    let servers = Servers::listen(&mut ports, &broker, &groups, &delays, Door::new(ConnectionLimits::from_config(&config)))?;
+    let servers =
+        Servers::listen(&mut ports, &broker, &groups, &share, &delays, Door::new(ConnectionLimits::from_config(&config)))?;
     let served = servers.serve(&stopped);
     health.set_ready(true);
     announce(&banner);
@@ -232,7 +235,7 @@ async fn serve(
     }
     stop.send_replace(true);
     broker.stop_waiting();
-    served.end(&groups, &delays).await;
+    served.end(&groups, &share, &delays).await;
     broker.close().await;
     if let Some(member) = member {
         member.end().await;

@@ -6,6 +6,7 @@ use super::ports::{Ports, in_use};
 use duolog_core::broker::Broker;
 use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
+use duolog_core::share::ShareGroups;
 use duolog_kafka::{KafkaServer, Services};
 use duolog_net::{BindError, Door};
 use duolog_rocketmq::{GrpcBindError, GrpcServer, Node, RocketMqServer};
@@ -34,11 +35,13 @@ impl Servers {
         ports: &mut Ports,
         broker: &Arc<Broker>,
         groups: &Arc<GroupCoordinator>,
+        share: &Arc<ShareGroups>,
         delays: &Arc<Delays>,
         door: Arc<Door>,
     ) -> Result<Servers, ServeError> {
         let taken = |scheme| move |BindError { address, error }: BindError| in_use(scheme, address, error);
-        let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone(), delays: delays.clone() });
+        let services =
+            Arc::new(Services { broker: broker.clone(), groups: groups.clone(), share: share.clone(), delays: delays.clone() });
         let kafka = KafkaServer::listen(ports.give(Scheme::Kafka), services, door.clone()).map_err(taken(Scheme::Kafka))?;
         let node = Arc::new(Node::new(broker.clone(), groups.clone(), delays.clone()));
         let (brokers, name_servers) = (ports.give(Scheme::RocketMq), ports.give(Scheme::NameServer));
@@ -64,7 +67,7 @@ impl Servers {
 
 impl Serving {
     /// Waits until all have ended, having been told to stop, and closes the groups and timers.
-    pub(super) async fn end(self, groups: &GroupCoordinator, delays: &Delays) {
+    pub(super) async fn end(self, groups: &GroupCoordinator, share: &ShareGroups, delays: &Delays) {
         // What RocketMQ's clients have said last goes to the groups before those close.
         let (rocketmq, grpc) = (self.rocketmq.await, self.grpc.await);
         // Members that wait for a rebalance would hold up the listeners.
@@ -75,5 +78,7 @@ impl Serving {
                 tracing::error!(%error, "the listeners ended badly");
             }
         }
+        // Connections give back what their members have.
+        share.close().await;
     }
 }
