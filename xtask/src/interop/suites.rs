@@ -68,8 +68,8 @@ const fn suite(
 }
 
 pub(super) const SUITES: [Suite; 15] = [
-    suite("java-newest", Kafka, Dialect::Plain, 240, |places, target| java(places, target, "java/newest.xml")),
-    suite("java-3.9", Kafka, Dialect::Plain, 240, |places, target| java(places, target, "java/3.9.xml")),
+    suite("java-newest", Kafka, Dialect::Plain, 600, |places, target| java(places, target, "newest")),
+    suite("java-3.9", Kafka, Dialect::Plain, 240, |places, target| java(places, target, "3.9")),
     suite("librdkafka", Kafka, Dialect::Pytest, 240, |places, target| pytest(places, target, "python/test_librdkafka.py")),
     suite("kafka-python", Kafka, Dialect::Pytest, 240, |places, target| pytest(places, target, "python/test_kafka_python.py")),
     suite("franz-go", Kafka, Dialect::Go, 300, franz_go),
@@ -92,11 +92,11 @@ pub(super) fn names() -> Vec<&'static str> {
     SUITES.iter().map(|suite| suite.name).chain([CORPUS]).collect()
 }
 
-fn java(places: &Places, target: &Target, pom: &str) -> Result<Command, Failure> {
-    let jars = install::jars(places, pom)?;
-    let classes = install::classes(places, &["java/src"], &jars)?;
+fn java(places: &Places, target: &Target, release: &str) -> Result<Command, Failure> {
+    let jars = install::jars(places, &format!("java/{release}.xml"))?;
+    let classes = install::classes(places, &["java/src", &format!("java/src-{release}")], &jars)?;
     let mut java = jvm(&classes, &jars);
-    java.args(["interop.Main", &target.addresses.kafka]).args(target.scenario);
+    java.args(["interop.Main", &target.addresses.kafka]).args(target.scenario).env("CONTROL", target.control);
     Ok(java)
 }
 

@@ -1,5 +1,10 @@
 package interop;
 
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.net.Socket;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -23,12 +28,42 @@ import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
-/** The server under test, as its clients see it. Scenarios share it, so each makes names of its own. */
+/** The server under test, as its clients see it, and how it is restarted. Scenarios share it, so each makes names of its own. */
 final class Broker {
     private final String bootstrap;
+    /** Empty when the server is not the run's to restart. */
+    private final String control;
 
-    Broker(String bootstrap) {
+    Broker(String bootstrap, String control) {
         this.bootstrap = bootstrap;
+        this.control = control;
+    }
+
+    String bootstrap() {
+        return bootstrap;
+    }
+
+    boolean restarts() {
+        return !control.isEmpty();
+    }
+
+    /** Ends the server with `kill -9` and starts it again on the same data and ports. */
+    void killAndStart() throws IOException {
+        ask("kill");
+    }
+
+    /** Lets the server end in its own way and starts it again on the same data and ports. */
+    void stopAndStart() throws IOException {
+        ask("stop");
+    }
+
+    private void ask(String what) throws IOException {
+        int colon = control.lastIndexOf(':');
+        try (Socket socket = new Socket(control.substring(0, colon), Integer.parseInt(control.substring(colon + 1)))) {
+            socket.getOutputStream().write((what + "\n").getBytes(StandardCharsets.US_ASCII));
+            String answer = new BufferedReader(new InputStreamReader(socket.getInputStream(), StandardCharsets.US_ASCII)).readLine();
+            Check.equal("ok", answer);
+        }
     }
 
     /** HOST:PORT of each node. */

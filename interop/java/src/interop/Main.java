@@ -9,7 +9,10 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 
-/** Runs every scenario, or those whose name contains the second argument, and prints "ok NAME" or "FAILED NAME" for each. */
+/**
+ * Runs every scenario, or those whose name contains the second argument, and prints "ok NAME" or "FAILED NAME" for each. Those that restart
+ * the server come last, one at a time.
+ */
 public final class Main {
     /** Most scenarios wait for the broker, so several run at a time. */
     private static final int AT_A_TIME = 4;
@@ -22,25 +25,32 @@ public final class Main {
     }
 
     public static void main(String[] arguments) throws Exception {
-        Broker broker = new Broker(arguments[0]);
+        Broker broker = new Broker(arguments[0], System.getenv().getOrDefault("CONTROL", ""));
         String pattern = arguments.length > 1 ? arguments[1] : "";
-        Map<String, Scenario> scenarios = new TreeMap<>();
+        Map<String, Scenario> together = new TreeMap<>();
         for (Map<String, Scenario> some : List.of(
                 Producing.scenarios(), Consuming.scenarios(), Groups.scenarios(), Offsets.scenarios(), Topics.scenarios(),
-                Configs.scenarios(), Cluster.scenarios())) {
-            scenarios.putAll(some);
+                Configs.scenarios(), Cluster.scenarios(), Sharing.scenarios())) {
+            together.putAll(some);
         }
-        scenarios.keySet().removeIf(name -> !name.contains(pattern));
-        ExecutorService threads = Executors.newFixedThreadPool(AT_A_TIME);
+        Map<String, Scenario> alone = new TreeMap<>(broker.restarts() ? Sharing.restarts() : Map.of());
+        together.keySet().removeIf(name -> !name.contains(pattern));
+        alone.keySet().removeIf(name -> !name.contains(pattern));
+        boolean allPassed = run(together, broker, AT_A_TIME) & run(alone, broker, 1) && !(together.isEmpty() && alone.isEmpty());
+        System.exit(allPassed ? 0 : 1);
+    }
+
+    private static boolean run(Map<String, Scenario> scenarios, Broker broker, int atATime) throws Exception {
+        ExecutorService threads = Executors.newFixedThreadPool(atATime);
         List<Future<Boolean>> outcomes = scenarios.entrySet().stream()
                 .map(entry -> threads.submit(() -> passes(entry.getKey(), entry.getValue(), broker)))
                 .toList();
-        boolean allPassed = !outcomes.isEmpty();
+        boolean allPassed = true;
         for (Future<Boolean> outcome : outcomes) {
             allPassed &= outcome.get();
         }
         threads.shutdownNow();
-        System.exit(allPassed ? 0 : 1);
+        return allPassed;
     }
 
     private static boolean passes(String name, Scenario scenario, Broker broker) {
