@@ -10,6 +10,7 @@ use duolog_core::config::{BrokerConfig, Source};
 use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::NewTopic;
+use duolog_core::share::ShareGroups;
 use duolog_kafka::{KafkaServer, Services};
 use duolog_net::{Bound, ConnectionLimits, Door, Listener};
 use duolog_wire::kafka::api::api;
@@ -42,6 +43,7 @@ struct Server {
     runtime: Runtime,
     broker: Arc<Broker>,
     groups: Arc<GroupCoordinator>,
+    share: Arc<ShareGroups>,
     address: SocketAddr,
     stop: watch::Sender<bool>,
     topic_id: TopicId,
@@ -90,7 +92,7 @@ impl Server {
             cluster: None,
         };
         let (stop, stopped) = watch::channel(false);
-        let (broker, groups, address, topic_id) = runtime.block_on(async {
+        let (broker, groups, share, address, topic_id) = runtime.block_on(async {
             let broker = Broker::open(options).await.expect("an empty directory");
             let topic = NewTopic {
                 name: TOPIC.to_owned(),
@@ -101,7 +103,8 @@ impl Server {
             };
             let topic = broker.metadata().create_topics(vec![topic], false).await.remove(0).expect("a new topic");
             let (groups, delays) = (GroupCoordinator::start(&broker), Delays::start(&broker));
-            let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone(), delays });
+            let share = ShareGroups::start(&broker);
+            let services = Arc::new(Services { broker: broker.clone(), groups: groups.clone(), share: share.clone(), delays });
             let address = SocketAddr::from(([127, 0, 0, 1], 0));
             let listener = Listener { name: "kafka".to_owned(), address, advertised: None };
             let server = KafkaServer::listen(
@@ -112,9 +115,9 @@ impl Server {
             .expect("a free port");
             let address = server.local_addresses()[0];
             tokio::spawn(server.serve(stopped));
-            (broker, groups, address, topic.id)
+            (broker, groups, share, address, topic.id)
         });
-        Server { runtime, broker, groups, address, stop, topic_id, inputs: 0, _directory: directory }
+        Server { runtime, broker, groups, share, address, stop, topic_id, inputs: 0, _directory: directory }
     }
 
     fn stop(self) {
@@ -122,6 +125,7 @@ impl Server {
         self.broker.stop_waiting();
         self.runtime.block_on(async {
             self.groups.close().await;
+            self.share.close().await;
             self.broker.close().await;
         });
     }
