@@ -32,6 +32,7 @@ mod send_back;
 mod server;
 mod topic_config;
 mod topics;
+mod transactions;
 pub mod transcode;
 
 pub use grpc::{GrpcBindError, GrpcServer, TlsError};

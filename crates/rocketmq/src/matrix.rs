@@ -43,6 +43,7 @@ fn how_served(code: i32) -> Option<&'static str> {
         request::DELETE_TOPIC_IN_NAMESRV => "yes: for a topic that is gone; routes follow from the topics",
         request::UPDATE_AND_GET_GROUP_FORBIDDEN => "yes: says that nothing is forbidden; 3 to forbid",
         request::VIEW_BROKER_STATS_DATA => "yes: 1 for all of them, since none are kept by topic or group",
+        request::END_TRANSACTION => "yes: a transaction that is over is no error; 1 for another group's",
         request::INVOKE_BROKER_TO_RESET_OFFSET => "yes: stored by the server, which holds members to it",
         _ => return None,
     })
@@ -80,7 +81,7 @@ pub(crate) fn why_not(code: i32) -> &'static str {
         | 209..=214 => "no client sends it any more",
         request::AUTH_CREATE_USER..=request::AUTH_LIST_ACL => "there are no users and rights yet",
         request::GET_TIMER_CHECK_POINT | request::GET_TIMER_METRICS => "timers are not kept in files of their own",
-        request::END_TRANSACTION | request::RESUME_CHECK_HALF_MESSAGE => "there are no transactions yet",
+        request::RESUME_CHECK_HALF_MESSAGE => "what is in TRANS_CHECK_MAX_TIME_TOPIC stays there",
         200_000..=200_999 => "there is no POP yet",
         _ => "not yet",
     }

@@ -4,6 +4,7 @@ use crate::ahead::ReadAhead;
 use crate::clients::{Channel, Clients};
 use crate::cluster::{Cluster, Place, is_guest_number};
 use crate::locks::Locks;
+use crate::message::UNKNOWN_HOST;
 use crate::names::NodeNames;
 use crate::offsets::Offsets;
 use crate::rates::{Counted, Rates};
@@ -35,6 +36,8 @@ pub struct Node {
     pub(crate) messages_out: Counter,
     /// `None` of a node alone.
     pub(crate) cluster: Option<Cluster>,
+    /// Set once producers are asked about their transactions.
+    pub(crate) asks: OnceLock<()>,
     address: OnceLock<BrokerAddress>,
 }
 
@@ -66,6 +69,7 @@ impl Node {
             messages_out: Counter::default(),
             ahead: ReadAhead::default(),
             cluster: broker.road().map(|road| Cluster::new(road.clone(), booted.0)),
+            asks: OnceLock::new(),
             address: OnceLock::new(),
             broker,
             groups,
@@ -118,6 +122,11 @@ impl Node {
         let image = self.broker.image();
         let endpoint = image.nodes.get(&self.broker.node())?.endpoint("rocketmq", "")?;
         Some(SocketAddr::new(endpoint.host.parse().ok()?, endpoint.port))
+    }
+
+    /// An address of this node where no client is concerned.
+    pub(crate) fn own_address(&self) -> SocketAddr {
+        self.registered().or_else(|| Some(self.address.get()?.bound)).unwrap_or(UNKNOWN_HOST)
     }
 
     /// Where clients reach each node that lives; empty of a node alone.

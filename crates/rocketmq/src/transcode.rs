@@ -14,7 +14,7 @@ use duolog_wire::record::{
     BatchError, BatchHeader, CompressionError, DecodeError, DecodedBatch, DecompressLimits, RecordError, decode_batch_into,
 };
 use duolog_wire::remoting::message::{EncodeError, MAX_FRAMING_BYTES, StoredMessage};
-use duolog_wire::remoting::properties::Properties;
+use duolog_wire::remoting::properties::{MAX_PROPERTIES_BYTES, Properties, property_bytes, put_property};
 use std::net::SocketAddr;
 
 /// Room made ahead for the properties of a message.
@@ -184,6 +184,16 @@ impl<'a> Transcoder<'a> {
 
 /// Appends one message as clients read it.
 pub fn put_message(source: &Source<'_>, message: &MessageView<'_>, out: &mut BytesMut) -> Result<(), EncodeError> {
+    put_message_with(source, message, &[], out)
+}
+
+/// The same with properties of the server's, as far as there is room for them.
+pub fn put_message_with(
+    source: &Source<'_>,
+    message: &MessageView<'_>,
+    more: &[(&str, &str)],
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
     let stored = StoredMessage {
         queue_id: source.queue.0,
         flag: message.flag(),
@@ -202,7 +212,13 @@ pub fn put_message(source: &Source<'_>, message: &MessageView<'_>, out: &mut Byt
     };
     out.reserve(MAX_FRAMING_BYTES + stored.body.len() + stored.topic.len() + ORDINARY_PROPERTIES_BYTES);
     let open = stored.begin(out)?;
+    let start = out.len();
     message.put_properties(out);
+    for (name, value) in more {
+        if out.len() - start + property_bytes(name.as_bytes(), value.as_bytes()) <= MAX_PROPERTIES_BYTES {
+            put_property(out, name.as_bytes(), value.as_bytes());
+        }
+    }
     open.finish(out);
     Ok(())
 }

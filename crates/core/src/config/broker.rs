@@ -59,6 +59,12 @@ pub struct BrokerConfig {
     pub rocketmq_max_message_bytes: usize,
     /// In milliseconds, at least one.
     pub rocketmq_delay_levels: Vec<i64>,
+    /// How old a half message is when its producers are asked first.
+    pub transaction_timeout_ms: i64,
+    pub transaction_check_interval_ms: i64,
+    pub transaction_check_max: u32,
+    /// Whether a half message of which nobody knows anything is dropped after the last question.
+    pub transaction_drop_unresolved: bool,
     /// Size of one commit log file, in bytes.
     pub log_file_bytes: u64,
     pub tail_cache_bytes: usize,
@@ -162,6 +168,10 @@ impl BrokerConfig {
             rocketmq_broker: values.text("rocketmq.broker.name"),
             rocketmq_max_message_bytes: values.number("rocketmq.max.message.bytes")?,
             rocketmq_delay_levels: delay_levels(&values)?,
+            transaction_timeout_ms: values.number("rocketmq.transaction.timeout.ms")?,
+            transaction_check_interval_ms: values.number("rocketmq.transaction.check.interval.ms")?,
+            transaction_check_max: values.number("rocketmq.transaction.check.max")?,
+            transaction_drop_unresolved: values.text("rocketmq.transaction.unresolved") == "drop",
             log_file_bytes: values.number("log.file.bytes")?,
             tail_cache_bytes: values.number("log.tail.cache.bytes")?,
             disk_reserve_bytes: values.number("log.disk.reserve.bytes")?,

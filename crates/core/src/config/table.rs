@@ -21,6 +21,9 @@ const LAYOUTS: Kind = Kind::Choice(&["shared", "dedicated"]);
 const REPLICA_SELECTORS: Kind = Kind::Choice(&["rack-aware", "org.apache.kafka.common.replica.RackAwareReplicaSelector"]);
 const CLEANUP_POLICIES: Kind = Kind::List(&["compact", "delete"]);
 
+/// What becomes of half messages of which nobody knows anything.
+const UNRESOLVED: Kind = Kind::Choice(&["keep", "drop"]);
+
 const NO_SEGMENTS: Effect = Effect::Stored("files are made and removed as the server sees fit");
 const NO_FLUSH_COUNT: Effect = Effect::Stored("what is on disk when is decided by `flush`, for all topics with one sync");
 const NO_ELECTION: Effect = Effect::Stored("a partition has one replica, so nobody else can be elected");
@@ -136,6 +139,29 @@ pub const KEYS: &[Key] = &[
         false,
         "How long messages of RocketMQ's delay levels wait, the first level first; each a number and `s`, `m`, `h` or `d`. Retries begin at \
          the third. The same on all nodes.",
+    ),
+    broker(
+        "rocketmq.transaction.timeout.ms",
+        NOT_NEGATIVE_LONG,
+        "6000",
+        true,
+        "Age of a half message at which its producers are first asked what became of the transaction; a message's own \
+         `CHECK_IMMUNITY_TIME_IN_SECONDS` goes before.",
+    ),
+    broker(
+        "rocketmq.transaction.check.interval.ms",
+        POSITIVE_LONG,
+        "30000",
+        true,
+        "Time between two questions about a half message.",
+    ),
+    broker("rocketmq.transaction.check.max", NOT_NEGATIVE_INT, "15", true, "How often is asked about a half message."),
+    broker(
+        "rocketmq.transaction.unresolved",
+        UNRESOLVED,
+        "keep",
+        true,
+        "What becomes of a half message after the last question: it is put into `TRANS_CHECK_MAX_TIME_TOPIC`, or dropped.",
     ),
     // The cluster.
     unset(broker(

@@ -6,13 +6,14 @@
 
 use super::Shared;
 use super::anywhere::{AppendFailure, find};
+use super::ownership::AskedEnding;
 use super::pending::Timer;
-use super::records::{self, Intent, TimerId, Writing};
+use super::records::{self, Intent, Name, Stored, TimerId, Writing};
 use super::state::{DELIVERED_BYTES, Due, Sequences, Timers, delivery};
 use crate::broker::{ProducerIdError, materialize};
 use crate::coordinator::{InternalLog, InternalLogError, ReplayError};
 use bytes::Bytes;
-use duolog_base::{LeaderEpoch, Offset, PartitionIndex, PartitionNumber};
+use duolog_base::{LeaderEpoch, Offset, PartitionIndex, PartitionNumber, TimestampMs};
 use duolog_wire::record::{BuildError, DecompressLimits, Record, batches, decode_batch};
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
@@ -25,11 +26,13 @@ use tokio::time::Instant;
 
 /// Timers that one round begins to deliver, and bytes of their records, unless the first has more.
 const ROUND_TIMERS: usize = 4096;
-const ROUND_BYTES: usize = 8 << 20;
+pub(super) const ROUND_BYTES: usize = 8 << 20;
 /// Targets that are delivered to at a time.
 const TARGETS_AT_ONCE: usize = 64;
 /// Recalls that are written together.
 const RECALLS_AT_ONCE: usize = 256;
+/// Ends of halves that are written together.
+const ENDINGS_AT_ONCE: usize = 256;
 /// Bytes read at a time to find timers that lie close together.
 const READ_BYTES: usize = 16 << 10;
 /// Most bytes a batch of the partition may unpack to.
@@ -52,7 +55,7 @@ pub(super) type AskedRecall = (Recall, oneshot::Sender<bool>);
 
 /// Why the state is thrown away.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error(transparent)]
     Log(#[from] InternalLogError),
     #[error(transparent)]
@@ -66,7 +69,7 @@ enum Failure {
 /// What became of an intent.
 enum Outcome {
     /// Its target has them, or will never take them.
-    Over(Vec<(TimerId, Timer)>),
+    Over(Vec<(Name, Timer)>),
     Later,
     /// It was not delivered and never will be: its timers are to be delivered under another one.
     Void,
@@ -77,13 +80,14 @@ pub(super) struct Coordinator {
     pub(super) partition: PartitionIndex,
     pub(super) epoch: LeaderEpoch,
     pub(super) recalls: mpsc::Receiver<AskedRecall>,
+    pub(super) endings: mpsc::Receiver<AskedEnding>,
 }
 
 /// What is thrown away when something fails.
-struct Serving {
-    timers: Timers,
+pub(super) struct Serving {
+    pub(super) timers: Timers,
     /// The offset to read next.
-    next: Offset,
+    pub(super) next: Offset,
     sequences: Sequences,
     deliveries: JoinSet<(PartitionNumber, Outcome)>,
     busy: BTreeSet<PartitionNumber>,
@@ -112,7 +116,7 @@ impl Coordinator {
         loop {
             let watch = self.shared.watch(self.partition);
             self.catch_up(&mut serving).await?;
-            let may_be_more = self.begin_due(&mut serving).await?;
+            let may_be_more = self.begin_due(&mut serving).await? | self.ask_owners(&mut serving).await?;
             self.deliver_open(&mut serving);
             let sleep = if may_be_more { Some(Duration::ZERO) } else { self.sleep(&serving) };
             tokio::select! {
@@ -124,7 +128,14 @@ impl Coordinator {
                     let done = done.map_err(|error| InternalLogError::Append(error.to_string()))?;
                     self.finish(&mut serving, done).await?;
                 }
-                Some(recall) = self.recalls.recv() => self.recall(&mut serving, recall).await?,
+                Some(recall) = self.recalls.recv() => {
+                    let recalls = more(&mut self.recalls, recall, RECALLS_AT_ONCE);
+                    self.recall(&mut serving, recalls).await?;
+                }
+                Some(ending) = self.endings.recv() => {
+                    let endings = more(&mut self.endings, ending, ENDINGS_AT_ONCE);
+                    self.end(&mut serving, endings).await?;
+                }
                 () = watch.changed() => {}
                 () = tokio::time::sleep(sleep.unwrap_or(Duration::ZERO)), if sleep.is_some() => {}
             }
@@ -146,7 +157,7 @@ impl Coordinator {
     }
 
     /// Folds what is in the partition into the state, once it is committed.
-    async fn catch_up(&self, serving: &mut Serving) -> Result<(), Failure> {
+    pub(super) async fn catch_up(&self, serving: &mut Serving) -> Result<(), Failure> {
         let log = &self.shared.log;
         loop {
             let chunk = log.read(self.partition, serving.next).await?;
@@ -175,9 +186,9 @@ impl Coordinator {
         let room = |target: &records::Target| find(&image, target).map(|(topic, _)| topic.config.max_message_bytes / 2);
         let plan = serving.timers.plan(&due, &mut serving.sequences, room);
         let mut writing = Writing::new(self.shared.now());
-        for (id, timer) in &plan.orphans {
+        for (name, timer) in &plan.orphans {
             tracing::warn!(partition = %self.partition, offset = timer.offset.0, "the topic of a delayed record is gone");
-            writing.gone(*id, *timer)?;
+            writing.gone(*name, *timer)?;
         }
         for (number, intent) in &plan.intents {
             writing.intent(*number, intent)?;
@@ -204,10 +215,13 @@ impl Coordinator {
 
     /// How long nothing is to be done by itself; `None` for ever.
     fn sleep(&self, serving: &Serving) -> Option<Duration> {
-        let next = serving.timers.next().map(|at| Duration::from_millis(at.0.saturating_sub(self.shared.now().0).max(0) as u64));
+        let now = self.shared.now();
+        let until = |at: TimestampMs| Duration::from_millis(at.0.saturating_sub(now.0).max(0) as u64);
+        let next = serving.timers.next().map(until);
+        let question = serving.timers.halves().next().map(|at| until(at).max(self.crowded()));
         let free = serving.again.iter().filter(|(number, _)| !serving.busy.contains(*number));
         let again = free.map(|(_, at)| at.saturating_duration_since(Instant::now())).min();
-        next.into_iter().chain(again).min().map(|sleep| sleep.min(LOOK))
+        next.into_iter().chain(question).chain(again).min().map(|sleep| sleep.min(LOOK))
     }
 
     /// Writes down what became of intents.
@@ -219,7 +233,7 @@ impl Coordinator {
             serving.again.remove(&number);
             match outcome {
                 Outcome::Over(timers) => {
-                    timers.iter().try_for_each(|(id, timer)| writing.gone(*id, *timer))?;
+                    timers.iter().try_for_each(|(name, timer)| writing.gone(*name, *timer))?;
                     writing.done(number)?;
                 }
                 Outcome::Void => {
@@ -237,25 +251,19 @@ impl Coordinator {
         self.write(writing).await
     }
 
-    /// Recalls the timer and those that others want recalled.
-    async fn recall(&mut self, serving: &mut Serving, first: AskedRecall) -> Result<(), Failure> {
-        let mut asked = vec![first];
-        while asked.len() < RECALLS_AT_ONCE
-            && let Ok(more) = self.recalls.try_recv()
-        {
-            asked.push(more);
-        }
+    /// Recalls timers.
+    async fn recall(&self, serving: &mut Serving, asked: Vec<AskedRecall>) -> Result<(), Failure> {
         // Whoever recalls a timer has been told that it is committed.
         self.catch_up(serving).await?;
         let (mut writing, mut recalled, mut seen) = (Writing::new(self.shared.now()), Vec::new(), BTreeSet::new());
         for (Recall { timer, id }, answer) in asked {
             let is_new = serving.timers.is_pending(timer) && seen.insert(timer);
             let found = if is_new { self.shared.read_back(self.partition, &[timer], ROUND_BYTES).await?.0 } else { Vec::new() };
-            let is_it = found.first().is_some_and(|found| found.id == id);
-            if is_it {
-                writing.gone(id, timer)?;
+            let it = found.first().filter(|found| found.name.id == id);
+            if let Some(found) = it {
+                writing.gone(found.name, timer)?;
             }
-            recalled.push((answer, is_it));
+            recalled.push((answer, it.is_some()));
         }
         self.write(writing).await?;
         self.catch_up(serving).await?;
@@ -267,7 +275,7 @@ impl Coordinator {
     }
 
     /// Appends to the own partition and waits until that is committed. What is refused for now is brought again.
-    async fn write(&self, writing: Writing) -> Result<(), Failure> {
+    pub(super) async fn write(&self, writing: Writing) -> Result<(), Failure> {
         if writing.is_empty() {
             return Ok(());
         }
@@ -281,6 +289,17 @@ impl Coordinator {
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
+}
+
+/// What came first, and what has come meanwhile.
+fn more<T>(queue: &mut mpsc::Receiver<T>, first: T, most: usize) -> Vec<T> {
+    let mut all = vec![first];
+    while all.len() < most
+        && let Ok(next) = queue.try_recv()
+    {
+        all.push(next);
+    }
+    all
 }
 
 impl Shared {
@@ -298,7 +317,7 @@ impl Shared {
         }
         let place: HashMap<Timer, usize> = intent.timers.iter().enumerate().map(|(at, timer)| (*timer, at)).collect();
         due.sort_unstable_by_key(|due| place[&due.timer]);
-        let over = || Outcome::Over(due.iter().map(|due| (due.id, due.timer)).collect());
+        let over = || Outcome::Over(due.iter().map(|due| (due.name, due.timer)).collect());
         let target = &due[0].delayed.target;
         let (batch, tags) = match delivery(intent, &due) {
             Ok(made) => made,
@@ -342,10 +361,11 @@ impl Shared {
             each_record(&found, |record| {
                 if let Some(timer) = wanted.get(&record.offset)
                     && let (Some(key), Some(value)) = (record.key, record.value)
+                    && records::is_stored(key)
                 {
-                    let (id, delayed) = records::decode_delayed(key, value)?;
+                    let Stored { name, delayed, owner } = records::decode_stored(key, value)?;
                     read += value.len();
-                    due.push(Due { timer: *timer, id, delayed });
+                    due.push(Due { timer: *timer, name, delayed, owner });
                     wanted.remove(&record.offset);
                 }
                 Ok(())

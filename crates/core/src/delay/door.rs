@@ -6,10 +6,11 @@
 
 use super::Shared;
 use super::coordinator::Recall;
+use super::ownership::{Ending, Resolution};
 use super::pending::Timer;
-use super::records::TimerId;
+use super::records::{Target, TimerId};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use duolog_base::{NodeId, Offset, PartitionIndex, TimestampMs};
+use duolog_base::{NodeId, Offset, PartitionIndex, PartitionNumber, TimestampMs};
 use duolog_peer::{Answer, CallKind, CallRefusal, PeerService, Purpose};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub(super) const CALLS: Purpose = Purpose(11);
 pub(super) const APPEND: CallKind = CallKind(48);
 /// A timer is not to be delivered: [`RecallHead`]. The answer is whether it will not be, and nothing if this node does not know.
 pub(super) const RECALL: CallKind = CallKind(49);
+/// What the owner of a half says: [`EndHead`]. The answer is what came of it, and nothing if this node does not know.
+pub(super) const END: CallKind = CallKind(50);
 
 /// Longest head, in bytes.
 const HEAD_BYTES: usize = 64 << 10;
@@ -35,6 +38,49 @@ pub(super) struct RecallHead {
     pub(super) offset: i64,
     /// Its two halves: JSON has no numbers of 128 bits.
     pub(super) id: (u64, u64),
+}
+
+/// What the owner of a half says.
+#[derive(Serialize, Deserialize)]
+pub(super) struct EndHead {
+    partition: i32,
+    offset: i64,
+    group: String,
+    transaction: Option<String>,
+    resolution: Said,
+}
+
+/// [`Resolution`], between nodes.
+#[derive(Serialize, Deserialize)]
+enum Said {
+    Commit,
+    Rollback,
+    /// Number, topic and partition.
+    Divert(u32, String, i32),
+}
+
+impl EndHead {
+    pub(super) fn new(partition: PartitionIndex, ending: &Ending) -> EndHead {
+        let resolution = match &ending.resolution {
+            Resolution::Commit => Said::Commit,
+            Resolution::Rollback => Said::Rollback,
+            Resolution::Divert(target) => Said::Divert(target.number.0, target.topic.clone(), target.partition.0),
+        };
+        let Ending { offset, group, transaction, .. } = ending.clone();
+        EndHead { partition: partition.0, offset: offset.0, group, transaction, resolution }
+    }
+
+    fn ending(self) -> Ending {
+        let EndHead { offset, group, transaction, resolution, .. } = self;
+        let resolution = match resolution {
+            Said::Commit => Resolution::Commit,
+            Said::Rollback => Resolution::Rollback,
+            Said::Divert(number, topic, partition) => {
+                Resolution::Divert(Target { number: PartitionNumber(number), topic, partition: PartitionIndex(partition) })
+            }
+        };
+        Ending { offset: Offset(offset), group, transaction, resolution }
+    }
 }
 
 pub(super) fn pack<T: Serialize>(head: &T, batch: &[u8]) -> Bytes {
@@ -66,6 +112,11 @@ impl PeerService for Door {
             match kind {
                 APPEND => shared.appended(&body).await,
                 RECALL => recalled(&shared, &body).await,
+                END => {
+                    let (head, _): (EndHead, &[u8]) = unpack(&body)?;
+                    let partition = PartitionIndex(head.partition);
+                    Ok(vec![pack(&shared.end_here(partition, head.ending()).await, &[])])
+                }
                 _ => Err(CallRefusal::NotServed),
             }
         })

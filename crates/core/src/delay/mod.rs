@@ -8,6 +8,9 @@
 //! Exactly once has one limit: a target forgets a producer after `producer.id.expiration.ms`. If a node fails between appending a batch and noting
 //! it, and the partition of timers has no leader for so long, the batch is appended again.
 //!
+//! A half record waits for its owner to say that it is to be delivered or dropped, in place of a time; the owner is asked from time to time
+//! (`ownership`). The rest is the same.
+//!
 //! A record keeps the timestamp it comes with, so who sends it gives it the time of its delivery: retention begins to count then.
 
 mod anywhere;
@@ -15,6 +18,8 @@ mod batches;
 mod clock;
 mod coordinator;
 mod door;
+mod halves;
+mod ownership;
 mod pending;
 mod records;
 mod state;
@@ -22,8 +27,9 @@ mod state;
 mod tests;
 
 pub use batches::{DELIVER_AFTER, DELIVER_AT, Divided, divide};
+pub use ownership::{Ended, Ending, Question, Resolution};
 pub use pending::Timer;
-pub use records::{Delayed, Target, TimerId};
+pub use records::{Delayed, Half, Owner, Target, TimerId};
 
 use crate::broker::{Broker, ProduceError, Watch};
 use crate::coordinator::{BrokerLog, InternalLog, InternalTopic};
@@ -32,12 +38,15 @@ use anywhere::AppendFailure;
 use bytes::Bytes;
 use clock::TimerClock;
 use coordinator::{AskedRecall, Coordinator, Recall};
-use door::{CALLS, Door, KINDS, RECALL, RecallHead};
+use door::{CALLS, Door, END, EndHead, KINDS, RECALL, RecallHead};
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, PartitionNumber, TimestampMs};
-use duolog_peer::CallError;
+use duolog_peer::{CallError, CallKind};
 use duolog_wire::record::{BuildError, DecompressLimits, decode_batch};
+use ownership::{AskedEnding, QUESTIONS};
 use parking_lot::Mutex;
 use records::Writing;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -48,11 +57,15 @@ use tokio::time::Instant;
 
 /// Recalls that may wait for one partition.
 const MAX_QUEUED_RECALLS: usize = 4096;
+/// Ends of halves that may wait for one partition.
+const MAX_QUEUED_ENDINGS: usize = 4096;
 /// How long a request is held that nobody can take now, and how long to wait between attempts.
 const HOLD: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a recall may take.
+/// How long a recall, or the end of a half, may take.
 const RECALL_LIMIT: Duration = Duration::from_secs(10);
+/// How long a half of whose partition nobody knows here is waited for.
+const KNOWN_LIMIT: Duration = Duration::from_secs(2);
 /// How often leaderships are looked at besides changes of the metadata, since a role is assumed a moment after it is given.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -78,6 +91,13 @@ pub struct Scheduled {
     pub id: TimerId,
 }
 
+/// A half that was taken: by this its owner ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    pub number: PartitionNumber,
+    pub offset: Offset,
+}
+
 /// What the tasks have in common.
 struct Shared {
     broker: Arc<Broker>,
@@ -86,12 +106,15 @@ struct Shared {
     clock: Mutex<TimerClock>,
     /// Guards the tasks of partitions that this node leads; held for look-ups only.
     slots: Mutex<BTreeMap<i32, Slot>>,
+    /// Guards who asks owners of halves; held for a copy.
+    asker: Mutex<Option<mpsc::Sender<Question>>>,
 }
 
 /// The task of one leadership.
 struct Slot {
     epoch: LeaderEpoch,
     recalls: mpsc::Sender<AskedRecall>,
+    endings: mpsc::Sender<AskedEnding>,
     task: JoinHandle<()>,
 }
 
@@ -121,8 +144,8 @@ impl Delays {
     /// Starts the service. Needs a tokio runtime.
     pub fn start(broker: &Arc<Broker>) -> Arc<Delays> {
         let log = BrokerLog::new(broker.clone(), InternalTopic::Delayed);
-        let (clock, slots) = (Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { broker: broker.clone(), log, clock, slots });
+        let (clock, slots, asker) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { broker: broker.clone(), log, clock, slots, asker });
         if let Some(road) = broker.road() {
             road.switchboard.connect(KINDS, Arc::new(Door(Arc::downgrade(&shared))));
         }
@@ -144,6 +167,13 @@ impl Delays {
         self.shared.now()
     }
 
+    /// The questions to owners of halves, which whoever calls this asks from now on.
+    pub fn questions(&self) -> mpsc::Receiver<Question> {
+        let (asker, questions) = mpsc::channel(QUESTIONS);
+        *self.shared.asker.lock() = Some(asker);
+        questions
+    }
+
     /// Stores a record for later; it is safe when this returns.
     pub async fn schedule(&self, topic: &TopicImage, delayed: &Delayed) -> Result<Scheduled, DelayError> {
         check(topic, delayed)?;
@@ -151,6 +181,14 @@ impl Delays {
         let (target, offset) = self.store(|writing| writing.timer(id, delayed)).await?;
         let timer = Timer { at: delayed.at, offset };
         Ok(Scheduled { partition: target.partition, number: target.number, timer, id })
+    }
+
+    /// Stores a record that its owner commits or rolls back; it is safe when this returns.
+    pub async fn prepare(&self, topic: &TopicImage, half: &Half) -> Result<Prepared, DelayError> {
+        check(topic, &half.delayed)?;
+        let id = TimerId(RandomIds.next_id().0);
+        let (target, offset) = self.store(|writing| writing.half(id, half)).await?;
+        Ok(Prepared { number: target.number, offset })
     }
 
     /// Appends records to any partition of timers, all or none; where the first one lies.
@@ -200,40 +238,60 @@ impl Delays {
 
     /// Sees to it that a timer is not delivered; false if it is not pending (any more).
     pub async fn recall(&self, partition: PartitionIndex, timer: Timer, id: TimerId) -> Result<bool, DelayError> {
+        let recall = Recall { timer, id };
+        let head =
+            RecallHead { partition: partition.0, at: timer.at.0, offset: timer.offset.0, id: ((id.0 >> 64) as u64, id.0 as u64) };
+        let recalled = self.at_leader(partition, RECALL, &head, || self.shared.recall_here(partition, recall));
+        Ok(recalled.await?.unwrap_or(false))
+    }
+
+    /// Does with a half what its owner says.
+    pub async fn end(&self, number: PartitionNumber, ending: Ending) -> Result<Ended, DelayError> {
+        self.shared.know_partitions().await;
+        let image = self.shared.broker.image();
+        let topic = image.topic(self.shared.log.topic().name());
+        let place = topic.and_then(|topic| topic.partitions.iter().position(|partition| partition.number == number));
+        let Some(place) = place else { return Ok(Ended::Unknown) };
+        let partition = PartitionIndex(place as i32);
+        let head = EndHead::new(partition, &ending);
+        let ended = self.at_leader(partition, END, &head, || self.shared.end_here(partition, ending.clone()));
+        Ok(ended.await?.unwrap_or(Ended::Unknown))
+    }
+
+    /// Has the leader of a partition of timers do something that may be repeated; `None` if there is no such partition.
+    async fn at_leader<T: DeserializeOwned, F: Future<Output = Option<T>>>(
+        &self,
+        partition: PartitionIndex,
+        kind: CallKind,
+        head: &impl Serialize,
+        here: impl Fn() -> F,
+    ) -> Result<Option<T>, DelayError> {
+        let (broker, log) = (&self.shared.broker, &self.shared.log);
         let deadline = Instant::now() + HOLD;
         loop {
-            if let Some(recalled) = self.recall_once(partition, Recall { timer, id }).await? {
-                return Ok(recalled);
+            let image = broker.image();
+            let Some(found) = image.topic(log.topic().name()).and_then(|topic| topic.partition(partition)) else {
+                return Ok(None);
+            };
+            let answer = match (broker.road(), image.live_leader(found)) {
+                _ if broker.leads(found).is_some() => here().await,
+                (Some(road), Some(node)) if node != broker.node() => {
+                    match road.peers.call(node, CALLS, kind, door::pack(head, &[]), RECALL_LIMIT).await {
+                        Ok(answer) => door::unpack::<Option<T>>(&answer).ok().and_then(|(answer, _)| answer),
+                        Err(error @ CallError::TooLong { .. }) => return Err(DelayError::Unavailable(error.to_string())),
+                        Err(_) => None,
+                    }
+                }
+                // This node is about to lead, or does no longer.
+                _ => None,
+            };
+            if let Some(answer) = answer {
+                return Ok(Some(answer));
             }
             if Instant::now() >= deadline {
                 return Err(DelayError::Unavailable("nobody keeps this timer for now".to_owned()));
             }
             tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    /// `None` if nobody knows now.
-    async fn recall_once(&self, partition: PartitionIndex, recall: Recall) -> Result<Option<bool>, DelayError> {
-        let (broker, log) = (&self.shared.broker, &self.shared.log);
-        let image = broker.image();
-        let Some(found) = image.topic(log.topic().name()).and_then(|topic| topic.partition(partition)) else {
-            return Ok(Some(false));
-        };
-        if broker.leads(found).is_some() {
-            return Ok(self.shared.recall_here(partition, recall).await);
-        }
-        let (Some(road), Some(node)) = (broker.road(), image.live_leader(found)) else { return Ok(None) };
-        if node == broker.node() {
-            return Ok(None);
-        }
-        let Recall { timer, id } = recall;
-        let id = ((id.0 >> 64) as u64, id.0 as u64);
-        let head = RecallHead { partition: partition.0, at: timer.at.0, offset: timer.offset.0, id };
-        match road.peers.call(node, CALLS, RECALL, door::pack(&head, &[]), RECALL_LIMIT).await {
-            Ok(answer) => Ok(door::unpack::<Option<bool>>(&answer).ok().and_then(|(answer, _)| answer)),
-            Err(error @ CallError::TooLong { .. }) => Err(DelayError::Unavailable(error.to_string())),
-            // A recall may be repeated.
-            Err(_) => Ok(None),
         }
     }
 }
@@ -266,6 +324,17 @@ impl Shared {
         self.clock.lock().now(wall, monotonic_ms)
     }
 
+    /// Waits a moment for the topic of timers, which another node may have made just now.
+    async fn know_partitions(&self) {
+        if self.broker.road().is_none() {
+            return;
+        }
+        let mut changes = self.broker.metadata().changes();
+        let known = changes.wait_for(|_| self.log.partitions() > 0);
+        // What is missing then is not found.
+        let _ = tokio::time::timeout(KNOWN_LIMIT, known).await;
+    }
+
     /// Tells when the partition of timers has grown.
     fn watch(&self, partition: PartitionIndex) -> Watch {
         let image = self.broker.image();
@@ -282,6 +351,14 @@ impl Shared {
         tokio::time::timeout(RECALL_LIMIT, answered).await.ok()?.ok()
     }
 
+    /// The same for the end of a half.
+    async fn end_here(&self, partition: PartitionIndex, ending: Ending) -> Option<Ended> {
+        let endings = self.slots.lock().get(&partition.0)?.endings.clone();
+        let (answer, answered) = oneshot::channel();
+        endings.try_send((ending, answer)).ok()?;
+        tokio::time::timeout(RECALL_LIMIT, answered).await.ok()?.ok()
+    }
+
     /// Brings the tasks in line with what this node leads.
     fn follow_leaders(self: &Arc<Self>) {
         let led = (0..self.log.partitions()).map(PartitionIndex);
@@ -290,10 +367,11 @@ impl Shared {
         slots.retain(|index, slot| led.get(index) == Some(&slot.epoch) && !slot.task.is_finished());
         for (index, epoch) in led {
             slots.entry(index).or_insert_with(|| {
-                let (recalls, queue) = mpsc::channel(MAX_QUEUED_RECALLS);
-                let partition = PartitionIndex(index);
-                let task = Coordinator { shared: self.clone(), partition, epoch, recalls: queue };
-                Slot { epoch, recalls, task: tokio::spawn(task.run()) }
+                let (recalls, recalls_asked) = mpsc::channel(MAX_QUEUED_RECALLS);
+                let (endings, endings_asked) = mpsc::channel(MAX_QUEUED_ENDINGS);
+                let (shared, partition) = (self.clone(), PartitionIndex(index));
+                let task = Coordinator { shared, partition, epoch, recalls: recalls_asked, endings: endings_asked };
+                Slot { epoch, recalls, endings, task: tokio::spawn(task.run()) }
             });
         }
     }

@@ -6,11 +6,14 @@
 //! the past that is still at work can only repeat what its successor finds open and repeats, too. There is one open intent a target at most.
 //! Each leader numbers its own intents under a new producer id, from 0 for each target; what it finds open it finishes under the old one.
 //!
+//! A half waits for its owner instead of a time ([`Halves`]); once it is committed it is a timer that is due.
+//!
 //! Everything here follows from the records in their order, so a fail-over at any moment leaves the same state. Compaction may have taken
 //! away some of what is no longer true; what a tombstone or an intent says of timers that are not there is passed over.
 
+use super::halves::{Halves, Waiting};
 use super::pending::{Pending, Timer};
-use super::records::{self, Delayed, Entry, Intent, Target, TimerId};
+use super::records::{self, Delayed, Entry, Fate, Intent, Name, Owner, Target};
 use crate::coordinator::ReplayError;
 use duolog_base::{Offset, PartitionNumber, ProducerEpoch, ProducerId, TimestampMs};
 use duolog_wire::record::{
@@ -20,6 +23,8 @@ use duolog_wire::record::{
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// When something is due that waits for nothing more, whatever clocks show.
+const AT_ONCE: TimestampMs = TimestampMs(0);
 /// Bytes of a batch that is delivered, unless its only record has more.
 pub(super) const DELIVERED_BYTES: usize = 512 << 10;
 
@@ -32,14 +37,17 @@ pub(super) struct Timers {
     open: BTreeMap<PartitionNumber, Intent>,
     /// The timers of open intents that are not gone.
     delivering: BTreeMap<Offset, PartitionNumber>,
+    halves: Halves,
 }
 
-/// A timer whose record has been read back.
+/// A timer or half whose record has been read back.
 #[derive(Clone, Debug)]
 pub(super) struct Due {
     pub(super) timer: Timer,
-    pub(super) id: TimerId,
+    pub(super) name: Name,
     pub(super) delayed: Delayed,
+    /// Of a half.
+    pub(super) owner: Option<Owner>,
 }
 
 /// What is to be written before anything is delivered.
@@ -47,7 +55,7 @@ pub(super) struct Due {
 pub(super) struct Plan {
     pub(super) intents: Vec<(PartitionNumber, Intent)>,
     /// Their targets are gone, and they with them.
-    pub(super) orphans: Vec<(TimerId, Timer)>,
+    pub(super) orphans: Vec<(Name, Timer)>,
 }
 
 /// Under what a leader delivers.
@@ -75,17 +83,26 @@ impl Timers {
         let key = record.key.ok_or(ReplayError::NoKey)?;
         match records::decode(record.offset, key, record.value, &record.headers)? {
             Entry::Timer(timer) => self.pending.insert(timer),
+            Entry::Half(timer) => self.halves.insert(timer),
+            Entry::Fate(half, Fate::Asked { next, questions }) => self.halves.asked(half, next, questions),
+            Entry::Fate(half, Fate::Committed) => {
+                if self.halves.remove(half) {
+                    self.pending.insert(Timer { at: AT_ONCE, offset: half });
+                }
+            }
+            Entry::FateGone => {}
             Entry::Gone(timer) => {
-                if !self.pending.remove(timer) && self.delivering.remove(&timer.offset).is_none() {
+                let was_pending = self.halves.remove(timer.offset) || self.pending.remove(timer);
+                if !was_pending && self.delivering.remove(&timer.offset).is_none() {
                     self.unhold(timer);
                 }
             }
             Entry::Intent(number, intent) => {
                 self.done(number);
                 for timer in &intent.timers {
-                    if !self.pending.remove(*timer)
-                        && let Some(held) = self.held.get_mut(&number)
-                    {
+                    // Of a half that was committed the record that says so may be gone.
+                    let was_pending = self.halves.remove(timer.offset) || self.pending.remove(*timer);
+                    if !was_pending && let Some(held) = self.held.get_mut(&number) {
                         held.remove(timer);
                     }
                     self.delivering.insert(timer.offset, number);
@@ -128,6 +145,15 @@ impl Timers {
         self.pending.iter().next().map(|timer| timer.at)
     }
 
+    pub(super) fn halves(&self) -> &Halves {
+        &self.halves
+    }
+
+    /// A half that nothing has been said of.
+    pub(super) fn waiting(&self, half: Offset) -> Option<Waiting> {
+        self.halves.get(half)
+    }
+
     /// Whether the timer can still be recalled.
     pub(super) fn is_pending(&self, timer: Timer) -> bool {
         self.pending.contains(timer) || self.held.values().any(|held| held.contains(&timer))
@@ -135,7 +161,7 @@ impl Timers {
 
     /// Those not delivered yet.
     pub(super) fn len(&self) -> usize {
-        self.pending.len() + self.delivering.len() + self.held.values().map(BTreeSet::len).sum::<usize>()
+        self.halves.len() + self.pending.len() + self.delivering.len() + self.held.values().map(BTreeSet::len).sum::<usize>()
     }
 
     pub(super) fn open(&self) -> impl Iterator<Item = (PartitionNumber, &Intent)> {
@@ -144,6 +170,7 @@ impl Timers {
 
     /// Drops a timer whose record is not there any more.
     pub(super) fn forget(&mut self, timer: Timer) {
+        self.halves.remove(timer.offset);
         self.pending.remove(timer);
         self.unhold(timer);
     }
@@ -153,10 +180,10 @@ impl Timers {
     pub(super) fn plan(&mut self, due: &[Due], sequences: &mut Sequences, room: impl Fn(&Target) -> Option<usize>) -> Plan {
         let mut plan = Plan::default();
         let mut batches: BTreeMap<PartitionNumber, (usize, Vec<Timer>)> = BTreeMap::new();
-        for Due { timer, id, delayed } in due {
+        for Due { timer, name, delayed, .. } in due {
             let number = delayed.target.number;
             let Some(room) = room(&delayed.target) else {
-                plan.orphans.push((*id, *timer));
+                plan.orphans.push((*name, *timer));
                 continue;
             };
             if !self.open.contains_key(&number) {

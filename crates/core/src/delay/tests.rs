@@ -1,8 +1,10 @@
 //! Timers under crashes: the records of a partition and two targets in memory, a leader that is thrown away at any step and replaced by one that
-//! replays. Each timer is delivered once unless it was recalled, never early, and the partition is done with it then.
+//! replays. Each timer is delivered once unless it was recalled, never early, and the partition is done with it then; each half as its owner
+//! says, whoever repeats what, and its owner is asked no more often than is written down.
 
+use super::ownership::{Ended, Ending, Resolution};
 use super::pending::Timer;
-use super::records::{self, Delayed, Intent, Target, TimerId, Writing};
+use super::records::{self, Delayed, Fate, Half, Intent, Kind, Name, Owner, Stored, Target, TimerId, Writing};
 use super::state::{Due, Sequences, Timers, delivery};
 use bytes::{Bytes, BytesMut};
 use duolog_base::{Offset, PartitionIndex, PartitionNumber, ProducerId, TimestampMs};
@@ -35,16 +37,31 @@ impl Log {
         let mut found = BTreeMap::new();
         self.each(|record| {
             if let (Some(key), Some(value)) = (record.key, record.value)
-                && let Ok((id, delayed)) = records::decode_delayed(key, value)
+                && let Ok(stored) = records::decode_stored(key, value)
             {
-                found.insert(record.offset, (id, delayed));
+                found.insert(record.offset, stored);
             }
         });
         let due = |timer: &Timer| {
-            let (id, delayed) = found.remove(&timer.offset).expect("what is pending can be read");
-            Due { timer: *timer, id, delayed }
+            let Stored { name, delayed, owner } = found.remove(&timer.offset).expect("what is pending can be read");
+            Due { timer: *timer, name, delayed, owner }
         };
         timers.iter().map(due).collect()
+    }
+
+    /// What lies at an offset, if it is a timer or a half.
+    fn find(&self, offset: Offset) -> Option<Due> {
+        let mut found = None;
+        self.each(|record| {
+            if record.offset == offset
+                && let (Some(key), Some(value)) = (record.key, record.value)
+                && records::is_stored(key)
+            {
+                let Stored { name, delayed, owner } = records::decode_stored(key, value).unwrap();
+                found = Some(Due { timer: Timer { at: TimestampMs(0), offset }, name, delayed, owner });
+            }
+        });
+        found
     }
 
     /// Of each key the newest record only, as compaction leaves it; tombstones too if `tombstones` says so.
@@ -102,7 +119,11 @@ struct World {
     now: i64,
     sent: i64,
     recalled: BTreeSet<String>,
+    /// When each may be delivered, of halves those that are committed.
     at: BTreeMap<String, i64>,
+    /// Halves by their offsets: their values, and how often the owner was asked.
+    halves: BTreeMap<Offset, (String, u32)>,
+    rolled_back: BTreeSet<String>,
 }
 
 fn target(number: u32) -> Target {
@@ -115,6 +136,10 @@ fn delayed(at: i64, number: u32, value: &str) -> Delayed {
     let mut batch = BytesMut::new();
     builder.build(&mut batch).unwrap();
     Delayed { at: TimestampMs(at), target: target(number), tags: 0, batch: Bytes::from(batch) }
+}
+
+fn ending(offset: Offset, transaction: &str, resolution: Resolution) -> Ending {
+    Ending { offset, group: "g".to_owned(), transaction: Some(transaction.to_owned()), resolution }
 }
 
 impl World {
@@ -130,6 +155,8 @@ impl World {
             sent: 0,
             recalled: BTreeSet::new(),
             at: BTreeMap::new(),
+            halves: BTreeMap::new(),
+            rolled_back: BTreeSet::new(),
         }
     }
 
@@ -168,12 +195,78 @@ impl World {
         self.at.insert(value, at);
     }
 
+    /// A half whose owner is asked first after so long.
+    fn prepare(&mut self, immunity: i64, number: u32) -> Offset {
+        self.sent += 1;
+        let value = format!("m{}", self.sent);
+        let owner = Owner { group: "g".to_owned(), transaction: value.clone() };
+        let half = Half { delayed: delayed(self.now + immunity, number, &value), owner };
+        let (id, offset) = (TimerId(self.sent as u128), Offset(self.log.end));
+        self.write(|writing| writing.half(id, &half).unwrap());
+        self.halves.insert(offset, (value, 0));
+        offset
+    }
+
+    /// What the leader does with what somebody says of a half.
+    fn end(&mut self, ending: &Ending) -> Ended {
+        let found = self.log.find(ending.offset);
+        let ended = ending.judge(found.as_ref(), &self.timers, &mut BTreeSet::new());
+        if ended == Ended::Done {
+            self.sent += 1;
+            let diverted = TimerId(self.sent as u128);
+            self.write(|writing| ending.note(found.as_ref().unwrap(), diverted, writing).unwrap());
+            let (value, _) = self.halves[&ending.offset].clone();
+            match ending.resolution {
+                Resolution::Rollback => drop(self.rolled_back.insert(value)),
+                Resolution::Commit | Resolution::Divert(_) => drop(self.at.insert(value, self.now)),
+            }
+        }
+        ended
+    }
+
+    /// One of the halves that were ever there, ended by its owner.
+    fn end_any(&mut self, choice: usize, resolution: Resolution) {
+        let halves: Vec<Offset> = self.halves.keys().copied().collect();
+        let Some(offset) = halves.get(choice % halves.len().max(1)) else { return };
+        let was_waiting = self.timers.waiting(*offset).is_some();
+        let ended = self.end(&ending(*offset, &self.halves[offset].0.clone(), resolution));
+        match was_waiting {
+            true => assert_eq!(ended, Ended::Done),
+            // Compaction may have taken it away.
+            false => assert!(matches!(ended, Ended::Over | Ended::Unknown), "{ended:?}"),
+        }
+    }
+
+    /// A round of questions; the leader may be lost before anybody is asked.
+    fn ask(&mut self, interval: i64) {
+        let due = self.log.due(&self.timers.halves().to_ask(TimestampMs(self.now), 3));
+        let next = TimestampMs(self.now + interval);
+        let mut asked = Vec::new();
+        for due in &due {
+            let waiting = self.timers.waiting(due.timer.offset).unwrap();
+            assert!(waiting.next.0 <= self.now, "not asked before its time");
+            assert_eq!(waiting.questions, self.halves[&due.timer.offset].1, "what was asked is known whoever leads");
+            asked.push((due.name.id, due.timer.offset, waiting.questions + 1));
+        }
+        for (_, offset, questions) in &asked {
+            self.halves.get_mut(offset).unwrap().1 = *questions;
+        }
+        self.write(|writing| {
+            asked.iter().for_each(|(id, half, questions)| {
+                writing.fate(*id, *half, Fate::Asked { next, questions: *questions }).unwrap();
+            });
+        });
+    }
+
     fn recall(&mut self, choice: usize) {
         let pending = self.timers.due(TimestampMs(i64::MAX), usize::MAX);
         let Some(timer) = pending.get(choice % pending.len().max(1)).copied() else { return };
         let due = self.log.due(&[timer]).remove(0);
-        self.recalled.insert(format!("m{}", due.id.0));
-        self.write(|writing| writing.gone(due.id, timer).unwrap());
+        if due.name.kind == Kind::Half {
+            return;
+        }
+        self.recalled.insert(format!("m{}", due.name.id.0));
+        self.write(|writing| writing.gone(due.name, timer).unwrap());
         assert!(!self.timers.is_pending(timer));
     }
 
@@ -188,12 +281,15 @@ impl World {
         let open: Vec<(PartitionNumber, Intent)> = self.timers.open().map(|(number, intent)| (number, intent.clone())).collect();
         for (number, intent) in open {
             let due = self.log.due(&intent.timers);
-            assert!(due.iter().all(|due| due.timer.at.0 <= self.now && due.delayed.target.number == number), "never early");
+            assert!(
+                due.iter().all(|due| due.timer.at.0 <= self.now && due.name.kind == Kind::Half || due.delayed.at.0 <= self.now)
+            );
+            assert!(due.iter().all(|due| due.delayed.target.number == number), "never early");
             let (batch, _) = delivery(&intent, &due).unwrap();
             self.places.entry(number).or_default().append(&batch);
             if noted(number) {
                 self.write(|writing| {
-                    due.iter().for_each(|due| writing.gone(due.id, due.timer).unwrap());
+                    due.iter().for_each(|due| writing.gone(due.name, due.timer).unwrap());
                     writing.done(number).unwrap();
                 });
             }
@@ -205,12 +301,20 @@ impl World {
         for value in self.places.values().flat_map(|place| &place.values) {
             assert!(seen.insert(value.clone()), "{value} was delivered twice");
             assert!(!self.recalled.contains(value), "{value} was recalled");
+            assert!(!self.rolled_back.contains(value), "{value} was rolled back");
+            assert!(self.at.contains_key(value), "nobody committed {value}");
             assert!(self.at[value] <= self.now, "{value} came early");
         }
     }
 
-    /// All that is left is delivered.
+    /// All that is left is delivered, and what nobody has decided rolled back.
     fn settle(&mut self) {
+        let halves: Vec<Offset> = self.halves.keys().copied().collect();
+        for (choice, offset) in halves.into_iter().enumerate() {
+            if self.timers.waiting(offset).is_some() {
+                self.end_any(choice, Resolution::Rollback);
+            }
+        }
         self.now = self.at.values().copied().max().unwrap_or(self.now).max(self.now);
         for _ in 0..1_000 {
             if self.timers.len() == 0 {
@@ -272,8 +376,8 @@ fn what_is_due_for_a_target_with_an_open_intent_waits_for_it_and_can_still_be_re
     let held = Timer { at: TimestampMs(1_000), offset: Offset(2) };
     assert!(world.timers.is_pending(held));
     assert_eq!(world.timers.next(), None, "the held ones do not keep the leader awake");
-    let id = world.log.due(&[held]).remove(0).id;
-    world.write(|writing| writing.gone(id, held).unwrap());
+    let name = world.log.due(&[held]).remove(0).name;
+    world.write(|writing| writing.gone(name, held).unwrap());
     world.recalled.insert("m2".to_owned());
     world.deliver(|_| true);
     world.settle();
@@ -298,7 +402,7 @@ fn a_target_that_is_gone_takes_its_timers_with_it() {
     world.send(0, 1);
     let due = world.log.due(&world.timers.due(TimestampMs(world.now), 10));
     let plan = world.timers.plan(&due, &mut world.sequences, |_| None);
-    assert_eq!((plan.intents.len(), plan.orphans), (0, vec![(TimerId(1), due[0].timer)]));
+    assert_eq!((plan.intents.len(), plan.orphans), (0, vec![(Name { kind: Kind::Timer, id: TimerId(1) }, due[0].timer)]));
 }
 
 #[test]
@@ -326,13 +430,85 @@ fn records_that_are_not_ours_are_refused() {
     refuse(&[0; 17], Some(&[9; 40]));
     refuse(&[1, 0], None);
     refuse(&[1, 0, 0, 0, 1], Some(&[1; 18]));
+    refuse(&[2; 17], Some(&[1, 2]));
+    refuse(&[2; 17], None);
+    refuse(&[3; 17], Some(&[1; 9]));
+    refuse(&[3; 17], Some(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 9]));
     refuse(&[7], Some(&[]));
+}
+
+#[test]
+fn a_half_is_seen_by_nobody_before_it_is_committed_and_once_then() {
+    let mut world = World::new();
+    let half = world.prepare(6_000, 1);
+    world.now += 100_000;
+    world.intend(10, 1 << 20);
+    assert_eq!(world.timers.open().count(), 0);
+    assert_eq!(world.timers.len(), 1);
+    let commit = ending(half, "m1", Resolution::Commit);
+    assert_eq!(world.end(&commit), Ended::Done);
+    world.crash(None);
+    assert_eq!(world.end(&commit), Ended::Over);
+    assert_eq!(world.end(&ending(half, "m1", Resolution::Rollback)), Ended::Over, "it is too late");
+    world.intend(10, 1 << 20);
+    world.deliver(|_| false);
+    world.crash(None);
+    assert_eq!(world.end(&commit), Ended::Over);
+    world.settle();
+    assert_eq!(world.places[&PartitionNumber(1)].values, ["m1"]);
+}
+
+#[test]
+fn only_its_owner_ends_a_half() {
+    let mut world = World::new();
+    let half = world.prepare(6_000, 1);
+    let timer = Offset(world.log.end);
+    world.send(50, 1);
+    let by = |group: &str| Ending { group: group.to_owned(), ..ending(half, "m1", Resolution::Commit) };
+    assert_eq!(world.end(&by("other")), Ended::NotTheOwner);
+    assert_eq!(world.end(&ending(half, "m2", Resolution::Commit)), Ended::NotTheOwner);
+    assert_eq!(world.end(&ending(timer, "m2", Resolution::Commit)), Ended::Unknown, "a timer has no owner");
+    assert_eq!(world.end(&ending(Offset(99), "m1", Resolution::Commit)), Ended::Unknown);
+    assert_eq!(world.end(&Ending { transaction: None, ..by("g") }), Ended::Done);
+    world.settle();
+}
+
+#[test]
+fn a_half_that_is_diverted_goes_elsewhere() {
+    let mut world = World::new();
+    let half = world.prepare(6_000, 1);
+    assert_eq!(world.end(&ending(half, "m1", Resolution::Divert(target(2)))), Ended::Done);
+    assert_eq!(world.end(&ending(half, "m1", Resolution::Commit)), Ended::Over);
+    world.settle();
+    assert_eq!((world.places.len(), &world.places[&PartitionNumber(2)].values), (1, &vec!["m1".to_owned()]));
+}
+
+#[test]
+fn owners_are_asked_at_their_times_and_no_leader_forgets_how_often() {
+    let mut world = World::new();
+    let half = world.prepare(6_000, 1);
+    assert_eq!(world.timers.halves().next(), Some(TimestampMs(7_000)));
+    assert_eq!(world.timers.next(), None, "it is no timer");
+    for (questions, at) in [(1, 7_000), (2, 37_000), (3, 67_000)] {
+        world.now = at - 1;
+        assert_eq!(world.timers.halves().to_ask(TimestampMs(world.now), 10), []);
+        world.now = at;
+        world.ask(30_000);
+        world.crash(Some(questions % 2 == 0));
+        let waiting = world.timers.waiting(half).unwrap();
+        assert_eq!((waiting.questions, waiting.next.0), (questions, at + 30_000));
+    }
+    world.end_any(0, Resolution::Commit);
+    world.settle();
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Send { delay: i64, number: u32 },
     Recall(usize),
+    Prepare { immunity: i64, number: u32 },
+    End(usize, Resolution),
+    Ask { interval: i64 },
     Time(i64),
     Intend { most: usize, room: usize },
     Deliver { noted: [bool; 3] },
@@ -343,6 +519,13 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0i64..300, 0u32..3).prop_map(|(delay, number)| Step::Send { delay, number }),
         1 => any::<usize>().prop_map(Step::Recall),
+        3 => (0i64..300, 0u32..3).prop_map(|(immunity, number)| Step::Prepare { immunity, number }),
+        3 => (any::<usize>(), prop_oneof![
+            3 => Just(Resolution::Commit),
+            1 => Just(Resolution::Rollback),
+            1 => (0u32..3).prop_map(|number| Resolution::Divert(target(number))),
+        ]).prop_map(|(choice, resolution)| Step::End(choice, resolution)),
+        2 => (1i64..200).prop_map(|interval| Step::Ask { interval }),
         2 => (0i64..200).prop_map(Step::Time),
         3 => (1usize..6, prop_oneof![Just(1usize), Just(300), Just(1 << 20)])
             .prop_map(|(most, room)| Step::Intend { most, room }),
@@ -353,12 +536,15 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn whatever_crashes_each_timer_is_delivered_once(steps in prop::collection::vec(step(), 0..80)) {
+    fn whatever_crashes_each_timer_and_each_committed_half_is_delivered_once(steps in prop::collection::vec(step(), 0..80)) {
         let mut world = World::new();
         for step in steps {
             match step {
                 Step::Send { delay, number } => world.send(delay, number),
                 Step::Recall(choice) => world.recall(choice),
+                Step::Prepare { immunity, number } => drop(world.prepare(immunity, number)),
+                Step::End(choice, resolution) => world.end_any(choice, resolution),
+                Step::Ask { interval } => world.ask(interval),
                 Step::Time(passed) => world.now += passed,
                 Step::Intend { most, room } => world.intend(most, room),
                 Step::Deliver { noted } => world.deliver(|number| noted[number.0 as usize]),

@@ -63,6 +63,17 @@ impl Clients {
         }
     }
 
+    /// The client is there still, as the producer that it is of all its groups.
+    pub fn produces_still(&self, channel: &Channel, now_ms: u64) {
+        let mut state = self.state.lock();
+        let State { producers, connections, .. } = &mut *state;
+        for group in connections.get(&channel.id()).into_iter().flat_map(|of| &of.producers) {
+            if let Some(client) = producers.get_mut(group).and_then(|members| members.get_mut(&channel.id())) {
+                client.seen_ms = now_ms;
+            }
+        }
+    }
+
     /// A consumer says that it is there, and what its group wants unless `keep_subscriptions`. Members are told if it is news.
     pub fn consumer(&self, data: ConsumerData, keep_subscriptions: bool, client: Client, may_tell: bool) {
         let mut state = self.state.lock();

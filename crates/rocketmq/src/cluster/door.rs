@@ -3,6 +3,7 @@
 use super::members::Membership;
 use super::messages::{
     self, APPEND, ASK_PRODUCER, CLIENT_ANSWERS, DELIVER, FORWARD, GONE, Head, MEMBER, NOTES, Origin, QUESTION, SEND,
+    TELL_PRODUCER,
 };
 use super::outbox::Note;
 use crate::node::Node;
@@ -41,6 +42,7 @@ impl PeerService for Door {
                 }
                 QUESTION => node.asked(body).await,
                 APPEND => node.appended(body).await,
+                TELL_PRODUCER => node.told_producer(body),
                 ASK_PRODUCER => node.asked_for_producer(body).await,
                 _ => Err(CallRefusal::NotServed),
             }

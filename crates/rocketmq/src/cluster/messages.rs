@@ -35,6 +35,8 @@ pub(super) const QUESTION: CallKind = CallKind(71);
 pub(super) const APPEND: CallKind = CallKind(72);
 /// A question to a producer: its client id and the frame. The answer is [`DONE`] and a frame if it is here.
 pub(super) const ASK_PRODUCER: CallKind = CallKind(73);
+/// A question to any producer of a group: [`Asked`](super::owners::Asked) and the frame. The answer is whether there is one.
+pub(super) const TELL_PRODUCER: CallKind = CallKind(74);
 
 /// The answer comes later, as a delivery.
 pub(super) const HELD: u8 = 0;

@@ -18,6 +18,7 @@ mod holder;
 mod members;
 mod messages;
 mod outbox;
+mod owners;
 mod questions;
 mod sends;
 
@@ -110,8 +111,9 @@ impl Cluster {
 }
 
 impl Node {
-    /// Begins to serve the other nodes; a node alone has none. More than once is as good as once.
+    /// Begins to ask producers about their transactions, and to serve the other nodes; a node alone has none. More than once is as good as once.
     pub fn connect(self: &Arc<Self>) {
+        self.begin_asking();
         let Some(cluster) = &self.cluster else { return };
         cluster.watcher.get_or_init(|| {
             cluster.switchboard.connect(KINDS, Arc::new(door::Door(Arc::downgrade(self))));

@@ -1,6 +1,7 @@
 //! A stored message as gRPC clients see it, and the names that a message of theirs cannot give to properties of its own.
 
 use super::query_route::resource;
+use crate::transactions::is_half;
 use bytes::Bytes;
 use duolog_rocketmq_proto::{DeadLetterQueue, Digest, DigestType, Encoding, Message, MessageType, SystemProperties};
 use duolog_wire::remoting::message::StoredMessage;
@@ -101,6 +102,7 @@ pub(super) fn message(encoded: &Bytes, stored: &StoredMessage<'_>) -> Message {
     let group = text(name::SHARDING_KEY);
     let delivered_at = properties.get(name::TIMER_DELIVER_MS).and_then(|at| at.parse().ok()).map(timestamp);
     let message_type = match (&group, &delivered_at) {
+        _ if is_half(properties) => MessageType::Transaction,
         (Some(_), _) => MessageType::Fifo,
         (None, Some(_)) => MessageType::Delay,
         (None, None) => MessageType::Normal,

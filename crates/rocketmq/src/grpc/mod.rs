@@ -12,6 +12,7 @@ mod call;
 mod clients;
 mod convert;
 mod deliveries;
+mod end_transaction;
 mod handle;
 mod heartbeat;
 mod in_flight;

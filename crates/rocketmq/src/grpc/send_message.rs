@@ -2,18 +2,19 @@
 //!
 //! *Behaviour*: the queue is the one that the client chose, so that what it sends in order (a message group) stays in order. The
 //! answer has an entry for each message, in the order in which they came. Messages with a delivery
-//! timestamp ahead are kept until then. Transactions are not served and answered with UNSUPPORTED, so that nobody takes for pending what
-//! is not.
+//! timestamp ahead are kept until then. A transactional message is sent alone; its entry has the id by which the transaction is ended.
 
 use super::call::Call;
 use super::convert::{BORN_HOST, is_system_property, milliseconds, upper_hex};
 use super::limits::{MESSAGE_GROUP_BYTES, SENT_MESSAGES, USER_PROPERTIES, USER_PROPERTIES_BYTES};
 use super::query_route::accepted;
 use super::status::{Refused, of_all, ok};
+use super::telemetry::produces;
 use crate::append::{Gathering, Place, Target};
 use crate::cluster::Place as CurrentPlace;
 use crate::delay::Later;
 use crate::message::{MessageLimits, Outgoing};
+use crate::transactions::{CHECK_IMMUNITY, HalfId};
 use bytes::{Bytes, BytesMut};
 use duolog_base::{Offset, PartitionIndex, TimestampMs};
 use duolog_core::broker::Acks;
@@ -45,12 +46,28 @@ pub(super) async fn handle(call: Call, request: SendMessageRequest) -> Result<Se
     if !topic.config.perm.may_write() {
         return Err(Refused::new(Code::Forbidden, format!("topic {} cannot be written", topic.name)));
     }
+    let is_half = |message: &Message| system(message).is_some_and(|system| system.message_type() == MessageType::Transaction);
+    if messages.len() > 1 && messages.iter().any(is_half) {
+        return Err(Refused::new(Code::BadRequest, "a transactional message is sent alone"));
+    }
     let limits = MessageLimits { max_body_bytes: call.node().broker.config().rocketmq_max_message_bytes };
     let checked = messages.iter().map(|message| check(message, &topic, limits));
     let checked = checked.collect::<Result<Vec<Checked<'_>>, Refused>>()?;
     let stored = store(&call, &topic, &checked, limits).await?;
     let entries: Vec<SendResultEntry> = checked.iter().zip(stored).map(|(message, stored)| entry(message, stored)).collect();
     Ok(SendMessageResponse { status: Some(of_all(entries.iter().filter_map(|entry| entry.status.as_ref()))), entries })
+}
+
+fn system(message: &Message) -> Option<&SystemProperties> {
+    message.system_properties.as_ref()
+}
+
+/// When a message is seen.
+enum Seen {
+    AtOnce,
+    Later(Later),
+    /// When its producer says so.
+    OnceCommitted,
 }
 
 /// Appends all messages at once and waits until they are stored.
@@ -83,37 +100,55 @@ async fn store(
             prepared_transaction_offset: 0,
             delivered_at: None,
         };
-        let later = call.node().delivery_of(outgoing.properties)?;
-        if later.is_none() {
+        let seen = match call.node().delivery_of(outgoing.properties)? {
+            _ if message.system.message_type() == MessageType::Transaction => Seen::OnceCommitted,
+            Some(later) => Seen::Later(later),
+            None => Seen::AtOnce,
+        };
+        if matches!(seen, Seen::AtOnce) {
             places.push(gathering.push(&target, &outgoing, limits)?.0);
         }
-        outgoings.push((target, outgoing, later));
+        outgoings.push((target, outgoing, seen));
     }
-    let at = |offset| StoredAt { offset, recall_handle: String::new() };
+    let at = |offset| StoredAt { offset, recall_handle: String::new(), transaction_id: String::new() };
     let image = call.image();
     let place = |target: &Target| topic.partition(target.queue).map(|partition| call.node().place_of(&image, partition));
-    let is_here =
-        |(target, _, later): &(Target, Outgoing<'_>, Option<Later>)| later.is_none() && place(target) == Some(CurrentPlace::Here);
+    let is_here = |(target, _, seen): &(Target, Outgoing<'_>, Seen)| {
+        matches!(seen, Seen::AtOnce) && place(target) == Some(CurrentPlace::Here)
+    };
     if outgoings.iter().all(is_here) {
         let mut appending = gathering.append(&call.node().broker);
         std::future::poll_fn(|context| appending.poll_done(context)).await;
         return Ok(places.into_iter().map(|place| appending.offset(place).map(at).map_err(Refused::from)).collect());
     }
-    // Some are for later, or the client's route is an old one.
+    // Some are for later, or half messages, or the client's route is an old one.
     let mut stored = Vec::with_capacity(outgoings.len());
-    for (target, outgoing, later) in &outgoings {
-        stored.push(match later {
-            Some(later) => store_later(call, target, outgoing, *later, limits).await,
-            None => call.node().store(target, outgoing, limits).await.map(at).map_err(Refused::from),
+    for (target, outgoing, seen) in &outgoings {
+        stored.push(match seen {
+            Seen::Later(later) => store_later(call, target, outgoing, *later, limits).await,
+            Seen::OnceCommitted => store_half(call, target, outgoing, limits).await,
+            Seen::AtOnce => call.node().store(target, outgoing, limits).await.map(at).map_err(Refused::from),
         });
     }
     Ok(stored)
 }
 
-/// Where a message was stored, and by what it can be recalled if it is for later.
+/// Where a message was stored; by what it can be recalled if it is for later, and by what it is ended if it is a half one.
 struct StoredAt {
     offset: Offset,
     recall_handle: String,
+    transaction_id: String,
+}
+
+/// Stores a half message. From now on its sender may be asked about the topic's transactions.
+async fn store_half(call: &Call, target: &Target, outgoing: &Outgoing<'_>, limits: MessageLimits) -> Result<StoredAt, Refused> {
+    let topic = &target.topic;
+    if let Some((settings, Some(channel))) = call.front.clients.seen(&call.client_id, call.now_ms()) {
+        produces(call, &settings, &topic.name, &channel);
+    }
+    let prepared = call.node().store_half(topic, target.queue, &topic.name, outgoing, limits).await?;
+    let transaction_id = HalfId::of(&prepared).text();
+    Ok(StoredAt { offset: prepared.offset, recall_handle: String::new(), transaction_id })
 }
 
 async fn store_later(
@@ -126,20 +161,23 @@ async fn store_later(
     let scheduled = call.node().store_later(&target.topic, target.queue, later, outgoing, limits).await?;
     let unique_key = outgoing.properties.get(name::UNIQUE_KEY).unwrap_or_default();
     let recall_handle = call.node().recall_handle(&target.topic.name, unique_key, &scheduled);
-    Ok(StoredAt { offset: scheduled.timer.offset, recall_handle })
+    Ok(StoredAt { offset: scheduled.timer.offset, recall_handle, transaction_id: String::new() })
 }
 
 fn entry(message: &Checked<'_>, stored: Result<StoredAt, Refused>) -> SendResultEntry {
-    let (status, offset, recall_handle) = match stored {
-        Ok(StoredAt { offset, recall_handle }) => (ok(), offset.0, recall_handle),
-        Err(refused) => (refused.status(), -1, String::new()),
+    let (status, stored) = match stored {
+        Ok(stored) => (ok(), stored),
+        Err(refused) => {
+            let nowhere = StoredAt { offset: Offset(-1), recall_handle: String::new(), transaction_id: String::new() };
+            (refused.status(), nowhere)
+        }
     };
     SendResultEntry {
         status: Some(status),
         message_id: message.system.message_id.clone(),
-        transaction_id: String::new(),
-        offset,
-        recall_handle,
+        transaction_id: stored.transaction_id,
+        offset: stored.offset.0,
+        recall_handle: stored.recall_handle,
     }
 }
 
@@ -172,8 +210,9 @@ fn check<'a>(message: &'a Message, topic: &TopicImage, limits: MessageLimits) ->
 
 /// Holds a message to the kinds that its topic takes.
 fn check_kind(system: &SystemProperties, topic: &TopicImage) -> Result<(), Refused> {
+    let is_more = system.delivery_timestamp.is_some() || system.message_group.is_some() || system.lite_topic.is_some();
     let kind = match system.message_type() {
-        MessageType::Transaction => MessageType::Transaction,
+        MessageType::Transaction if !is_more => MessageType::Transaction,
         _ if system.delivery_timestamp.is_some() => MessageType::Delay,
         _ if system.lite_topic.is_some() => MessageType::Lite,
         _ if system.message_group.is_some() => MessageType::Fifo,
@@ -188,7 +227,7 @@ fn check_kind(system: &SystemProperties, topic: &TopicImage) -> Result<(), Refus
         return Err(Refused::new(Code::MessagePropertyConflictWithType, problem));
     }
     match kind {
-        MessageType::Normal | MessageType::Fifo | MessageType::Delay => Ok(()),
+        MessageType::Normal | MessageType::Fifo | MessageType::Delay | MessageType::Transaction => Ok(()),
         _ => Err(Refused::new(Code::Unsupported, format!("{} messages are not served", kind.as_str_name()))),
     }
 }
@@ -287,7 +326,11 @@ fn properties(message: &Message, system: &SystemProperties) -> Result<String, Re
     }
     let keys = system.keys.join(" ");
     let delivered_at = system.delivery_timestamp.as_ref().map(|time| milliseconds(time).to_string());
+    let is_half = system.message_type() == MessageType::Transaction;
+    let immunity = system.orphaned_transaction_recovery_duration.as_ref().map(|time| time.seconds.to_string());
     let own = [
+        (name::TRANSACTION_PREPARED, is_half.then_some("true")),
+        (CHECK_IMMUNITY, immunity.as_deref().filter(|_| is_half)),
         (name::UNIQUE_KEY, Some(system.message_id.as_str())),
         (name::TAGS, system.tag.as_deref()),
         (name::KEYS, Some(keys.as_str())),

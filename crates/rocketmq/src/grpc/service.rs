@@ -3,7 +3,8 @@
 use super::call::{Call, Front};
 use super::status::Refused;
 use super::{
-    acknowledge, heartbeat, offsets, pull_message, query_route, recall_message, receive_message, send_message, telemetry,
+    acknowledge, end_transaction, heartbeat, offsets, pull_message, query_route, recall_message, receive_message, send_message,
+    telemetry,
 };
 use duolog_net::Peer;
 use duolog_rocketmq_proto::messaging_service_server::MessagingService;
@@ -138,7 +139,7 @@ impl MessagingService for Connection {
     }
 
     async fn end_transaction(&self, request: Request<EndTransactionRequest>) -> Answered<EndTransactionResponse> {
-        self.unsupported(request, "transactions are", |status| EndTransactionResponse { status }).await
+        self.answer(request, end_transaction::handle, |status| EndTransactionResponse { status }).await
     }
 
     async fn telemetry(&self, request: Request<Streaming<TelemetryCommand>>) -> Answered<Self::TelemetryStream> {

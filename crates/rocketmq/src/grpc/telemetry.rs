@@ -1,19 +1,25 @@
 //! Telemetry: the stream of commands that each client keeps open, first of all to agree on settings.
 //!
 //! *Behaviour*: settings are answered with settings, or with the status that refuses them. While the stream is open the client
-//! lives, and if it consumes it is a member of its group. Results of commands that this server never sends are passed over.
+//! lives; if it consumes it is a member of its group, and if it produces it is a producer of a group called like each of its topics, whose
+//! transactions it may be asked about. Results of commands that this server never sends are passed over.
 
 use super::call::{Call, group_name};
+use super::convert;
 use super::limits::COMMANDS;
 use super::settings::agree;
 use super::status::{Refused, ok};
 use crate::clients::{Channel, ChannelRef, Client};
+use crate::transactions::HalfId;
 use duolog_net::{Peer, told_to_stop};
 use duolog_rocketmq_proto::settings::PubSub;
 use duolog_rocketmq_proto::telemetry_command::Command;
-use duolog_rocketmq_proto::{FilterType, Language, Settings, Status, TelemetryCommand};
+use duolog_rocketmq_proto::{FilterType, Language, RecoverOrphanedTransactionCommand, Settings, Status, TelemetryCommand};
+use duolog_wire::remoting::Command as Frame;
 use duolog_wire::remoting::body::{ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData};
-use duolog_wire::remoting::code::response;
+use duolog_wire::remoting::code::{request, response};
+use duolog_wire::remoting::header::{CheckTransactionStateRequest, Header};
+use duolog_wire::remoting::message::StoredMessage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
@@ -68,10 +74,11 @@ impl Session {
                 () = told_to_stop(&mut stop) => break,
                 () = told_to_stop(&mut closing) => break,
                 () = answers.closed() => break,
-                Some(frame) = frames.recv() => {
-                    // Remoting commands mean nothing to the client; who waits for an answer is told so.
-                    session.channel.answered(frame.answer(response::REQUEST_CODE_NOT_SUPPORTED));
-                }
+                Some(frame) = frames.recv() => match question(&frame) {
+                    Some(question) => if answers.send(Ok(question)).await.is_err() { break },
+                    // Other remoting commands mean nothing to the client; who waits for an answer is told so.
+                    None => session.channel.answered(frame.answer(response::REQUEST_CODE_NOT_SUPPORTED)),
+                },
                 command = commands.message() => {
                     let Ok(Some(command)) = command else { break };
                     let Some(Command::Settings(settings)) = command.command else { continue };
@@ -103,9 +110,30 @@ impl Session {
     }
 }
 
-/// A consumer becomes, or stays, a member of its group.
+/// A question about a transaction as the client understands it; `None` for anything else.
+fn question(frame: &Frame) -> Option<TelemetryCommand> {
+    if frame.code != request::CHECK_TRANSACTION_STATE {
+        return None;
+    }
+    let header = CheckTransactionStateRequest::from_fields(&frame.fields).ok()?;
+    let stored = StoredMessage::take(&mut &frame.body[..]).ok()?;
+    let half = HalfId { commit_log_offset: header.commit_log_offset, table_offset: header.tran_state_table_offset };
+    let message = Some(convert::message(&frame.body, &stored));
+    let command = RecoverOrphanedTransactionCommand { message, transaction_id: half.text() };
+    Some(TelemetryCommand { status: None, command: Some(Command::RecoverOrphanedTransactionCommand(command)) })
+}
+
+/// A consumer becomes, or stays, a member of its group, and a producer one of its topics' producers.
 pub(super) fn join(call: &Call, settings: &Settings, channel: &ChannelRef) {
-    let Some(PubSub::Subscription(subscription)) = &settings.pub_sub else { return };
+    let subscription = match &settings.pub_sub {
+        Some(PubSub::Subscription(subscription)) => subscription,
+        Some(PubSub::Publishing(publishing)) => {
+            publishing.topics.iter().for_each(|topic| produces(call, settings, &topic.name, channel));
+            // It may have sent to others, too.
+            return call.node().clients.produces_still(channel, call.now_ms());
+        }
+        None => return,
+    };
     let Ok(group) = group_name(subscription.group.as_ref()) else { return };
     let version = call.node().broker.clock().now().0;
     let subscribed = subscription.subscriptions.iter().map(|entry| SubscriptionData {
@@ -126,15 +154,23 @@ pub(super) fn join(call: &Call, settings: &Settings, channel: &ChannelRef) {
         subscription_data_set: subscribed.collect(),
         unit_mode: false,
     };
-    let client = Client {
+    let keeps = data.subscription_data_set.is_empty();
+    call.node().clients.consumer(data, keeps, client(call, settings, channel), true);
+}
+
+/// The client produces to the topic.
+pub(super) fn produces(call: &Call, settings: &Settings, topic: &str, channel: &ChannelRef) {
+    call.node().clients.producer(topic, client(call, settings, channel));
+}
+
+fn client(call: &Call, settings: &Settings, channel: &ChannelRef) -> Client {
+    Client {
         id: call.client_id.to_string(),
         channel: channel.clone(),
         language: settings.user_agent.as_ref().map_or(REMOTING_OTHER, |agent| remoting_language(agent.language())),
         version: RELEASE,
         seen_ms: call.now_ms(),
-    };
-    let keeps = data.subscription_data_set.is_empty();
-    call.node().clients.consumer(data, keeps, client, true);
+    }
 }
 
 const REMOTING_OTHER: u8 = 7;

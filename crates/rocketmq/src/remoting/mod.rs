@@ -15,6 +15,7 @@ mod c033_view_message;
 mod c034_heartbeat;
 mod c035_unregister;
 mod c036_send_back;
+mod c037_end_transaction;
 mod c038_consumer_list;
 mod c041_locks;
 mod c046_check_client;
@@ -89,6 +90,7 @@ const REQUESTS: &[Request] = &[
     Request { code: request::HEART_BEAT, handle: |call| Box::pin(c034_heartbeat::handle(call)) },
     Request { code: request::UNREGISTER_CLIENT, handle: |call| Box::pin(c035_unregister::handle(call)) },
     Request { code: request::CONSUMER_SEND_MSG_BACK, handle: |call| Box::pin(c036_send_back::handle(call)) },
+    Request { code: request::END_TRANSACTION, handle: |call| Box::pin(c037_end_transaction::handle(call)) },
     Request { code: request::GET_CONSUMER_LIST_BY_GROUP, handle: |call| Box::pin(c038_consumer_list::handle(call)) },
     Request { code: request::LOCK_BATCH_MQ, handle: |call| Box::pin(c041_locks::lock(call)) },
     Request { code: request::UNLOCK_BATCH_MQ, handle: |call| Box::pin(c041_locks::unlock(call)) },

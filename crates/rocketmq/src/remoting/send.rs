@@ -1,7 +1,7 @@
 //! SEND_MESSAGE (10), SEND_MESSAGE_V2 (310) and SEND_BATCH_MESSAGE (320): messages from producers.
 //!
 //! All sends that one read from a connection brings are gathered and appended together. A send to a topic that must be created
-//! first, or for later, goes its own way. What a producer does not wait for, or says need not be safe (`WAIT=false`), is acknowledged once
+//! first, or is for later, or a half message, goes its own way. What a producer does not wait for, or says need not be safe (`WAIT=false`), is acknowledged once
 //! written; everything else as the topic's `flush` says.
 
 use crate::append::{Appending, Gathering, Place, Target};
@@ -16,6 +16,7 @@ use crate::remoting::Handling;
 use crate::remoting::call::{Answer, Call, Refusal, encoded};
 use crate::remoting::unanswered::{Held, Waiting};
 use crate::topics::{Wish, unknown};
+use crate::transactions::{HalfId, is_half, may_be_half};
 use duolog_base::{Offset, PartitionIndex, PartitionNumber, TimestampMs};
 use duolog_core::broker::Acks;
 use duolog_core::metadata::{MetadataImage, TopicImage};
@@ -38,15 +39,17 @@ pub(crate) fn is_send(code: i32) -> bool {
     matches!(code, request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE)
 }
 
-/// A send by itself, whose topic is created if need be.
+/// The topic of a send, which is created if need be.
+async fn topic(node: &Node, header: &SendMessageRequest<'_>) -> Result<Arc<TopicImage>, Refusal> {
+    check_open(header.topic)?;
+    let wish = Wish { default_topic: header.default_topic, queues: header.default_topic_queue_nums };
+    node.topic_to_send(header.topic, wish).await
+}
+
+/// A send by itself, for now, whose topic is created if need be.
 pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
     let header = header(&call.command)?;
-    let wish = Wish { default_topic: header.default_topic, queues: header.default_topic_queue_nums };
-    check_open(header.topic)?;
-    call.node.topic_to_send(header.topic, wish).await?;
-    if is_for_later(&call.node, &call.command)? {
-        return handle_later(call).await;
-    }
+    topic(&call.node, &header).await?;
     if call.node.cluster.is_some() {
         let command = pinned(&call.node, &call.command, &call.node.broker.image());
         return carry_one(&call.node, &call.channel, command.unwrap_or_else(|| call.command.clone())).await;
@@ -61,13 +64,32 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
     Ok(sent.answer(offset, call.node.store_host(call.channel.peer())))
 }
 
-/// Whether a send is a single message whose time has not come. What a batch says of delays is refused when it is gathered.
-fn is_for_later(node: &Node, command: &Command) -> Result<bool, Refusal> {
+/// When the message of a send is seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    AtOnce,
+    Later,
+    /// When its producer says so.
+    OnceCommitted,
+}
+
+/// When the single message of a send is seen. What a batch says of it is refused when that is gathered.
+fn seen(node: &Node, command: &Command) -> Result<Seen, Refusal> {
     let properties = command.fields.get("i").or_else(|| command.fields.get("properties")).unwrap_or_default();
-    if !may_be_delayed(properties) || is_batch(command)? {
-        return Ok(false);
+    let (may_be_delayed, may_be_half) = (may_be_delayed(properties), may_be_half(properties));
+    if (!may_be_delayed && !may_be_half) || is_batch(command)? {
+        return Ok(Seen::AtOnce);
     }
-    Ok(node.delivery_of(Properties::new(properties))?.is_some())
+    let properties = Properties::new(properties);
+    let is_for_later = may_be_delayed && node.delivery_of(properties)?.is_some();
+    // Old consumers give back what was committed once as it is.
+    let is_given_back = || properties.get(name::DELAY).is_some() && header(command).is_ok_and(|it| it.reconsume_times > Some(0));
+    match (is_for_later, may_be_half && is_half(properties) && !is_given_back()) {
+        (false, false) => Ok(Seen::AtOnce),
+        (true, false) => Ok(Seen::Later),
+        (false, true) => Ok(Seen::OnceCommitted),
+        (true, true) => Err(Refusal::new(response::MESSAGE_ILLEGAL, "a transactional message cannot be delayed")),
+    }
 }
 
 fn is_batch(command: &Command) -> Result<bool, Refusal> {
@@ -77,9 +99,7 @@ fn is_batch(command: &Command) -> Result<bool, Refusal> {
 /// Stores a message for later. Any node does that, wherever the queue is led.
 async fn handle_later(call: Call) -> Result<Answer, Refusal> {
     let (node, header) = (&call.node, header(&call.command)?);
-    check_open(header.topic)?;
-    let wish = Wish { default_topic: header.default_topic, queues: header.default_topic_queue_nums };
-    let topic = node.topic_to_send(header.topic, wish).await?;
+    let topic = topic(node, &header).await?;
     let queue = queue(node, &topic, header.queue_id)?;
     let incoming = Incoming::new(node, &call.channel, &call.command, header)?;
     let properties = Properties::new(incoming.header.properties.unwrap_or_default());
@@ -98,6 +118,28 @@ async fn handle_later(call: Call) -> Result<Answer, Refusal> {
         queue_offset: scheduled.timer.offset.0,
         transaction_id: unique_key,
         recall_handle: Some(&handle),
+        ..SendMessageResponse::default()
+    };
+    Ok(with_region(Answer::ok().header(response)))
+}
+
+/// Stores a half message. Any node does that, wherever the queue is led.
+async fn handle_half(call: Call) -> Result<Answer, Refusal> {
+    let (node, header) = (&call.node, header(&call.command)?);
+    let topic = topic(node, &header).await?;
+    let queue = queue(node, &topic, header.queue_id)?;
+    let group = header.producer_group;
+    let incoming = Incoming::new(node, &call.channel, &call.command, header)?;
+    let properties = Properties::new(incoming.header.properties.unwrap_or_default());
+    let wishes = incoming.check(properties, false)?;
+    let message = incoming.message(&call.command.body, properties, incoming.header.flag, wishes);
+    let prepared = node.store_half(&topic, queue, group, &message, incoming.limits).await?;
+    let id = Locator::pack(prepared.number, prepared.offset).message_id(node.store_host(call.channel.peer())).to_string();
+    let response = SendMessageResponse {
+        msg_id: &id,
+        queue_id: queue.0,
+        queue_offset: HalfId::of(&prepared).table_offset,
+        transaction_id: properties.get(name::UNIQUE_KEY),
         ..SendMessageResponse::default()
     };
     Ok(with_region(Answer::ok().header(response)))
@@ -178,9 +220,10 @@ impl Sends {
 
     /// Takes in a send. One that is refused, or has to wait for its topic, comes back with what answers it.
     pub(super) fn add(&mut self, mut call: Call, waiting: Waiting) -> Option<(Handling, Waiting)> {
-        match is_for_later(&self.node, &call.command) {
-            Ok(false) => {}
-            Ok(true) => return Some((Box::pin(handle_later(call)), waiting)),
+        match seen(&self.node, &call.command) {
+            Ok(Seen::AtOnce) => {}
+            Ok(Seen::Later) => return Some((Box::pin(handle_later(call)), waiting)),
+            Ok(Seen::OnceCommitted) => return Some((Box::pin(handle_half(call)), waiting)),
             Err(refusal) => return Some((Box::pin(std::future::ready(Err(refusal))), waiting)),
         }
         let image = self.image.get_or_insert_with(|| self.node.broker.image());
@@ -411,7 +454,8 @@ impl<'a> Incoming<'a> {
             properties,
             changes: &self.changes[usize::from(!wishes.says_wait)..1 + usize::from(wishes.is_question)],
             flag,
-            sys_flag: self.header.sys_flag,
+            // What a transaction was, or was meant to be, is said elsewhere.
+            sys_flag: self.header.sys_flag & !sys_flag::TRANSACTION_MASK,
             born_timestamp: TimestampMs(self.header.born_timestamp),
             born_host: self.channel.peer().remote,
             store_timestamp: self.store_timestamp,
@@ -426,16 +470,16 @@ impl<'a> Incoming<'a> {
         Target { topic: topic.clone(), queue, acks }
     }
 
-    /// Refuses what is not served yet, so that nobody takes a message for pending that is not, and delays in a batch.
+    /// Refuses delays and transactions in a batch, and what only half says that it is a half message.
     fn check(&self, properties: Properties<'_>, in_batch: bool) -> Result<Wishes, Refusal> {
         let mut wishes = Wishes { is_safe: true, says_wait: false, is_question: false };
-        let mut prepared = self.header.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_PREPARED;
+        let mut prepared = false;
         for (property, value) in properties {
             match property {
                 name::WAIT if value == "true" => wishes.says_wait = true,
                 name::WAIT => wishes.is_safe = !value.eq_ignore_ascii_case("false"),
                 name::REPLY_TO_CLIENT => wishes.is_question = true,
-                name::TRANSACTION_PREPARED => prepared |= value == "true",
+                name::TRANSACTION_PREPARED => prepared = value.eq_ignore_ascii_case("true"),
                 name::DELAY if value == "0" => {}
                 _ if in_batch && is_delay(property) => {
                     let remark = format!("messages of a batch cannot be delayed: property {property}");
@@ -444,9 +488,12 @@ impl<'a> Incoming<'a> {
                 _ => {}
             }
         }
-        match prepared {
-            true => Err(Refusal::new(response::NO_PERMISSION, "sending transaction messages is forbidden: they are not served")),
-            false => Ok(wishes),
+        let is_flagged = self.header.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_PREPARED;
+        let illegal = |what: &str| Err(Refusal::new(response::MESSAGE_ILLEGAL, what));
+        match in_batch {
+            true if prepared || is_flagged => illegal("messages of a batch cannot be transactional"),
+            false if is_flagged && !prepared => illegal("a flag says prepared, and no property TRAN_MSG"),
+            _ => Ok(wishes),
         }
     }
 }

@@ -4,10 +4,11 @@ use crate::grpc_client::{GROUP, GrpcClient, GrpcNode, body, code, message, queue
 use duolog_rocketmq_proto::settings::PubSub;
 use duolog_rocketmq_proto::telemetry_command::Command;
 use duolog_rocketmq_proto::{
-    Address, ClientType, Code, Digest, DigestType, Encoding, EndTransactionRequest, Endpoints, FilterExpression, FilterType,
-    GetOffsetRequest, HeartbeatRequest, Message, MessageType, NotifyClientTerminationRequest, Permission, PullMessageRequest,
+    Address, ClientType, Code, Digest, DigestType, Encoding, Endpoints, FilterExpression, FilterType, GetOffsetRequest,
+    HeartbeatRequest, Message, MessageType, NotifyClientTerminationRequest, Permission, PullMessageRequest,
     QueryAssignmentRequest, QueryOffsetPolicy, QueryOffsetRequest, QueryRouteRequest, ReceiveMessageRequest, Settings,
-    Subscription, SubscriptionEntry, SystemProperties, TelemetryCommand, UpdateOffsetRequest, pull_message_response::Content,
+    Subscription, SubscriptionEntry, SyncLiteSubscriptionRequest, SystemProperties, TelemetryCommand, UpdateOffsetRequest,
+    pull_message_response::Content,
 };
 use std::collections::HashMap;
 use std::io::Write;
@@ -143,7 +144,6 @@ async fn messages_that_break_the_rules_are_refused_by_what_is_wrong() {
             Code::MessagePropertiesTooLarge,
         ),
         (with(|_, system| system.message_type = MessageType::Fifo.into()), Code::MessagePropertyConflictWithType),
-        (with(|_, system| system.message_type = MessageType::Transaction.into()), Code::Unsupported),
         (with(|_, system| system.message_type = MessageType::Delay.into()), Code::MessagePropertyConflictWithType),
         (
             with(|_, system| {
@@ -165,8 +165,8 @@ async fn messages_that_break_the_rules_are_refused_by_what_is_wrong() {
         assert_eq!((code(&answer.status), answer.entries.len()), (expected, 0), "{said}");
     }
     assert_eq!(code(&client.send(vec![]).await.status), Code::BadRequest);
-    let request = client.request(EndTransactionRequest::default());
-    assert_eq!(code(&client.client.end_transaction(request).await.unwrap().into_inner().status), Code::Unsupported);
+    let request = client.request(SyncLiteSubscriptionRequest::default());
+    assert_eq!(code(&client.client.sync_lite_subscription(request).await.unwrap().into_inner().status), Code::Unsupported);
     assert!(client.finds_nothing("orders", -1).await, "nothing of it was stored");
     server.stop().await;
 }

@@ -8,8 +8,8 @@ use duolog_wire::remoting::body::{
 };
 use duolog_wire::remoting::code::{request, response};
 use duolog_wire::remoting::header::{
-    CommonFields, ConsumeMessageDirectlyRequest, ConsumerRunningInfoRequest, ConsumerStatusRequest, EndTransactionRequest,
-    PullMessageRequest, QueueRequest, ResetOffsetRequest, UpdateConsumerOffsetRequest,
+    CommonFields, ConsumeMessageDirectlyRequest, ConsumerRunningInfoRequest, ConsumerStatusRequest, PullMessageRequest,
+    QueueRequest, ResetOffsetRequest, ResumeCheckHalfMessageRequest, UpdateConsumerOffsetRequest,
 };
 use duolog_wire::remoting::message::StoredMessage;
 use duolog_wire::remoting::{Command, language};
@@ -262,12 +262,11 @@ async fn the_server_shares_queues_out_for_clients_that_ask_it_to() {
 async fn what_is_not_served_is_refused_by_name_or_not_answered_if_nobody_waits() {
     let server = Server::start().await;
     let mut client = server.client().await;
-    let end =
-        EndTransactionRequest { producer_group: "p", msg_id: "m", commit_or_rollback: 8, ..EndTransactionRequest::default() };
-    let answer = client.ask(request::END_TRANSACTION, end).await;
+    let resume = ResumeCheckHalfMessageRequest::default();
+    let answer = client.ask(request::RESUME_CHECK_HALF_MESSAGE, resume).await;
     assert_eq!(answer.code, response::REQUEST_CODE_NOT_SUPPORTED);
-    assert!(answer.remark.unwrap().contains("END_TRANSACTION"));
-    let one_way = client.request(request::END_TRANSACTION, end).one_way();
+    assert!(answer.remark.unwrap().contains("RESUME_CHECK_HALF_MESSAGE"));
+    let one_way = client.request(request::RESUME_CHECK_HALF_MESSAGE, resume).one_way();
     client.write(&one_way).await;
     let next = client.request(request::GET_MIN_OFFSET, QueueRequest { topic: "nowhere", queue_id: 0 });
     client.write(&next).await;
