@@ -204,7 +204,8 @@ final class Sharing {
             List<ConsumerRecord<String, String>> lost = next(slow);
             other.subscribe(List.of(topic));
             List<ConsumerRecord<String, String>> again = next(other);
-            Check.equal(List.of(Optional.of((short) 2)), again.stream().map(ConsumerRecord::deliveryCount).toList());
+            // More often if this one was too slow, too.
+            Check.that(again.size() == 1 && again.get(0).deliveryCount().orElse((short) 0) >= 2, "it was delivered before: " + again);
             lost.forEach(slow::acknowledge);
             List<Optional<KafkaException>> outcomes = List.copyOf(slow.commitSync().values());
             Check.equal(1, outcomes.size());
