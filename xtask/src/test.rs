@@ -8,7 +8,7 @@ const BANNED: &[&str] = &["aws-lc-rs", "aws-lc-sys", "native-tls", "openssl", "o
 
 /// Nodes of the clusters under test, and the suites that run against them: not all, to stay within the time of a run.
 const CLUSTER: &str = "3";
-const CLUSTER_SUITES: &[&str] = &["java-newest", "librdkafka", "franz-go", "tools", "rocketmq-grpc-java"];
+const CLUSTER_SUITES: &[&str] = &["java-newest", "librdkafka", "franz-go", "tools", "rocketmq-java-5", "rocketmq-grpc-java"];
 
 type Stage = (&'static str, fn() -> Result<(), Failure>);
 
