@@ -456,3 +456,42 @@ def test_the_cluster_is_described(admin):
     cluster = admin.describe_cluster().result(30)
     assert sorted(f"{node.host}:{node.port}" for node in cluster.nodes) == sorted(os.environ["BOOTSTRAP"].split(","))
     assert cluster.cluster_id and cluster.controller.id in [node.id for node in cluster.nodes]
+
+
+def test_records_with_a_delay_arrive_at_their_time(admin, bootstrap, make_topic, make_consumer):
+    try:
+        topic = make_topic(duolog_delay_enable="true")
+    except KafkaException as refused:
+        assert refused.args[0].code() == KafkaError.INVALID_CONFIG
+        pytest.skip("this server does not delay records of Kafka's producers")
+    delivered = []
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 50})
+    before = time.time()
+    for number in range(20):
+        headers = [("duolog-deliver-after-ms", b"2000"), ("n", str(number))] if number % 2 else [("n", str(number))]
+        producer.produce(topic, str(number), headers=headers, on_delivery=lambda error, message: delivered.append((error, message.offset())))
+    assert producer.flush(30) == 0
+    assert delivered == [(None, offset) for offset in range(20)]
+    consumer = make_consumer()
+    consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+    found, deadline = [], time.monotonic() + 30
+    while len(found) < 20 and time.monotonic() < deadline:
+        message = consumer.poll(0.1)
+        if message is not None and message.error() is None:
+            found.append((int(message.value()), time.time(), message.headers()))
+    assert [value for value, _, _ in found] == [*range(0, 20, 2), *range(1, 20, 2)]
+    assert all(at - before >= 2 for value, at, _ in found if value % 2)
+    assert all(headers == [("n", str(value).encode())] for value, _, headers in found)
+
+
+def test_a_delay_that_is_no_number_is_refused(bootstrap, make_topic):
+    try:
+        topic = make_topic(duolog_delay_enable="true")
+    except KafkaException as refused:
+        assert refused.args[0].code() == KafkaError.INVALID_CONFIG
+        pytest.skip("this server does not delay records of Kafka's producers")
+    errors = []
+    producer = Producer({"bootstrap.servers": bootstrap})
+    producer.produce(topic, "v", headers=[("duolog-deliver-at", b"soon")], on_delivery=lambda error, _: errors.append(error))
+    assert producer.flush(30) == 0
+    assert [error.code() for error in errors] == [KafkaError.INVALID_RECORD]

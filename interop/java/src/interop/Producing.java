@@ -7,12 +7,15 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.stream.IntStream;
+import org.apache.kafka.clients.consumer.Consumer;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.producer.Producer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.errors.InvalidConfigurationException;
 import org.apache.kafka.common.errors.InvalidTimestampException;
 import org.apache.kafka.common.errors.InvalidTopicException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
@@ -46,6 +49,7 @@ final class Producing {
         all.put("produce: a partition that is not there is not written", Producing::noSuchPartition);
         all.put("produce: a topic is created by its first use", Producing::autoCreate);
         all.put("produce: a topic's compression.type decides what is stored", Producing::topicCodec);
+        all.put("produce: records with a delay arrive at their time", Producing::delayed);
         return all;
     }
 
@@ -196,6 +200,41 @@ final class Producing {
     private static RecordMetadata sendAt(Broker broker, String topic, long time) throws Exception {
         try (Producer<String, String> producer = broker.producer()) {
             return producer.send(new ProducerRecord<>(topic, 0, time, null, "x")).get();
+        }
+    }
+
+    private static void delayed(Broker broker) throws Exception {
+        String topic;
+        try {
+            topic = broker.topic(1, "duolog.delay.enable", "true");
+        } catch (ExecutionException refused) {
+            Check.that(refused.getCause() instanceof InvalidConfigurationException, refused.toString());
+            return; // This server does not delay records of Kafka's producers.
+        }
+        List<Future<RecordMetadata>> sent = new ArrayList<>();
+        long before = System.currentTimeMillis();
+        try (Producer<String, String> producer = broker.producer("linger.ms", 50)) {
+            for (int number = 0; number < 20; number++) {
+                ProducerRecord<String, String> record = new ProducerRecord<>(topic, Integer.toString(number));
+                if (number % 2 == 1) {
+                    record.headers().add("duolog-deliver-at", Long.toString(before + 4000).getBytes(StandardCharsets.UTF_8));
+                }
+                sent.add(producer.send(record));
+            }
+            for (int number = 0; number < 20; number++) {
+                Check.equal((long) number, sent.get(number).get().offset());
+            }
+        }
+        try (Consumer<String, String> consumer = broker.consumer()) {
+            consumer.assign(Broker.partitions(topic, 1));
+            List<String> expected = new ArrayList<>();
+            for (int number = 0; number < 40; number += 2) {
+                expected.add(Integer.toString(number < 20 ? number : number - 19));
+            }
+            List<ConsumerRecord<String, String>> found = Broker.take(consumer, 20);
+            Check.that(System.currentTimeMillis() >= before + 4000, "nothing comes before its time");
+            Check.equal(expected, Broker.values(found));
+            Check.that(found.stream().noneMatch(record -> record.headers().iterator().hasNext()), "what delayed a record is gone");
         }
     }
 
