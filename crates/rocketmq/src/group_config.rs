@@ -6,7 +6,7 @@
 use crate::topic_config::attributes_of_table;
 use duolog_core::config::{ConfigError, GroupConfig};
 use duolog_core::metadata::ConfigOperation;
-use duolog_wire::remoting::body::{SubscriptionGroupConfig, from_json, to_json};
+use duolog_wire::remoting::body::{ExponentialRetryPolicy, RetryPolicyType, SubscriptionGroupConfig, from_json, to_json};
 use std::collections::BTreeMap;
 
 /// Values of a group, by key.
@@ -32,6 +32,44 @@ pub(crate) fn describe(name: &str, own: &GroupValues) -> Result<SubscriptionGrou
 /// What was kept for the tools; nothing if somebody else has written something else there.
 fn kept(attributes: &str) -> SubscriptionGroupConfig {
     from_json(attributes.as_bytes()).unwrap_or_default()
+}
+
+/// The pauses between deliveries that an administrator chose for a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RetryPolicy {
+    /// Milliseconds, the first one first; the last goes on. There is one at least.
+    Customized(Vec<i64>),
+    /// Milliseconds; each is so many times the one before.
+    Exponential { initial: i64, max: i64, multiplier: i64 },
+}
+
+impl RetryPolicy {
+    /// `None` where nobody has chosen one.
+    pub(crate) fn of(config: &GroupConfig) -> Option<RetryPolicy> {
+        let policy = kept(&config.attributes).group_retry_policy;
+        match (policy.kind, policy.customized_retry_policy, policy.exponential_retry_policy) {
+            (RetryPolicyType::Customized, Some(chosen), _) if !chosen.next.is_empty() => {
+                Some(RetryPolicy::Customized(chosen.next.into_iter().map(|pause| pause.max(0)).collect()))
+            }
+            (RetryPolicyType::Customized, _, _) => None,
+            (RetryPolicyType::Exponential, _, chosen) => {
+                let ExponentialRetryPolicy { initial, max, multiplier } = chosen.unwrap_or_default();
+                Some(RetryPolicy::Exponential { initial: initial.max(0), max: max.max(0), multiplier: multiplier.max(1) })
+            }
+        }
+    }
+
+    /// How long a message waits that was given back so many times before, in milliseconds.
+    pub(crate) fn pause_ms(&self, times: i32) -> i64 {
+        let times = usize::try_from(times).unwrap_or(0);
+        match self {
+            RetryPolicy::Customized(next) => next.get(times).or(next.last()).copied().unwrap_or(0),
+            RetryPolicy::Exponential { initial, max, multiplier } => {
+                let factor = multiplier.saturating_pow(u32::try_from(times).unwrap_or(u32::MAX));
+                initial.saturating_mul(factor).min(*max)
+            }
+        }
+    }
 }
 
 /// The changes that make a group what is wanted. Every key is set, so that the group is known even if all are as usual.
@@ -105,6 +143,26 @@ mod tests {
         let less = BTreeMap::from([("-lite.bind.topic".to_owned(), String::new())]);
         let own = applied(&own, SubscriptionGroupConfig { attributes: less, ..wanted });
         assert_eq!(describe("g", &own).unwrap().attributes, BTreeMap::from([("priority.factor".to_owned(), "3".to_owned())]));
+    }
+
+    #[test]
+    fn pauses_are_those_of_the_policy_that_was_set() {
+        let policy = |json: &str| {
+            let wanted: SubscriptionGroupConfig = from_json(json.as_bytes()).unwrap();
+            RetryPolicy::of(&GroupConfig::resolve(&applied(&GroupValues::new(), wanted)).unwrap())
+        };
+        let pauses = |json: &str| {
+            let policy = policy(json).unwrap();
+            [0, 1, 2, 3, i32::MAX].map(|times| policy.pause_ms(times))
+        };
+        let customized = r#"{"groupRetryPolicy":{"type":"CUSTOMIZED","customizedRetryPolicy":{"next":[7,5000,-1]}}}"#;
+        assert_eq!(pauses(customized), [7, 5_000, 0, 0, 0]);
+        let exponential =
+            r#"{"groupRetryPolicy":{"type":"EXPONENTIAL","exponentialRetryPolicy":{"initial":10,"max":85,"multiplier":3}}}"#;
+        assert_eq!(pauses(exponential), [10, 30, 85, 85, 85]);
+        assert_eq!(pauses(r#"{"groupRetryPolicy":{"type":"EXPONENTIAL"}}"#), [5_000, 10_000, 20_000, 40_000, 7_200_000]);
+        assert_eq!(policy(r#"{"groupRetryPolicy":{"type":"CUSTOMIZED"}}"#), None);
+        assert_eq!(policy("{}"), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::call::{Call, group_name, topic_name};
 use super::limits::{CLIENT_PROPERTIES, POLLING, RECEIVED_MESSAGES, TOPICS_OF_CLIENT};
 use super::status::Refused;
+use crate::group_config;
 use duolog_core::config::GroupConfig;
 use duolog_rocketmq_proto::retry_policy::Strategy;
 use duolog_rocketmq_proto::settings::PubSub;
@@ -16,7 +17,7 @@ const SEND_ATTEMPTS: i32 = 3;
 const SEND_BACKOFF_FIRST_MS: i32 = 10;
 const SEND_BACKOFF_LAST_MS: i32 = 1_000;
 const SEND_BACKOFF_FACTOR: f32 = 2.0;
-/// Pauses between the deliveries of a message that a consumer fails at; the last one goes on.
+/// Pauses between the deliveries of a message that a consumer fails at, unless the group has a policy of its own; the last one goes on.
 const DELIVERY_BACKOFF_SECONDS: [i64; 18] =
     [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
 /// Deliveries after the first where the group's configuration leaves it to the protocol.
@@ -97,6 +98,15 @@ fn send_policy() -> RetryPolicy {
 }
 
 fn delivery_policy(config: &GroupConfig) -> RetryPolicy {
-    let next = DELIVERY_BACKOFF_SECONDS.map(|seconds| Duration { seconds, nanos: 0 }).to_vec();
-    RetryPolicy { max_attempts: max_attempts(config), strategy: Some(Strategy::CustomizedBackoff(CustomizedBackoff { next })) }
+    let milliseconds = |ms: i64| Duration { seconds: ms / 1000, nanos: (ms % 1000) as i32 * 1_000_000 };
+    let customized = |next| Strategy::CustomizedBackoff(CustomizedBackoff { next });
+    let strategy = match group_config::RetryPolicy::of(config) {
+        Some(group_config::RetryPolicy::Customized(next)) => customized(next.into_iter().map(milliseconds).collect()),
+        Some(group_config::RetryPolicy::Exponential { initial, max, multiplier }) => {
+            let (initial, max) = (Some(milliseconds(initial)), Some(milliseconds(max)));
+            Strategy::ExponentialBackoff(ExponentialBackoff { initial, max, multiplier: multiplier as f32 })
+        }
+        None => customized(DELIVERY_BACKOFF_SECONDS.map(|seconds| Duration { seconds, nanos: 0 }).to_vec()),
+    };
+    RetryPolicy { max_attempts: max_attempts(config), strategy: Some(strategy) }
 }

@@ -1,6 +1,7 @@
 //! RocketMQ 5's gRPC clients: routes, settings, sending, offsets, and what is refused.
 
 use crate::grpc_client::{GROUP, GrpcClient, GrpcNode, body, code, message, queue, resource, system};
+use duolog_rocketmq_proto::retry_policy::Strategy;
 use duolog_rocketmq_proto::settings::PubSub;
 use duolog_rocketmq_proto::telemetry_command::Command;
 use duolog_rocketmq_proto::{
@@ -89,6 +90,16 @@ async fn settings_are_agreed_on_and_make_a_consumer_a_member() {
     assert_eq!(agreed.backoff_policy.unwrap().max_attempts, 17);
     let Some(PubSub::Subscription(subscription)) = agreed.pub_sub else { panic!("no subscription") };
     assert_eq!((subscription.fifo, subscription.receive_batch_size), (Some(false), Some(32)));
+
+    let policy =
+        r#"{"groupRetryPolicy":{"type":"EXPONENTIAL","exponentialRetryPolicy":{"initial":1500,"max":9000,"multiplier":3}}}"#;
+    server.configure_group(GROUP, "rocketmq.attributes", policy).await;
+    commands.send(say(consumer("orders"))).await.unwrap();
+    let agreed = answers.message().await.unwrap().unwrap();
+    let Some(Command::Settings(agreed)) = agreed.command else { panic!("no settings") };
+    let Some(Strategy::ExponentialBackoff(pauses)) = agreed.backoff_policy.unwrap().strategy else { panic!("no such policy") };
+    let ms = |pause: Option<prost_types::Duration>| pause.map(|pause| pause.seconds * 1000 + i64::from(pause.nanos) / 1_000_000);
+    assert_eq!((ms(pauses.initial), ms(pauses.max), pauses.multiplier), (Some(1500), Some(9000), 3.0));
 
     let alive = client.client.heartbeat(client.request(heartbeat)).await.unwrap().into_inner();
     assert_eq!(code(&alive.status), Code::Ok);
