@@ -11,6 +11,7 @@ pub mod clients;
 mod cluster;
 mod collect;
 pub mod compact;
+pub mod dead_letters;
 mod delay;
 pub mod fuzzing;
 mod group_config;

@@ -16,6 +16,7 @@ use super::handle::Handle;
 use super::in_flight::{Again, InFlight, Order, Renewal, StaleHandle, Terms};
 use super::limits::{CONSUMED_TOPICS, IN_FLIGHT, MOST_HIDDEN, RECEIVED_BYTES, RENEWED, RENEWED_ALTOGETHER};
 use super::status::Refused;
+use crate::dead_letters::Reason;
 use crate::message::EmptyBody;
 use crate::names::retry_topic;
 use crate::node::Node;
@@ -320,7 +321,7 @@ impl Deliveries {
 
     /// A message that was delivered too often goes to the dead letters. If that fails it is tried again later.
     async fn bury(&self, node: &Node, at: Place<'_>, due: Again, encoded: &Bytes) {
-        match dead_letter(node, at.group, encoded).await {
+        match dead_letter(node, at.group, encoded, due.attempts, Reason::TooManyAttempts).await {
             Ok(()) => drop(self.change(node, at, |of| of.acknowledge(due.offset, due.handle))),
             Err(error) => {
                 let (group, topic, offset) = (at.group, &at.topic.name, due.offset);
@@ -385,9 +386,9 @@ impl Deliveries {
         let on = consumed.queue(handle.queue);
         let at = Place { group, topic, queue: handle.queue, on: &on };
         let _turn = on.turn.lock().await;
-        self.change(node, at, |of| of.check(handle.offset, handle.number)).ok_or(StaleHandle)??;
+        let attempts = self.change(node, at, |of| of.check(handle.offset, handle.number)).ok_or(StaleHandle)??;
         if let Some(encoded) = node.message_at(topic, at.queue, handle.offset, store_host).await? {
-            dead_letter(node, group, &encoded).await?;
+            dead_letter(node, group, &encoded, attempts, Reason::Consumer).await?;
         }
         self.change(node, at, |of| of.acknowledge(handle.offset, handle.number)).ok_or(StaleHandle)??;
         consumed.changed.notify_waiters();
@@ -506,8 +507,10 @@ pub(super) fn each(messages: &Bytes) -> impl Iterator<Item = (Offset, Bytes)> {
     })
 }
 
-async fn dead_letter(node: &Node, group: &str, encoded: &Bytes) -> Result<(), Refused> {
+/// Stores a message among the dead letters. `attempts` are those of this table; it may have had others before.
+async fn dead_letter(node: &Node, group: &str, encoded: &Bytes, attempts: u32, reason: Reason) -> Result<(), Refused> {
     let message =
         StoredMessage::take(&mut &encoded[..]).map_err(|error| Refused::new(Code::InternalServerError, error.to_string()))?;
-    Ok(send_back::send_back(node, group, &message, Fate::Dead).await?)
+    let attempts = message.reconsume_times.saturating_add(i32::try_from(attempts).unwrap_or(i32::MAX));
+    Ok(send_back::send_back(node, group, &message, Fate::Dead { attempts, reason }).await?)
 }

@@ -258,10 +258,10 @@ impl InFlight {
         Ok(())
     }
 
-    /// Whether the handle is that of the message's last delivery.
-    pub fn check(&self, offset: Offset, handle: u64) -> Result<(), StaleHandle> {
+    /// Whether the handle is that of the message's last delivery; how many there were.
+    pub fn check(&self, offset: Offset, handle: u64) -> Result<u32, StaleHandle> {
         match self.deliveries.get(&offset) {
-            Some(delivery) if delivery.handle == handle => Ok(()),
+            Some(delivery) if delivery.handle == handle => Ok(delivery.attempts),
             Some(_) | None => Err(StaleHandle),
         }
     }

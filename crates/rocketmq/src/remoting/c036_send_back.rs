@@ -2,13 +2,16 @@
 //!
 //! *Behaviour*: the message goes to the group's retry topic, with the topic it came from, its first id, and how often it was
 //! given back, after the time of the delay level; after the last attempt, or if the client says so (a level below 0), to the group's
-//! dead letters at once. Level 0 leaves it to the server: the third for the first time, and one more each time.
+//! dead letters at once. Level 0 leaves it to the server: the pauses of the group's retry policy if it has one; otherwise the third level for the
+//! first time, and one more each time.
 
+use crate::dead_letters::Reason;
+use crate::group_config::RetryPolicy;
 use crate::locator::Locator;
 use crate::names::check_group;
 use crate::node::Node;
 use crate::remoting::call::{Answer, Call, Refusal};
-use crate::send_back::{Fate, send_back};
+use crate::send_back::{Fate, Pause, send_back};
 use bytes::Bytes;
 use duolog_base::PartitionIndex;
 use duolog_core::metadata::{MetadataImage, TopicImage};
@@ -35,12 +38,18 @@ pub(super) async fn handle(call: Call) -> Result<Answer, Refusal> {
     let encoded = encoded.ok_or_else(|| failed(format!("look message by offset failed, {}", header.offset)))?;
     let message = StoredMessage::take(&mut &encoded[..]).map_err(|error| failed(error.to_string()))?;
     let max_times = header.max_reconsume_times.unwrap_or(config.retry_max_times);
-    let is_dead = header.delay_level < 0 || (max_times >= 0 && message.reconsume_times >= max_times);
-    let level = match header.delay_level {
-        0 => FIRST_RETRY_LEVEL + i64::from(message.reconsume_times),
-        level => i64::from(level),
+    let is_tired = max_times >= 0 && message.reconsume_times >= max_times;
+    let pause = match (header.delay_level, RetryPolicy::of(&config)) {
+        (0, Some(policy)) => Pause::Milliseconds(policy.pause_ms(message.reconsume_times)),
+        (0, None) => Pause::Level(FIRST_RETRY_LEVEL + i64::from(message.reconsume_times)),
+        (level, _) => Pause::Level(i64::from(level)),
     };
-    let fate = if is_dead { Fate::Dead } else { Fate::Retry { queues: config.retry_queues, level } };
+    let dead = |reason| Fate::Dead { attempts: message.reconsume_times.saturating_add(1), reason };
+    let fate = match (header.delay_level < 0, is_tired) {
+        (true, _) => dead(Reason::Consumer),
+        (false, true) => dead(Reason::TooManyAttempts),
+        (false, false) => Fate::Retry { queues: config.retry_queues, pause },
+    };
     send_back(node, header.group, &message, fate).await?;
     Ok(Answer::ok())
 }

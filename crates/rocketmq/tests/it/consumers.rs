@@ -182,7 +182,16 @@ async fn a_message_that_was_given_back_comes_again_and_dies_in_the_end() {
     assert_eq!(client.ask(request::CONSUMER_SEND_MSG_BACK, back).await.code, 0);
     let dead = client.messages("%DLQ%g", 0, 0).await;
     assert_eq!(bodies(&dead), ["work"]);
-    assert!(dead[0].properties.contains("DLQ_ORIGIN_TOPIC\u{1}t\u{2}"));
+    for (name, value) in [
+        ("DLQ_ORIGIN_TOPIC", "t"),
+        ("duolog.origin.partition", "0"),
+        ("duolog.origin.offset", "0"),
+        ("duolog.dlq.group", "g"),
+        ("duolog.dlq.attempts", "3"),
+        ("duolog.dlq.reason", "attempts"),
+    ] {
+        assert!(dead[0].properties.contains(&format!("{name}\u{1}{value}\u{2}")), "{name}: {:?}", dead[0].properties);
+    }
     for offset in [first + 1000, -1, i64::MAX] {
         let back = ConsumerSendMessageBackRequest { offset, group: "g", ..Default::default() };
         assert_eq!(client.ask(request::CONSUMER_SEND_MSG_BACK, back).await.code, response::SYSTEM_ERROR);

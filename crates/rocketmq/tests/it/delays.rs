@@ -1,5 +1,6 @@
 //! Messages that are delivered later: never before their time, once, whatever is stopped or dies meanwhile.
 
+use crate::admin::ask_with;
 use crate::client::{Client, Server, bodies, pull_header, send_header, sent};
 use crate::cluster::{Cluster, until};
 use crate::consumers::{beat, heartbeat};
@@ -7,10 +8,12 @@ use crate::grpc_client::{GrpcClient, GrpcNode, body, code, message, resource, sy
 use crate::node;
 use bytes::BytesMut;
 use duolog_base::{Clock, NodeId, Offset, PartitionIndex, TimestampMs};
+use duolog_core::broker::Acks;
+use duolog_core::delay;
 use duolog_core::metadata::DELAYED_TOPIC;
 use duolog_rocketmq_proto::{Code, Message, MessageType, RecallMessageRequest as GrpcRecall};
 use duolog_sim::SimClock;
-use duolog_wire::record::{DecompressLimits, batches, decode_batch};
+use duolog_wire::record::{BatchBuilder, Compression, DecompressLimits, Header, NewRecord, batches, decode_batch};
 use duolog_wire::remoting::batch::BatchMessage;
 use duolog_wire::remoting::code::{request, response};
 use duolog_wire::remoting::header::{ConsumerSendMessageBackRequest, RecallMessageRequest};
@@ -244,6 +247,56 @@ async fn messages_that_are_given_back_come_again_after_their_level_and_dead_ones
     until("the message is there again", async || server.records("%RETRY%g", 0).len() == 3).await;
     assert_eq!(client.ask(request::CONSUMER_SEND_MSG_BACK, back(-1, first.commit_log_offset)).await.code, 0);
     assert_eq!(server.records("%DLQ%g", 0).len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_kafka_producer_delays_is_pulled_at_its_time_and_its_empty_place_is_passed_over() {
+    let clock = clock();
+    let server = server(tempfile::tempdir().unwrap(), &clock).await;
+    server.topic("t", 1).await;
+    let mut client = server.client().await;
+    let mut builder = BatchBuilder::new(Compression::None);
+    let headers =
+        [Header { key: delay::DELIVER_AFTER.as_bytes(), value: Some(b"5000") }, Header { key: b"a", value: Some(b"1") }];
+    builder.push(NewRecord { timestamp: START, key: Some(b"k"), value: Some(b"later"), headers: &headers }).unwrap();
+    let mut batch = BytesMut::new();
+    builder.build(&mut batch).unwrap();
+    let image = server.node.broker.image();
+    let topic = image.topic("t").unwrap();
+    let divided =
+        delay::divide(topic, PartitionIndex(0), &batch, server.node.delays.now()).unwrap().expect("it has a delayed record");
+    let produced = server.node.delays.append_divided(topic, PartitionIndex(0), divided, Acks::All).await.unwrap();
+    assert_eq!(produced.base_offset, Offset(0));
+    client.send("t", 0, "now", "").await;
+    assert_eq!(bodies(&client.messages("t", 0, 0).await), ["now"]);
+    clock.advance(5_000);
+    assert_eq!(delivered(&server, 2).await, ["now", "later"]);
+    let late = client.messages("t", 0, 2).await.remove(0);
+    assert_eq!((late.body.as_str(), late.properties.contains("KEYS\u{1}k\u{2}")), ("later", true));
+    assert!(late.properties.contains("a\u{1}1\u{2}") && !late.properties.contains("duolog-deliver"), "{:?}", late.properties);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_group_with_a_retry_policy_has_its_own_pauses() {
+    let clock = clock();
+    let server = server(tempfile::tempdir().unwrap(), &clock).await;
+    server.topic("t", 1).await;
+    let mut client = server.client().await;
+    let policy = r#"{"groupName":"g","groupRetryPolicy":{"type":"CUSTOMIZED","customizedRetryPolicy":{"next":[3000,7000]}}}"#;
+    assert_eq!(ask_with(&mut client, request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, policy).await.code, 0);
+    client.send("t", 0, "work", "").await;
+    let mut message = client.messages("t", 0, 0).await.remove(0);
+    for (pause, times) in [(3_000, 1), (7_000, 2), (7_000, 3)] {
+        let back = ConsumerSendMessageBackRequest { offset: message.commit_log_offset, group: "g", ..Default::default() };
+        assert_eq!(client.ask(request::CONSUMER_SEND_MSG_BACK, back).await.code, 0);
+        clock.advance(pause - 1);
+        assert_eq!(server.records("%RETRY%g", 0).len(), times - 1);
+        clock.advance(1);
+        until("the message is there again", async || server.records("%RETRY%g", 0).len() == times).await;
+        message = client.messages("%RETRY%g", 0, times as i64 - 1).await.remove(0);
+    }
     server.stop().await;
 }
 

@@ -114,9 +114,13 @@ async fn attempts_of_both_protocols_count_until_a_message_is_dead() {
     let mut looking = client.clone();
     let looking = tokio::spawn(async move { looking.receive_as(GrpcClient::receiving("orders", 0, 32)).await });
     let dead = ReceiveMessageRequest { group: resource("undertaker"), ..GrpcClient::receiving("%DLQ%workers", 0, 1) };
-    for expected in ["a", "b"] {
+    for (expected, offset, attempts, reason) in [("a", "0", "2", "consumer"), ("b", "1", "3", "attempts")] {
         let (_, letters) = client.receive_as(dead.clone()).await;
         assert_eq!(bodies(&letters), [expected]);
+        let said = &letters[0].user_properties;
+        let said =
+            ["duolog.origin.offset", "duolog.dlq.group", "duolog.dlq.attempts", "duolog.dlq.reason"].map(|name| &*said[name]);
+        assert_eq!(said, [offset, GROUP, attempts, reason]);
         assert_eq!(system(&letters[0]).dead_letter_queue.as_ref().unwrap().topic, "orders");
     }
     looking.abort();

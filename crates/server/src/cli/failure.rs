@@ -39,6 +39,17 @@ pub(crate) enum Failure {
     OffsetOutOfRange { topic: String, partition: i32, offset: i64, start: i64, end: i64 },
     #[error("group {group} has active members; stop them first")]
     GroupActive { group: String },
+    #[error("group {group} has no dead letters: there is no topic {topic}")]
+    NoDeadLetters { group: String, topic: String },
+    #[error(
+        "the dead letter at offset {offset} of partition {partition} does not say where it comes from; name a topic with --to"
+    )]
+    NoOrigin { partition: i32, offset: i64 },
+    #[error(
+        "an interrupted redrive was sending {expected} dead letters of partition {partition}, of which {found} are left; it cannot be finished. \
+         `duolog group reset-offsets {group}` says where to go on"
+    )]
+    RedriveBroken { group: String, partition: i32, found: usize, expected: usize },
     #[error("the cluster has no node {node}")]
     NoSuchNode { node: i32 },
     #[error("{topic} has {replicas} replicas a partition, and there are {others} other live nodes")]

@@ -10,6 +10,7 @@ mod cluster;
 mod completions;
 mod config;
 mod consume;
+mod dlq;
 mod failure;
 mod group;
 mod log;
@@ -45,6 +46,9 @@ enum Command {
     /// List, describe, reset and delete consumer groups
     #[command(subcommand)]
     Group(group::GroupCommand),
+    /// List, show, send again and discard the messages that groups gave up
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
     /// Look at a cluster, drain or remove a node, try a cluster out
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
@@ -84,6 +88,7 @@ impl CommandLine {
             Command::Produce(arguments) => wait_for(produce::run(arguments)),
             Command::Consume(arguments) => wait_for(consume::run(arguments)),
             Command::Group(command) => wait_for(group::run(command)),
+            Command::Dlq(command) => wait_for(dlq::run(command)),
             Command::Cluster(command) => wait_for(cluster::run(command)),
             Command::Bench(arguments) => wait_for(bench::run(arguments)),
             Command::Log(command) => log::run(command),

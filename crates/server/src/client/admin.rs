@@ -1,12 +1,14 @@
 //! Topics and configurations: create, delete, grow, describe, alter.
 
-use super::api::{CREATE_PARTITIONS, CREATE_TOPICS, DELETE_TOPICS, DESCRIBE_CONFIGS, INCREMENTAL_ALTER_CONFIGS};
-use super::cluster::Cluster;
+use super::api::{CREATE_PARTITIONS, CREATE_TOPICS, DELETE_RECORDS, DELETE_TOPICS, DESCRIBE_CONFIGS, INCREMENTAL_ALTER_CONFIGS};
+use super::cluster::{Cluster, TopicLayout};
 use super::error::{ClientError, accept};
 use duolog_wire::kafka::messages::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
 use duolog_wire::kafka::messages::create_partitions_response::CreatePartitionsResponse;
 use duolog_wire::kafka::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use duolog_wire::kafka::messages::create_topics_response::CreateTopicsResponse;
+use duolog_wire::kafka::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
+use duolog_wire::kafka::messages::delete_records_response::DeleteRecordsResponse;
 use duolog_wire::kafka::messages::delete_topics_request::DeleteTopicsRequest;
 use duolog_wire::kafka::messages::delete_topics_response::DeleteTopicsResponse;
 use duolog_wire::kafka::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
@@ -15,6 +17,7 @@ use duolog_wire::kafka::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 use duolog_wire::kafka::messages::incremental_alter_configs_response::IncrementalAlterConfigsResponse;
+use std::collections::BTreeMap;
 
 const ADMIN_TIMEOUT_MS: i32 = 30_000;
 /// Kafka's resource type of a topic.
@@ -78,6 +81,24 @@ impl Cluster {
         let response = reply.decode(DeleteTopicsResponse::decode)?;
         for result in &response.responses {
             accept(result.error_code, result.error_message, || format!("topic {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the records of each partition that lie before the offset given.
+    pub async fn delete_records(&mut self, topic: &TopicLayout, before: &BTreeMap<i32, i64>) -> Result<(), ClientError> {
+        let mut by_leader: BTreeMap<i32, Vec<DeleteRecordsPartition>> = BTreeMap::new();
+        for (&partition_index, &offset) in before {
+            by_leader.entry(topic.leader(partition_index)?).or_default().push(DeleteRecordsPartition { partition_index, offset });
+        }
+        for (leader, partitions) in by_leader {
+            let topics = vec![DeleteRecordsTopic { name: &topic.name, partitions }];
+            let request = DeleteRecordsRequest { topics, timeout_ms: ADMIN_TIMEOUT_MS };
+            let reply = self.ask(leader, DELETE_RECORDS, |e, version| request.encode(e, version)).await?;
+            let response = reply.decode(DeleteRecordsResponse::decode)?;
+            for result in response.topics.iter().flat_map(|topic| &topic.partitions) {
+                accept(result.error_code, None, || format!("{}-{}", topic.name, result.partition_index))?;
+            }
         }
         Ok(())
     }

@@ -31,6 +31,7 @@ pub(super) const LIST_GROUPS: Api = api(16, "ListGroups", 2, 5);
 pub(super) const API_VERSIONS: Api = api(18, "ApiVersions", 0, 3);
 pub(super) const CREATE_TOPICS: Api = api(19, "CreateTopics", 4, 7);
 pub(super) const DELETE_TOPICS: Api = api(20, "DeleteTopics", 3, 5);
+pub(super) const DELETE_RECORDS: Api = api(21, "DeleteRecords", 0, 2);
 pub(super) const INIT_PRODUCER_ID: Api = api(22, "InitProducerId", 1, 4);
 pub(super) const DESCRIBE_CONFIGS: Api = api(32, "DescribeConfigs", 1, 4);
 pub(super) const DESCRIBE_LOG_DIRS: Api = api(35, "DescribeLogDirs", 1, 4);

@@ -31,6 +31,6 @@ pub use error::ClientError;
 pub use fetcher::{FetchedRecord, Fetcher};
 pub use group_admin::{GroupDescription, GroupMemberDescription, GroupSummary};
 pub use member::{GroupMember, MemberEvent};
-pub use offsets::{CommittedOffset, OffsetQuery};
+pub use offsets::{CommittedOffset, NotedOffset, OffsetQuery};
 pub use partitioner::partition_for_key;
-pub use producer::{Delivery, OutgoingRecord, Producer, ProducerSettings};
+pub use producer::{Delivery, Identity, OutgoingRecord, Producer, ProducerSettings};

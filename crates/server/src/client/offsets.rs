@@ -38,6 +38,14 @@ pub struct CommittedOffset {
     pub offset: i64,
 }
 
+/// A group's place in one partition, with what was committed beside it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NotedOffset {
+    pub place: CommittedOffset,
+    /// Kafka's metadata of an offset; empty for none.
+    pub note: String,
+}
+
 /// Who commits: a member of a generation, or somebody outside the group (no member, generation -1).
 pub(super) struct Committer<'a> {
     pub(super) group: &'a str,
@@ -125,6 +133,11 @@ impl Cluster {
 
     /// Everything the group has committed.
     pub async fn committed(&mut self, group: &str) -> Result<Vec<CommittedOffset>, ClientError> {
+        Ok(self.committed_with_notes(group).await?.into_iter().map(|noted| noted.place).collect())
+    }
+
+    /// Everything the group has committed, with what was committed beside it.
+    pub async fn committed_with_notes(&mut self, group: &str) -> Result<Vec<NotedOffset>, ClientError> {
         let mut retry = Retry::within(PATIENCE);
         loop {
             match self.committed_once(group).await {
@@ -134,7 +147,7 @@ impl Cluster {
         }
     }
 
-    async fn committed_once(&mut self, group: &str) -> Result<Vec<CommittedOffset>, ClientError> {
+    async fn committed_once(&mut self, group: &str) -> Result<Vec<NotedOffset>, ClientError> {
         let coordinator = self.group_coordinator(group).await?;
         let request = OffsetFetchRequest { group_id: group, topics: None, ..Default::default() };
         let reply = self.ask(coordinator, OFFSET_FETCH, |e, version| request.encode(e, version)).await?;
@@ -143,11 +156,12 @@ impl Cluster {
         let mut committed = Vec::new();
         for topic in &response.topics {
             for partition in topic.partitions.iter().filter(|partition| partition.committed_offset >= 0) {
-                committed.push(CommittedOffset {
+                let place = CommittedOffset {
                     topic: topic.name.to_owned(),
                     partition: partition.partition_index,
                     offset: partition.committed_offset,
-                });
+                };
+                committed.push(NotedOffset { place, note: partition.metadata.unwrap_or_default().to_owned() });
             }
         }
         committed.sort();
@@ -159,7 +173,17 @@ impl Cluster {
         self.commit(&Committer { group, member: "", generation: -1 }, offsets).await
     }
 
+    /// Commits for a group that has no members, with a note.
+    pub async fn commit_note_for_empty_group(&mut self, group: &str, offset: NotedOffset) -> Result<(), ClientError> {
+        self.commit_notes(&Committer { group, member: "", generation: -1 }, &[offset]).await
+    }
+
     pub(super) async fn commit(&mut self, who: &Committer<'_>, offsets: &[CommittedOffset]) -> Result<(), ClientError> {
+        let without_note = |place: &CommittedOffset| NotedOffset { place: place.clone(), note: String::new() };
+        self.commit_notes(who, &offsets.iter().map(without_note).collect::<Vec<_>>()).await
+    }
+
+    async fn commit_notes(&mut self, who: &Committer<'_>, offsets: &[NotedOffset]) -> Result<(), ClientError> {
         let mut retry = Retry::within(PATIENCE);
         loop {
             match self.commit_once(who, offsets).await {
@@ -169,13 +193,13 @@ impl Cluster {
         }
     }
 
-    async fn commit_once(&mut self, who: &Committer<'_>, offsets: &[CommittedOffset]) -> Result<(), ClientError> {
+    async fn commit_once(&mut self, who: &Committer<'_>, offsets: &[NotedOffset]) -> Result<(), ClientError> {
         let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition<'_>>> = BTreeMap::new();
-        for offset in offsets {
-            topics.entry(&offset.topic).or_default().push(OffsetCommitRequestPartition {
-                partition_index: offset.partition,
-                committed_offset: offset.offset,
-                committed_metadata: Some(""),
+        for NotedOffset { place, note } in offsets {
+            topics.entry(&place.topic).or_default().push(OffsetCommitRequestPartition {
+                partition_index: place.partition,
+                committed_offset: place.offset,
+                committed_metadata: Some(note),
                 ..Default::default()
             });
         }

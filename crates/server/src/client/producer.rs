@@ -42,6 +42,13 @@ impl Default for ProducerSettings {
     }
 }
 
+/// What the server knows an idempotent producer by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+}
+
 /// A record to be sent.
 #[derive(Clone, Debug, Default)]
 pub struct OutgoingRecord {
@@ -74,7 +81,7 @@ pub struct Producer {
     cluster: Cluster,
     topic: TopicLayout,
     settings: ProducerSettings,
-    identity: Option<(ProducerId, ProducerEpoch)>,
+    identity: Option<Identity>,
     /// Sequence of the next record, by partition.
     sequences: BTreeMap<i32, i32>,
 }
@@ -83,8 +90,20 @@ impl Producer {
     /// `topic` is created if the server does that. Idempotent if every replica acknowledges.
     pub async fn open(mut cluster: Cluster, topic: &str, settings: ProducerSettings) -> Result<Producer, ClientError> {
         let topic = cluster.topic(topic, true).await?;
-        let identity = if settings.acks == ACKS_ALL { Some(init_producer_id(&mut cluster).await?) } else { None };
+        let identity = if settings.acks == ACKS_ALL { Some(cluster.new_identity().await?) } else { None };
         Ok(Producer { cluster, topic, settings, identity, sequences: BTreeMap::new() })
+    }
+
+    /// A producer to a topic that must exist, which is given its identity with [`Producer::begin_as`].
+    pub async fn open_nameless(mut cluster: Cluster, topic: &str, settings: ProducerSettings) -> Result<Producer, ClientError> {
+        let topic = cluster.topic(topic, false).await?;
+        Ok(Producer { cluster, topic, settings, identity: None, sequences: BTreeMap::new() })
+    }
+
+    /// Goes on under another identity, from its first sequence. The same records under the same identity are stored once.
+    pub fn begin_as(&mut self, identity: Identity) {
+        self.identity = Some(identity);
+        self.sequences.clear();
     }
 
     /// Number of partitions of the topic.
@@ -222,7 +241,7 @@ impl Producer {
         let records = builder.record_count();
         let sequence = self.sequences.entry(partition).or_insert(0);
         let builder = match self.identity {
-            Some((id, epoch)) => builder.producer(id, epoch, *sequence),
+            Some(Identity { id, epoch }) => builder.producer(id, epoch, *sequence),
             None => builder,
         };
         let mut bytes = BytesMut::new();
@@ -232,23 +251,25 @@ impl Producer {
     }
 }
 
-/// Any node gives ids away; one that is gone is passed over.
-async fn init_producer_id(cluster: &mut Cluster) -> Result<(ProducerId, ProducerEpoch), ClientError> {
-    let mut retry = Retry::within(super::cluster::PATIENCE);
-    loop {
-        match ask_producer_id(cluster).await {
-            Err(error) if error.is_passing() && retry.again().await => {}
-            done => return done,
+impl Cluster {
+    /// An identity that nobody has had. Any node gives them away; one that is gone is passed over.
+    pub async fn new_identity(&mut self) -> Result<Identity, ClientError> {
+        let mut retry = Retry::within(super::cluster::PATIENCE);
+        loop {
+            match ask_producer_id(self).await {
+                Err(error) if error.is_passing() && retry.again().await => {}
+                done => return done,
+            }
         }
     }
 }
 
-async fn ask_producer_id(cluster: &mut Cluster) -> Result<(ProducerId, ProducerEpoch), ClientError> {
+async fn ask_producer_id(cluster: &mut Cluster) -> Result<Identity, ClientError> {
     let request = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: i32::MAX, ..Default::default() };
     let reply = cluster.ask_controller(INIT_PRODUCER_ID, |e, version| request.encode(e, version)).await?;
     let response = reply.decode(InitProducerIdResponse::decode)?;
     accept(response.error_code, None, || "producer id".to_owned())?;
-    Ok((ProducerId(response.producer_id), ProducerEpoch(response.producer_epoch)))
+    Ok(Identity { id: ProducerId(response.producer_id), epoch: ProducerEpoch(response.producer_epoch) })
 }
 
 fn accept_partition(topic: &str, answer: &PartitionProduceResponse<'_>) -> Result<(), ClientError> {

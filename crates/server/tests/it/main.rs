@@ -5,6 +5,7 @@ mod commands;
 mod crash;
 mod damage;
 mod directories;
+mod dlq;
 mod groups;
 mod grpc;
 mod import;
