@@ -3,7 +3,7 @@
 use crate::client::{Client, Response, Server, batch, values};
 use duolog_base::TopicId;
 use duolog_core::broker::Broker;
-use duolog_core::metadata::{ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate};
+use duolog_core::metadata::{AlterConfigError, ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate};
 use duolog_wire::kafka::messages::share_acknowledge_request::{
     AcknowledgePartition, AcknowledgeTopic, AcknowledgementBatch as AcknowledgedBatch, ShareAcknowledgeRequest,
 };
@@ -25,6 +25,8 @@ const ACCEPT: i8 = 1;
 const RELEASE: i8 = 2;
 const REJECT: i8 = 3;
 const RENEW: i8 = 4;
+/// What a controller does not do when asked so often will not be done.
+const MAX_ATTEMPTS: usize = 100;
 /// Longer than anything here takes: what waits so long was not woken.
 const LONG_MS: i32 = 60_000;
 
@@ -36,7 +38,15 @@ pub async fn from_the_start(broker: &Broker, group: &str) {
 async fn set(broker: &Broker, group: &str, key: &str, value: &str) {
     let update = ConfigUpdate::Incremental(vec![(key.to_owned(), ConfigOperation::Set(Some(value.to_owned())))]);
     let change = ConfigChange { resource: ConfigResource::Group(group.to_owned()), update };
-    broker.metadata().alter_configs(vec![change], false).await.remove(0).expect("a good value");
+    for _ in 0..MAX_ATTEMPTS {
+        match broker.metadata().alter_configs(vec![change.clone()], false).await.remove(0) {
+            Ok(()) => return,
+            // The controller is another one now, or has too much to do.
+            Err(AlterConfigError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(refusal) => panic!("{refusal}"),
+        }
+    }
+    panic!("{group} cannot be configured");
 }
 
 fn read<'a, T>(response: &'a Response, decode: impl FnOnce(&mut Decoder<'a>, i16) -> Result<T, DecodeError>, version: i16) -> T {
