@@ -1,12 +1,14 @@
 //! RocketMQ's listeners in the real process: shown in the banner, and what was acknowledged there survives `kill -9`.
 
 use crate::server::{Server, duolog, finish};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use duolog_wire::remoting::code::request;
 use duolog_wire::remoting::header::{
-    Header, OffsetResponse, PullMessageRequest, QueryConsumerOffsetRequest, SendMessageRequest, UpdateConsumerOffsetRequest,
+    EndTransactionRequest, Header, OffsetResponse, PullMessageRequest, QueryConsumerOffsetRequest, SendMessageRequest,
+    SendMessageResponse, UpdateConsumerOffsetRequest,
 };
-use duolog_wire::remoting::message::StoredMessage;
+use duolog_wire::remoting::message::{StoredMessage, sys_flag};
+use duolog_wire::remoting::message_id::OffsetMessageId;
 use duolog_wire::remoting::{Command, HeaderForm};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -29,7 +31,7 @@ fn write(stream: &mut TcpStream, command: &Command) {
     stream.write_all(&bytes).unwrap();
 }
 
-pub(crate) fn call<'a>(stream: &mut TcpStream, code: i32, header: impl Header<'a>, body: &'static str) -> Command {
+pub(crate) fn call<'a>(stream: &mut TcpStream, code: i32, header: impl Header<'a>, body: impl Into<Bytes>) -> Command {
     let mut command = Command::request(code, 7, HeaderForm::Json).with_body(body);
     header.put(&mut command.fields);
     write(stream, &command);
@@ -110,6 +112,78 @@ fn an_orderly_stop_keeps_what_members_said_last_unless_an_administrator_has_the_
     let server = Server::start_with(directory.path(), &LISTENERS);
     let mut stream = TcpStream::connect(address(&server, "rocketmq")).unwrap();
     assert_eq!((committed(&mut stream, "overruled"), committed(&mut stream, "heard")), (1, 3));
+    server.stop();
+}
+
+/// Says of each half of a round what is to become of it: those with an even number are to come.
+fn ends(halves: &[(String, i64, i64)]) -> impl Iterator<Item = EndTransactionRequest<'_>> {
+    halves.iter().enumerate().map(|(number, (id, commit_log_offset, table_offset))| EndTransactionRequest {
+        producer_group: "p",
+        tran_state_table_offset: *table_offset,
+        commit_log_offset: *commit_log_offset,
+        commit_or_rollback: if number % 2 == 0 { sys_flag::TRANSACTION_COMMIT } else { sys_flag::TRANSACTION_ROLLBACK },
+        msg_id: id,
+        transaction_id: Some(id),
+        ..EndTransactionRequest::default()
+    })
+}
+
+#[test]
+fn transactions_that_are_ended_under_a_kill_come_once_or_never() {
+    const ROUNDS: usize = 3;
+    const HALVES: usize = 40;
+    let directory = tempdir().unwrap();
+    let mut server = Server::start_with(directory.path(), &LISTENERS);
+    server.run(&["topic", "create", "orders", "-p", "1"]);
+    let mut halves: Vec<(String, i64, i64)> = Vec::new();
+    for round in 0..ROUNDS {
+        let mut stream = TcpStream::connect(address(&server, "rocketmq")).unwrap();
+        for number in 0..HALVES {
+            let id = format!("{round}-{number:02}");
+            let properties = format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}p\u{2}UNIQ_KEY\u{1}{id}\u{2}");
+            let send = SendMessageRequest {
+                producer_group: "p",
+                topic: "orders",
+                sys_flag: sys_flag::TRANSACTION_PREPARED,
+                properties: Some(&properties),
+                ..SendMessageRequest::default()
+            };
+            let answer = call(&mut stream, request::SEND_MESSAGE, send, id.clone());
+            let sent = SendMessageResponse::from_fields(&answer.fields).unwrap();
+            let commit_log_offset = OffsetMessageId::parse(sent.msg_id).unwrap().commit_log_offset;
+            halves.push((id, commit_log_offset, sent.queue_offset));
+        }
+        // Nobody waits for these, so that the server dies while it is at them.
+        for end in ends(&halves[round * HALVES..]) {
+            let mut command = Command::request(request::END_TRANSACTION, 7, HeaderForm::Json).one_way();
+            end.put(&mut command.fields);
+            write(&mut stream, &command);
+        }
+        server.kill();
+        drop(server);
+        server = Server::start_with(directory.path(), &LISTENERS);
+    }
+    let mut stream = TcpStream::connect(address(&server, "rocketmq")).unwrap();
+    for end in ends(&halves) {
+        call(&mut stream, request::END_TRANSACTION, end, "");
+    }
+    let expected = ROUNDS * HALVES / 2;
+    let read = || {
+        let text = server.run(&["consume", "orders", "--from-beginning", "--exit-at-end"]);
+        let mut bodies: Vec<String> = text.lines().map(str::to_owned).collect();
+        bodies.sort();
+        bodies
+    };
+    let mut bodies = read();
+    for _ in 0..600 {
+        if bodies.len() >= expected {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        bodies = read();
+    }
+    let wanted = halves.iter().enumerate().filter(|(number, _)| number % 2 == 0).map(|(_, (id, _, _))| id.clone());
+    assert_eq!(bodies, wanted.collect::<Vec<_>>());
     server.stop();
 }
 
