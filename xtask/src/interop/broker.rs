@@ -180,6 +180,8 @@ impl Broker {
         command.args(membership);
         // As for the peers: groups form at once, which makes a run minutes shorter, and the broker has a machine room.
         command.args(["--set", "group.initial.rebalance.delay.ms=0", "--set", &format!("rocketmq.broker.name={BROKER_NAME}")]);
+        // Producers are asked soon, and until one is there.
+        command.args(["--set", "rocketmq.transaction.check.interval.ms=2000", "--set", "rocketmq.transaction.check.max=1000"]);
         command
     }
 

@@ -154,6 +154,36 @@ function restartServer(how) {
   })
 }
 
+test('a transaction is seen once it is committed, and asked about otherwise', async () => {
+  const topic = await makeTopic(1)
+  const asked = new Set()
+  const [unknown, commit] = [0, 1]
+  const checker = {
+    check: async one => {
+      asked.add(one.body.toString())
+      return one.body.toString() === 'asked' ? commit : unknown
+    },
+  }
+  const sender = await started(new Producer({ endpoints, namespace: '', topics: [topic], requestTimeout: 10_000, checker }))
+  const prepare = async body => {
+    const transaction = sender.beginTransaction()
+    await sender.send({ topic, body: Buffer.from(body) }, transaction)
+    return transaction
+  }
+  const lost = await prepare('lost')
+  const kept = await prepare('kept')
+  await lost.rollback()
+  const consumer = await simple(topic)
+  assert.equal((await consumer.receive(16, invisibleMs)).length, 0)
+  await kept.commit()
+  await prepare('asked')
+  const plain = await sender.send({ topic, body: Buffer.from('plain') })
+  const taken = await take(consumer, 3)
+  assert.deepEqual(taken.map(one => one.body.toString()).sort(), ['asked', 'kept', 'plain'])
+  assert.ok(asked.has('asked'))
+  await crossRead(topic, taken, [plain])
+})
+
 test('sent messages are received once', async () => {
   const topic = await makeTopic()
   const sender = await producer(topic)

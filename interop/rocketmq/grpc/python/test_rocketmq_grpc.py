@@ -16,6 +16,8 @@ from rocketmq import (
     Producer,
     PushConsumer,
     SimpleConsumer,
+    TransactionChecker,
+    TransactionResolution,
 )
 from rocketmq.v5.exception import InternalErrorException
 
@@ -159,6 +161,37 @@ def test_everything_a_message_carries_arrives(make_topic, producer, simple, even
     assert sorted(one.keys) == ["one", "two"]
     assert one.properties["colour"] == "gr\u00fcn"
     cross_read(topic, [one], [receipt], eventually)
+
+
+def test_a_transaction_is_seen_once_it_is_committed_and_asked_about_otherwise(make_topic, opened, producer, simple, eventually):
+    topic = make_topic(1)
+    asked = set()
+
+    class Checker(TransactionChecker):
+        def check(self, one):
+            asked.add(one.body.decode())
+            return TransactionResolution.COMMIT if one.body == b"asked" else TransactionResolution.TRANSACTION_RESOLUTION_UNSPECIFIED
+
+    sender = Producer(configuration(), (topic,), Checker())
+    sender.startup()
+    opened.append(sender)
+
+    def prepare(body):
+        transaction = sender.begin_transaction()
+        sender.send(message(topic, body, keys=("key",)), transaction)
+        return transaction
+
+    lost, kept = prepare("lost"), prepare("kept")
+    lost.rollback()
+    consumer = simple(topic)
+    assert not consumer.receive(16, INVISIBLE_SECONDS)
+    kept.commit()
+    prepare("asked")
+    plain = producer(topic).send(message(topic, "plain"))
+    taken = take(consumer, 3, eventually)
+    assert sorted(one.body.decode() for one in taken) == ["asked", "kept", "plain"]
+    assert "asked" in asked
+    cross_read(topic, taken, [plain], eventually)
 
 
 def test_tags_filter(make_topic, producer, simple, eventually):

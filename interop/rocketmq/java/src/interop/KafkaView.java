@@ -41,6 +41,11 @@ final class KafkaView {
         return view;
     }
 
+    /** How many records there are. */
+    int size() {
+        return records.values().stream().mapToInt(Map::size).sum();
+    }
+
     ConsumerRecord<byte[], byte[]> at(int partition, long offset) {
         ConsumerRecord<byte[], byte[]> record = records.getOrDefault(new TopicPartition(topic, partition), Map.of()).get(offset);
         Check.that(record != null, "a Kafka consumer finds a record at " + partition + "@" + offset);
@@ -65,7 +70,7 @@ final class KafkaView {
         byte[] body = message.getBody() == null || standsForNothing(message) ? new byte[0] : message.getBody();
         Check.that(Arrays.equals(body, value), "body and value are the same at " + message.getQueueId() + "@" + message.getQueueOffset());
         Check.equal(message.getKeys(), text(record.key()));
-        boolean delayed = message.getProperty("REAL_TOPIC") != null;
+        boolean delayed = message.getProperty("REAL_TOPIC") != null && message.getProperty("TRAN_MSG") == null;
         Check.equal(delayed ? message.getStoreTimestamp() : message.getBornTimestamp(), record.timestamp());
         for (String property : List.of("TAGS", "UNIQ_KEY")) {
             Header header = record.headers().lastHeader(property);

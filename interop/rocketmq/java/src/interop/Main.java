@@ -30,7 +30,7 @@ public final class Main {
         Map<String, Scenario> together = new TreeMap<>();
         for (Map<String, Scenario> some : List.of(
                 Sending.scenarios(), Consuming.scenarios(), Offsets.scenarios(), Retries.scenarios(), Groups.scenarios(),
-                Queries.scenarios(), Release.scenarios(), server.hasKafka() ? Crossing.scenarios() : Map.<String, Scenario>of())) {
+                Queries.scenarios(), Transactions.scenarios(), Release.scenarios(), server.hasKafka() ? Crossing.scenarios() : Map.<String, Scenario>of())) {
             together.putAll(some);
         }
         Map<String, Scenario> alone = new TreeMap<>(server.restarts() ? Restarts.scenarios() : Map.of());

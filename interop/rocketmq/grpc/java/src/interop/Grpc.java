@@ -34,6 +34,9 @@ import org.apache.rocketmq.client.apis.message.MessageBuilder;
 import org.apache.rocketmq.client.apis.message.MessageView;
 import org.apache.rocketmq.client.apis.producer.Producer;
 import org.apache.rocketmq.client.apis.producer.SendReceipt;
+import org.apache.rocketmq.client.apis.producer.Transaction;
+import org.apache.rocketmq.client.apis.producer.TransactionChecker;
+import org.apache.rocketmq.client.apis.producer.TransactionResolution;
 import org.apache.rocketmq.client.java.message.MessageViewImpl;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
@@ -69,6 +72,8 @@ public final class Grpc {
         all.put("grpc: a push consumer gets a message that failed again", Grpc::push);
         all.put("grpc: messages of a group come in order", Grpc::ordered);
         all.put("grpc: a delayed message comes at its time, unless it is recalled", Grpc::delayed);
+        all.put("grpc: a transaction is seen once it is committed", Grpc::transactions);
+        all.put("grpc: another producer of the topic is asked about a transaction when the first is gone", Grpc::orphaned);
         all.put("grpc: a body of 4 MiB arrives", Grpc::large);
         all.put("grpc: remoting and gRPC clients read each other", Grpc::remoting);
         all.put("grpc: a topic that is not there is refused", Grpc::missing);
@@ -265,6 +270,62 @@ public final class Grpc {
         Check.equal(before + 3_000, messages.get(0).getDeliveryTimestamp().orElse(0L));
         Check.that(messages.get(0).getBornTimestamp() < before + 3_000, "it was born before");
         consumer.ack(messages.get(0));
+    }
+
+    /** A topic of transactional messages. */
+    private static String transactional(Scope scope) throws Exception {
+        String topic = Scope.name("transaction");
+        DefaultMQProducer creator = scope.producer();
+        creator.createTopic("TBW102", topic, 2, Map.of("+message.type", "TRANSACTION"));
+        Check.eventually("two queues", () -> Scope.found(creator, topic) == 2);
+        scope.uses(topic);
+        return topic;
+    }
+
+    private static Producer deciding(Scope scope, String topic, TransactionChecker checker) throws ClientException {
+        return PROVIDER.newProducerBuilder().setClientConfiguration(configuration(scope)).setTopics(topic).setTransactionChecker(checker).build();
+    }
+
+    private static void transactions(Scope scope) throws Exception {
+        String topic = transactional(scope);
+        Producer producer = deciding(scope, topic, message -> TransactionResolution.UNKNOWN);
+        closeWith(scope, producer::close);
+        Map<String, Transaction> open = new TreeMap<>();
+        Map<String, SendReceipt> receipts = new TreeMap<>();
+        for (String body : List.of("kept", "lost", "open")) {
+            Transaction transaction = producer.beginTransaction();
+            receipts.put(body, producer.send(message(topic, body).setTag("tag").setKeys("key").build(), transaction));
+            open.put(body, transaction);
+        }
+        if (scope.server.hasKafka()) {
+            Check.equal(0, KafkaView.of(scope.server, topic).size());
+        }
+        open.get("lost").rollback();
+        open.get("kept").commit();
+        MessageView message = take(scope, simple(scope, topic, FilterExpression.SUB_ALL), 1).get(0);
+        Check.equal("kept", body(message));
+        Check.equal(receipts.get("kept").getMessageId(), message.getMessageId());
+        Check.equal("tag", message.getTag().orElse(null));
+        if (scope.server.hasKafka()) {
+            Check.equal(1, KafkaView.of(scope.server, topic).size());
+        }
+    }
+
+    private static void orphaned(Scope scope) throws Exception {
+        String topic = transactional(scope);
+        Producer first = deciding(scope, topic, message -> TransactionResolution.UNKNOWN);
+        for (String body : List.of("kept", "lost")) {
+            first.send(message(topic, body).build(), first.beginTransaction());
+        }
+        first.close();
+        Set<String> asked = ConcurrentHashMap.newKeySet();
+        Producer heir = deciding(scope, topic, message -> {
+            asked.add(body(message));
+            return body(message).equals("kept") ? TransactionResolution.COMMIT : TransactionResolution.ROLLBACK;
+        });
+        closeWith(scope, heir::close);
+        Check.equal(List.of("kept"), bodies(take(scope, simple(scope, topic, FilterExpression.SUB_ALL), 1)));
+        Check.eventually("it is asked for both", () -> asked.equals(Set.of("kept", "lost")));
     }
 
     private static void callbacks(Scope scope) throws Exception {
