@@ -156,8 +156,7 @@ async fn three_of(site: impl Fn(i32, &[String]) -> Site) -> [Node; 3] {
     let (second, third) = tokio::join!(site(2, &join).start(), site(3, &join).start());
     let nodes = [first, second, third];
     // As long as the set of voters changes, the first one alone is a majority that is needed.
-    let is_voter = |node: &Node| node.voters() == [1, 2, 3] && node.metadata.has_settled_voters();
-    until("three voters", || nodes.iter().all(is_voter)).await;
+    until("three voters", || nodes.iter().all(|node| node.voters() == [1, 2, 3])).await;
     nodes
 }
 
@@ -386,7 +385,7 @@ async fn a_node_that_was_alone_keeps_its_data_when_others_come() {
     assert_eq!(first.metadata.image().cluster_id, cluster);
     let join = [first.site.address.clone()];
     let (second, third) = tokio::join!(Site::new(2, &join, LIMITS).start(), Site::new(3, &join, LIMITS).start());
-    until("three voters", || third.voters() == [1, 2, 3]).await;
+    until("three voters", || [&second, &third].iter().all(|node| node.voters() == [1, 2, 3])).await;
     assert!(second.knows("old") && third.knows("old"));
     let site = first.stop().await;
     create_at_last(&second, "new").await;

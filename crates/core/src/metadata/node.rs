@@ -66,6 +66,7 @@ pub struct QuorumState {
     pub high_watermark: u64,
     /// Index after the last entry of this node's log.
     pub log_end: u64,
+    /// Those who vote however a change ends that is under way.
     pub voters: Vec<NodeId>,
     /// Voters and observers.
     pub members: Vec<QuorumMember>,

@@ -20,6 +20,8 @@ const MEMBERS_LIMIT: Duration = Duration::from_secs(3);
 pub(in crate::metadata) struct Members {
     /// Of both sets while they change.
     pub(in crate::metadata) voters: BTreeSet<NodeId>,
+    /// Those who vote however a change ends. As long as it is under way most of the old set are needed, too.
+    pub(in crate::metadata) settled_voters: BTreeSet<NodeId>,
     /// The set that is changed to, while it is not the only one.
     pub(in crate::metadata) changing_to: Option<BTreeSet<NodeId>>,
     /// Of voters and observers; empty of one that was alone.
@@ -43,6 +45,7 @@ impl RaftLog {
         let nodes = |set: &BTreeSet<u64>| set.iter().copied().map(node_id).collect();
         Members {
             voters: membership.voter_ids().map(node_id).collect(),
+            settled_voters: membership.voter_ids().filter(|id| sets.iter().all(|set| set.contains(id))).map(node_id).collect(),
             changing_to: sets.last().filter(|_| sets.len() > 1).map(nodes),
             addresses: membership.nodes().map(|(id, node)| (node_id(*id), node.addr.clone())).collect(),
         }

@@ -330,7 +330,7 @@ impl RaftLog {
             QuorumMember {
                 node: *node,
                 address: address.clone(),
-                is_voter: members.voters.contains(node),
+                is_voter: members.settled_voters.contains(node),
                 log_end: (here || leads).then_some(if here { log_end } else { contact.end }),
                 last_fetch: contact.answered.filter(|_| leads && !here),
                 last_caught_up: contact.caught_up.filter(|_| leads && !here),
@@ -341,7 +341,7 @@ impl RaftLog {
             epoch: metrics.current_term,
             high_watermark,
             log_end,
-            voters: members.voters.iter().copied().collect(),
+            voters: members.settled_voters.iter().copied().collect(),
             members: members.addresses.iter().map(member).collect(),
         }
     }
