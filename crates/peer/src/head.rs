@@ -29,9 +29,14 @@ pub fn pack_alone<T: Serialize>(head: &T) -> Bytes {
 }
 
 /// The head, and what is behind it.
-pub fn unpack<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<(T, &[u8]), CallRefusal> {
+pub fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), CallRefusal> {
+    unpack_within(bytes, MAX_HEAD_BYTES)
+}
+
+/// The same, for heads that are no longer than `limit` bytes.
+pub fn unpack_within<T: DeserializeOwned>(mut bytes: &[u8], limit: usize) -> Result<(T, &[u8]), CallRefusal> {
     let length = bytes.try_get_u32().map_err(|_| CallRefusal::Malformed)? as usize;
-    if length > MAX_HEAD_BYTES {
+    if length > limit {
         return Err(CallRefusal::Malformed);
     }
     let (head, rest) = bytes.split_at_checked(length).ok_or(CallRefusal::Malformed)?;

@@ -9,7 +9,7 @@ use crate::broker::{Acks, Origin, ProduceBatch, ProduceError};
 use crate::metadata::{MetadataImage, PartitionImage, TopicImage};
 use bytes::{Bytes, BytesMut};
 use duolog_base::{NodeId, Offset, PartitionIndex, PartitionNumber};
-use duolog_peer::{CallError, CallRefusal};
+use duolog_peer::{CallError, CallRefusal, head};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,7 +129,7 @@ impl Shared {
             partition: target.partition.0,
             tags,
         };
-        let body = super::door::pack(&head, batch);
+        let body = head::pack(&head, batch);
         match road.peers.call(node, CALLS, APPEND, body, APPEND_LIMIT).await {
             Ok(answer) => {
                 let answer: Result<i64, AppendFailure> = super::door::unpack(&answer).map_err(|_| AppendFailure::Lost)?.0;
@@ -155,7 +155,7 @@ impl Shared {
             Some((_, partition)) if self.broker.leads(partition).is_none() => Err(AppendFailure::NotHere),
             Some((topic, _)) => self.append_here(topic, target.partition, batch, head.tags).await,
         };
-        Ok(vec![super::door::pack(&outcome.map(|offset| offset.0), &[])])
+        Ok(vec![head::pack_alone(&outcome.map(|offset| offset.0))])
     }
 
     pub(super) async fn catch_up_with(&self, applied: u64) {

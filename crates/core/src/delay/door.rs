@@ -1,17 +1,13 @@
-//! What nodes ask of each other about timers: a head in JSON, and a batch behind it as it is.
-//!
-//! ```text
-//! body = length of the head u32 | head | batch
-//! ```
+//! What nodes ask of each other about timers: a head in JSON, and a batch behind it as it is ([`duolog_peer::head`]).
 
 use super::Shared;
 use super::coordinator::Recall;
 use super::ownership::{Ending, Resolution};
 use super::pending::Timer;
 use super::records::{Target, TimerId};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use duolog_base::{NodeId, Offset, PartitionIndex, PartitionNumber, TimestampMs};
-use duolog_peer::{Answer, CallKind, CallRefusal, PeerService, Purpose};
+use duolog_peer::{Answer, CallKind, CallRefusal, PeerService, Purpose, head};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -83,22 +79,8 @@ impl EndHead {
     }
 }
 
-pub(super) fn pack<T: Serialize>(head: &T, batch: &[u8]) -> Bytes {
-    let head = serde_json::to_vec(head).expect("plain values");
-    let mut bytes = BytesMut::with_capacity(size_of::<u32>() + head.len() + batch.len());
-    bytes.put_u32(head.len() as u32);
-    bytes.put_slice(&head);
-    bytes.put_slice(batch);
-    bytes.freeze()
-}
-
-pub(super) fn unpack<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<(T, &[u8]), CallRefusal> {
-    let length = bytes.try_get_u32().map_err(|_| CallRefusal::Malformed)? as usize;
-    if length > HEAD_BYTES {
-        return Err(CallRefusal::Malformed);
-    }
-    let (head, batch) = bytes.split_at_checked(length).ok_or(CallRefusal::Malformed)?;
-    Ok((serde_json::from_slice(head).map_err(|_| CallRefusal::Malformed)?, batch))
+pub(super) fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), CallRefusal> {
+    head::unpack_within(bytes, HEAD_BYTES)
 }
 
 /// Where other nodes' calls arrive.
@@ -113,9 +95,9 @@ impl PeerService for Door {
                 APPEND => shared.appended(&body).await,
                 RECALL => recalled(&shared, &body).await,
                 END => {
-                    let (head, _): (EndHead, &[u8]) = unpack(&body)?;
-                    let partition = PartitionIndex(head.partition);
-                    Ok(vec![pack(&shared.end_here(partition, head.ending()).await, &[])])
+                    let (end, _): (EndHead, &[u8]) = unpack(&body)?;
+                    let partition = PartitionIndex(end.partition);
+                    Ok(vec![head::pack_alone(&shared.end_here(partition, end.ending()).await)])
                 }
                 _ => Err(CallRefusal::NotServed),
             }
@@ -127,5 +109,5 @@ async fn recalled(shared: &Arc<Shared>, body: &[u8]) -> Result<Vec<Bytes>, CallR
     let (RecallHead { partition, at, offset, id: (high, low) }, _) = unpack(body)?;
     let id = TimerId(u128::from(high) << 64 | u128::from(low));
     let recall = Recall { timer: Timer { at: TimestampMs(at), offset: Offset(offset) }, id };
-    Ok(vec![pack(&shared.recall_here(PartitionIndex(partition), recall).await, &[])])
+    Ok(vec![head::pack_alone(&shared.recall_here(PartitionIndex(partition), recall).await)])
 }

@@ -40,7 +40,7 @@ use clock::TimerClock;
 use coordinator::{AskedRecall, Coordinator, Recall};
 use door::{CALLS, Door, END, EndHead, KINDS, RECALL, RecallHead};
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, PartitionNumber, TimestampMs};
-use duolog_peer::{CallError, CallKind};
+use duolog_peer::{CallError, CallKind, head};
 use duolog_wire::record::{BuildError, DecompressLimits, decode_batch};
 use ownership::{AskedEnding, QUESTIONS};
 use parking_lot::Mutex;
@@ -276,7 +276,7 @@ impl Delays {
             let answer = match (broker.road(), image.live_leader(found)) {
                 _ if broker.leads(found).is_some() => here().await,
                 (Some(road), Some(node)) if node != broker.node() => {
-                    match road.peers.call(node, CALLS, kind, door::pack(head, &[]), RECALL_LIMIT).await {
+                    match road.peers.call(node, CALLS, kind, head::pack_alone(head), RECALL_LIMIT).await {
                         Ok(answer) => door::unpack::<Option<T>>(&answer).ok().and_then(|(answer, _)| answer),
                         Err(error @ CallError::TooLong { .. }) => return Err(DelayError::Unavailable(error.to_string())),
                         Err(_) => None,
