@@ -42,6 +42,21 @@ pub enum Mutant {
     TornTailTrusted,
     RecoveredPrefixUnsynced,
     TruncationFramesSkipped,
+    AcknowledgedUnstored,
+    StaleLeaderWrites,
+    StateEpochIgnored,
+    ReleaseNotStored,
+    AnybodyAcknowledges,
+    DeliveredWithoutLimit,
+    RenewalForgotten,
+    DeliveryNotIdempotent,
+    HalfCommittedTwice,
+    QuestionNotCounted,
+    RecallNotWritten,
+    ClockSlipBelieved,
+    RollbackForgotten,
+    UncommittedTimersCount,
+    ProducerOfTimersReused,
 }
 
 /// All of them.

@@ -9,6 +9,7 @@
 //! Pure: both readings are parameters. [`super::Delays`] keeps one a node.
 
 use duolog_base::TimestampMs;
+use duolog_replica::{Mutant, planted};
 
 /// By how many milliseconds the system's clock may get ahead of the monotonic one between two looks.
 pub const STEP_MS: i64 = 1_000;
@@ -29,7 +30,7 @@ impl TimerClock {
             None => wall.0,
             Some((last, at)) => {
                 let expected = last.saturating_add(monotonic_ms.saturating_sub(at) as i64);
-                match wall.0.saturating_sub(expected) > STEP_MS {
+                match wall.0.saturating_sub(expected) > STEP_MS && !planted(Mutant::ClockSlipBelieved) {
                     true => {
                         let since = *self.stepped.get_or_insert(monotonic_ms);
                         if monotonic_ms.saturating_sub(since) >= PROOF_MS { wall.0 } else { expected }

@@ -6,15 +6,16 @@
 
 use super::Shared;
 use super::anywhere::{AppendFailure, find};
+use super::leadership::{self, Leadership, Outcome, Recall, each_record};
 use super::ownership::AskedEnding;
 use super::pending::Timer;
-use super::records::{self, Intent, Name, Stored, TimerId, Writing};
-use super::state::{DELIVERED_BYTES, Due, Sequences, Timers, delivery};
+use super::records::{Intent, Target, Writing};
+use super::state::{DELIVERED_BYTES, Due, delivery};
 use crate::broker::{ProducerIdError, materialize};
 use crate::coordinator::{InternalLog, InternalLogError, ReplayError};
 use bytes::Bytes;
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, PartitionNumber, TimestampMs};
-use duolog_wire::record::{BuildError, DecompressLimits, Record, batches, decode_batch};
+use duolog_wire::record::BuildError;
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -35,20 +36,11 @@ const RECALLS_AT_ONCE: usize = 256;
 const ENDINGS_AT_ONCE: usize = 256;
 /// Bytes read at a time to find timers that lie close together.
 const READ_BYTES: usize = 16 << 10;
-/// Most bytes a batch of the partition may unpack to.
-const MAX_BATCH_BYTES: usize = 64 << 20;
 /// The longest sleep while something is pending, so that steps of the system's clock are seen.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long to wait before something that was refused is tried again, and before a state that failed is read anew.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const RELOAD_PAUSE: Duration = Duration::from_millis(500);
-
-/// A timer that is not to be delivered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Recall {
-    pub(super) timer: Timer,
-    pub(super) id: TimerId,
-}
 
 /// A recall, and where its answer goes: whether the timer was there and is no more.
 pub(super) type AskedRecall = (Recall, oneshot::Sender<bool>);
@@ -66,14 +58,8 @@ pub(super) enum Failure {
     ProducerId(#[from] ProducerIdError),
 }
 
-/// What became of an intent.
-enum Outcome {
-    /// Its target has them, or will never take them.
-    Over(Vec<(Name, Timer)>),
-    Later,
-    /// It was not delivered and never will be: its timers are to be delivered under another one.
-    Void,
-}
+/// What came of trying to deliver an intent; `None` if it is to be tried again.
+type Attempt = Option<Outcome>;
 
 pub(super) struct Coordinator {
     pub(super) shared: Arc<Shared>,
@@ -85,11 +71,8 @@ pub(super) struct Coordinator {
 
 /// What is thrown away when something fails.
 pub(super) struct Serving {
-    pub(super) timers: Timers,
-    /// The offset to read next.
-    pub(super) next: Offset,
-    sequences: Sequences,
-    deliveries: JoinSet<(PartitionNumber, Outcome)>,
+    pub(super) leadership: Leadership,
+    deliveries: JoinSet<(PartitionNumber, Attempt)>,
     busy: BTreeSet<PartitionNumber>,
     /// When targets that were not reached are tried again.
     again: HashMap<PartitionNumber, Instant>,
@@ -143,16 +126,15 @@ impl Coordinator {
     }
 
     async fn load(&self) -> Result<Serving, Failure> {
+        let producer = self.shared.broker.next_producer_id().await?;
         let mut serving = Serving {
-            timers: Timers::default(),
-            next: self.shared.log.start(self.partition)?,
-            sequences: Sequences::new(self.shared.broker.next_producer_id().await?),
+            leadership: Leadership::new(self.shared.log.start(self.partition)?, producer),
             deliveries: JoinSet::new(),
             busy: BTreeSet::new(),
             again: HashMap::new(),
         };
         self.catch_up(&mut serving).await?;
-        tracing::debug!(partition = %self.partition, timers = serving.timers.len(), "timers loaded");
+        tracing::debug!(partition = %self.partition, timers = serving.leadership.timers().len(), "timers loaded");
         Ok(serving)
     }
 
@@ -160,38 +142,31 @@ impl Coordinator {
     pub(super) async fn catch_up(&self, serving: &mut Serving) -> Result<(), Failure> {
         let log = &self.shared.log;
         loop {
-            let chunk = log.read(self.partition, serving.next).await?;
-            if chunk.next <= serving.next {
+            let chunk = log.read(self.partition, serving.leadership.next()).await?;
+            if chunk.next <= serving.leadership.next() {
                 return Ok(());
             }
             log.committed(self.partition, chunk.next).await?;
-            let from = serving.next;
-            each_record(&chunk.batches, |record| if record.offset >= from { serving.timers.replay(record) } else { Ok(()) })?;
-            serving.next = chunk.next;
+            serving.leadership.replay(&chunk.batches, chunk.next)?;
         }
     }
 
     /// Writes intents for what is due; false if there is nothing to be begun.
     async fn begin_due(&self, serving: &mut Serving) -> Result<bool, Failure> {
-        let timers = serving.timers.due(self.shared.now(), ROUND_TIMERS);
+        let timers = serving.leadership.timers().due(self.shared.now(), ROUND_TIMERS);
         if timers.is_empty() {
             return Ok(false);
         }
         let (due, missing) = self.shared.read_back(self.partition, &timers, ROUND_BYTES).await?;
         for timer in missing {
             tracing::error!(partition = %self.partition, offset = timer.offset.0, "a delayed record is not there any more");
-            serving.timers.forget(timer);
+            serving.leadership.forget(timer);
         }
         let image = self.shared.broker.image();
-        let room = |target: &records::Target| find(&image, target).map(|(topic, _)| topic.config.max_message_bytes / 2);
-        let plan = serving.timers.plan(&due, &mut serving.sequences, room);
+        let room = |target: &Target| find(&image, target).map(|(topic, _)| topic.config.max_message_bytes / 2);
         let mut writing = Writing::new(self.shared.now());
-        for (name, timer) in &plan.orphans {
+        for timer in serving.leadership.begin(&due, room, &mut writing)? {
             tracing::warn!(partition = %self.partition, offset = timer.offset.0, "the topic of a delayed record is gone");
-            writing.gone(*name, *timer)?;
-        }
-        for (number, intent) in &plan.intents {
-            writing.intent(*number, intent)?;
         }
         self.write(writing).await?;
         self.catch_up(serving).await?;
@@ -201,7 +176,7 @@ impl Coordinator {
     /// Begins to deliver what is intended, as far as targets are free.
     fn deliver_open(&self, serving: &mut Serving) {
         let now = Instant::now();
-        for (number, intent) in serving.timers.open() {
+        for (number, intent) in serving.leadership.timers().open() {
             if serving.busy.len() >= TARGETS_AT_ONCE {
                 return;
             }
@@ -217,36 +192,32 @@ impl Coordinator {
     fn sleep(&self, serving: &Serving) -> Option<Duration> {
         let now = self.shared.now();
         let until = |at: TimestampMs| Duration::from_millis(at.0.saturating_sub(now.0).max(0) as u64);
-        let next = serving.timers.next().map(until);
-        let question = serving.timers.halves().next().map(|at| until(at).max(self.crowded()));
+        let next = serving.leadership.timers().next().map(until);
+        let question = serving.leadership.timers().halves().next().map(|at| until(at).max(self.crowded()));
         let free = serving.again.iter().filter(|(number, _)| !serving.busy.contains(*number));
         let again = free.map(|(_, at)| at.saturating_duration_since(Instant::now())).min();
         next.into_iter().chain(question).chain(again).min().map(|sleep| sleep.min(LOOK))
     }
 
     /// Writes down what became of intents.
-    async fn finish(&self, serving: &mut Serving, done: Vec<(PartitionNumber, Outcome)>) -> Result<(), Failure> {
+    async fn finish(&self, serving: &mut Serving, done: Vec<(PartitionNumber, Attempt)>) -> Result<(), Failure> {
         let mut writing = Writing::new(self.shared.now());
         let mut is_void = false;
-        for (number, outcome) in done {
+        for (number, attempt) in done {
             serving.busy.remove(&number);
             serving.again.remove(&number);
-            match outcome {
-                Outcome::Over(timers) => {
-                    timers.iter().try_for_each(|(name, timer)| writing.gone(*name, *timer))?;
-                    writing.done(number)?;
+            match attempt {
+                Some(outcome) => {
+                    is_void |= outcome == Outcome::Void;
+                    Leadership::finish(number, &outcome, &mut writing)?;
                 }
-                Outcome::Void => {
-                    is_void = true;
-                    writing.done(number)?;
-                }
-                Outcome::Later => {
+                None => {
                     serving.again.insert(number, Instant::now() + RETRY_PAUSE);
                 }
             }
         }
         if is_void {
-            serving.sequences = Sequences::new(self.shared.broker.next_producer_id().await?);
+            serving.leadership.renumber(self.shared.broker.next_producer_id().await?);
         }
         self.write(writing).await
     }
@@ -256,14 +227,14 @@ impl Coordinator {
         // Whoever recalls a timer has been told that it is committed.
         self.catch_up(serving).await?;
         let (mut writing, mut recalled, mut seen) = (Writing::new(self.shared.now()), Vec::new(), BTreeSet::new());
-        for (Recall { timer, id }, answer) in asked {
-            let is_new = serving.timers.is_pending(timer) && seen.insert(timer);
-            let found = if is_new { self.shared.read_back(self.partition, &[timer], ROUND_BYTES).await?.0 } else { Vec::new() };
-            let it = found.first().filter(|found| found.name.id == id);
-            if let Some(found) = it {
-                writing.gone(found.name, timer)?;
-            }
-            recalled.push((answer, it.is_some()));
+        for (recall, answer) in asked {
+            let is_pending = serving.leadership.timers().is_pending(recall.timer);
+            let found = if is_pending {
+                self.shared.read_back(self.partition, &[recall.timer], ROUND_BYTES).await?.0
+            } else {
+                Vec::new()
+            };
+            recalled.push((answer, serving.leadership.recall(recall, found.first(), &mut seen, &mut writing)?));
         }
         self.write(writing).await?;
         self.catch_up(serving).await?;
@@ -303,21 +274,21 @@ fn more<T>(queue: &mut mpsc::Receiver<T>, first: T, most: usize) -> Vec<T> {
 }
 
 impl Shared {
-    async fn deliver(&self, partition: PartitionIndex, intent: &Intent) -> Outcome {
+    async fn deliver(&self, partition: PartitionIndex, intent: &Intent) -> Attempt {
         let (mut due, missing) = match self.read_back(partition, &intent.timers, usize::MAX).await {
             Ok(read) => read,
             Err(error) => {
                 tracing::warn!(%partition, %error, "delayed records cannot be read");
-                return Outcome::Later;
+                return None;
             }
         };
         if !missing.is_empty() || due.is_empty() {
             tracing::error!(%partition, missing = missing.len(), "delayed records that were to be delivered are not there");
-            return Outcome::Void;
+            return Some(Outcome::Void);
         }
         let place: HashMap<Timer, usize> = intent.timers.iter().enumerate().map(|(at, timer)| (*timer, at)).collect();
         due.sort_unstable_by_key(|due| place[&due.timer]);
-        let over = || Outcome::Over(due.iter().map(|due| (due.name, due.timer)).collect());
+        let over = || Some(Outcome::Over(due.iter().map(|due| (due.name, due.timer)).collect()));
         let target = &due[0].delayed.target;
         let (batch, tags) = match delivery(intent, &due) {
             Ok(made) => made,
@@ -332,10 +303,10 @@ impl Shared {
                 tracing::error!(%partition, topic = target.topic, %error, timers = due.len(), "delayed records are dropped");
                 over()
             }
-            Err(AppendFailure::Sequence) => Outcome::Void,
+            Err(AppendFailure::Sequence) => Some(Outcome::Void),
             Err(error @ (AppendFailure::NotHere | AppendFailure::Lost | AppendFailure::Later(_))) => {
                 tracing::debug!(%partition, topic = target.topic, %error, "delayed records wait for their partition");
-                Outcome::Later
+                None
             }
         }
     }
@@ -360,12 +331,10 @@ impl Shared {
             let found = self.read_batches(partition, timer.offset).await?;
             each_record(&found, |record| {
                 if let Some(timer) = wanted.get(&record.offset)
-                    && let (Some(key), Some(value)) = (record.key, record.value)
-                    && records::is_stored(key)
+                    && let Some(found) = leadership::stored(record, *timer)?
                 {
-                    let Stored { name, delayed, owner } = records::decode_stored(key, value)?;
-                    read += value.len();
-                    due.push(Due { timer: *timer, name, delayed, owner });
+                    read += record.value.map_or(0, <[u8]>::len);
+                    due.push(found);
                     wanted.remove(&record.offset);
                 }
                 Ok(())
@@ -388,18 +357,6 @@ impl Shared {
         let fetched = self.broker.read_log_end(topic, partition, from, READ_BYTES).map_err(|error| failed(&error))?;
         Ok(materialize(fetched.plan).await.map_err(|error| failed(&error))?)
     }
-}
-
-fn each_record(bytes: &[u8], mut take: impl FnMut(&Record<'_>) -> Result<(), ReplayError>) -> Result<(), ReplayError> {
-    let limits = DecompressLimits { max_bytes: MAX_BATCH_BYTES, ..DecompressLimits::default() };
-    for batch in batches(bytes) {
-        let (_, range) = batch?;
-        let decoded = decode_batch(&bytes[range], limits)?;
-        if !decoded.header.attributes.is_control() {
-            decoded.records().try_for_each(|record| take(&record?))?;
-        }
-    }
-    Ok(())
 }
 
 const _: () = assert!(DELIVERED_BYTES < ROUND_BYTES);

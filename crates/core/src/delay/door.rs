@@ -1,7 +1,7 @@
 //! What nodes ask of each other about timers: a head in JSON, and a batch behind it as it is ([`duolog_peer::head`]).
 
 use super::Shared;
-use super::coordinator::Recall;
+use super::leadership::Recall;
 use super::ownership::{Ending, Resolution};
 use super::pending::Timer;
 use super::records::{Target, TimerId};

@@ -6,15 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A half that nothing has been said of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Waiting {
+pub struct Waiting {
     /// When its owner is asked next.
-    pub(super) next: TimestampMs,
+    pub next: TimestampMs,
     /// How often that was done.
-    pub(super) questions: u32,
+    pub questions: u32,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Halves {
+pub struct Halves {
     waiting: BTreeMap<Offset, Waiting>,
     /// The same by time.
     order: BTreeSet<(TimestampMs, Offset)>,
@@ -22,7 +22,7 @@ pub(super) struct Halves {
 
 impl Halves {
     /// The time of the timer is that of the first question.
-    pub(super) fn insert(&mut self, Timer { at, offset }: Timer) {
+    pub fn insert(&mut self, Timer { at, offset }: Timer) {
         self.put(offset, Waiting { next: at, questions: 0 });
     }
 
@@ -34,30 +34,30 @@ impl Halves {
     }
 
     /// Its owner was asked. One that is not there any more is passed over.
-    pub(super) fn asked(&mut self, half: Offset, next: TimestampMs, questions: u32) {
+    pub fn asked(&mut self, half: Offset, next: TimestampMs, questions: u32) {
         if self.waiting.contains_key(&half) {
             self.put(half, Waiting { next, questions });
         }
     }
 
     /// Whether it was there.
-    pub(super) fn remove(&mut self, half: Offset) -> bool {
+    pub fn remove(&mut self, half: Offset) -> bool {
         let before = self.waiting.remove(&half);
         before.is_some_and(|before| self.order.remove(&(before.next, half)))
     }
 
-    pub(super) fn get(&self, half: Offset) -> Option<Waiting> {
+    pub fn get(&self, half: Offset) -> Option<Waiting> {
         self.waiting.get(&half).copied()
     }
 
     /// Those whose owners are to be asked by now, the longest overdue first.
-    pub(super) fn to_ask(&self, now: TimestampMs, most: usize) -> Vec<Timer> {
+    pub fn to_ask(&self, now: TimestampMs, most: usize) -> Vec<Timer> {
         let due = self.order.iter().take_while(|(next, _)| *next <= now);
         due.take(most).map(|(next, offset)| Timer { at: *next, offset: *offset }).collect()
     }
 
     /// When the next question is to be asked.
-    pub(super) fn next(&self) -> Option<TimestampMs> {
+    pub fn next(&self) -> Option<TimestampMs> {
         self.order.first().map(|(next, _)| *next)
     }
 

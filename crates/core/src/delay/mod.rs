@@ -19,6 +19,7 @@ mod clock;
 mod coordinator;
 mod door;
 mod halves;
+mod leadership;
 mod ownership;
 mod pending;
 mod records;
@@ -31,17 +32,26 @@ pub use ownership::{Ended, Ending, Question, Resolution};
 pub use pending::Timer;
 pub use records::{Delayed, Half, Owner, Target, TimerId};
 
+/// What decides, without waiting and I/O: for who plays it without a broker.
+pub mod decisions {
+    pub use super::clock::TimerClock;
+    pub use super::leadership::{Leadership, Outcome, Recall, each_record, stored};
+    pub use super::records::{Intent, Kind, Name, Writing};
+    pub use super::state::{Due, Timers, delivery};
+}
+
 use crate::broker::{Broker, ProduceError, Watch};
 use crate::coordinator::{BrokerLog, InternalLog, InternalTopic};
 use crate::metadata::{IdSource, RandomIds, TopicImage};
 use anywhere::AppendFailure;
 use bytes::Bytes;
 use clock::TimerClock;
-use coordinator::{AskedRecall, Coordinator, Recall};
+use coordinator::{AskedRecall, Coordinator};
 use door::{CALLS, Door, END, EndHead, KINDS, RECALL, RecallHead};
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, PartitionNumber, TimestampMs};
 use duolog_peer::{CallError, CallKind, head};
 use duolog_wire::record::{BuildError, DecompressLimits, decode_batch};
+use leadership::Recall;
 use ownership::{AskedEnding, QUESTIONS};
 use parking_lot::Mutex;
 use records::Writing;

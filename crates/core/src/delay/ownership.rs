@@ -11,6 +11,7 @@ use super::state::{Due, Timers};
 use crate::coordinator::ReplayError;
 use crate::metadata::{IdSource, RandomIds};
 use duolog_base::{Offset, PartitionIndex, PartitionNumber, TimestampMs};
+use duolog_replica::{Mutant, planted};
 use duolog_wire::record::BuildError;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -78,15 +79,21 @@ impl Ending {
         match found.and_then(|found| found.owner.as_ref()) {
             None => Ended::Unknown,
             Some(owner) if !self.is_by(owner) => Ended::NotTheOwner,
-            Some(_) if timers.waiting(self.offset).is_none() || !seen.insert(self.offset) => Ended::Over,
+            Some(_) if !self.may_end(timers) || !seen.insert(self.offset) => Ended::Over,
             Some(_) => Ended::Done,
         }
+    }
+
+    /// Nobody has said before what becomes of the half.
+    fn may_end(&self, timers: &Timers) -> bool {
+        timers.waiting(self.offset).is_some() || planted(Mutant::HalfCommittedTwice)
     }
 
     /// Writes down what becomes of the half, all of it in one batch.
     pub(super) fn note(&self, found: &Due, diverted: TimerId, writing: &mut Writing) -> Result<(), BuildError> {
         match &self.resolution {
             Resolution::Commit => writing.fate(found.name.id, self.offset, Fate::Committed),
+            Resolution::Rollback if planted(Mutant::RollbackForgotten) => Ok(()),
             Resolution::Rollback => writing.gone(found.name, found.timer),
             Resolution::Divert(target) => {
                 let mut delayed = found.delayed.clone();
@@ -103,24 +110,18 @@ impl Coordinator {
     pub(super) async fn ask_owners(&self, serving: &mut Serving) -> Result<bool, Failure> {
         let Some(asker) = self.shared.asker() else { return Ok(false) };
         let now = self.shared.now();
-        let due = serving.timers.halves().to_ask(now, asker.capacity());
+        let due = serving.leadership.timers().halves().to_ask(now, asker.capacity());
         if due.is_empty() {
             return Ok(false);
         }
         let (found, missing) = self.shared.read_back(self.partition, &due, ROUND_BYTES).await?;
         for timer in missing {
             tracing::error!(partition = %self.partition, offset = timer.offset.0, "a half record is not there any more");
-            serving.timers.forget(timer);
+            serving.leadership.forget(timer);
         }
         let next = TimestampMs(now.0.saturating_add(self.shared.broker.config().transaction_check_interval_ms));
         let mut writing = Writing::new(now);
-        let mut questions = Vec::with_capacity(found.len());
-        for Due { timer, name, delayed, owner } in found {
-            let (Some(waiting), Some(owner)) = (serving.timers.waiting(timer.offset), owner) else { continue };
-            let asked = waiting.questions;
-            writing.fate(name.id, timer.offset, Fate::Asked { next, questions: asked.saturating_add(1) })?;
-            questions.push((timer.offset, asked, Half { delayed, owner }));
-        }
+        let questions = serving.leadership.ask(found, next, &mut writing)?;
         self.write(writing).await?;
         self.catch_up(serving).await?;
         let image = self.shared.broker.image();
@@ -146,10 +147,8 @@ impl Coordinator {
         let (mut writing, mut ended, mut seen) = (Writing::new(self.shared.now()), Vec::new(), BTreeSet::new());
         for (ending, answer) in asked {
             let found = self.read_half(serving, ending.offset).await?;
-            let outcome = ending.judge(found.as_ref(), &serving.timers, &mut seen);
-            if let (Ended::Done, Some(found)) = (outcome, &found) {
-                ending.note(found, TimerId(RandomIds.next_id().0), &mut writing)?;
-            }
+            let diverted = TimerId(RandomIds.next_id().0);
+            let outcome = serving.leadership.end(&ending, found.as_ref(), diverted, &mut seen, &mut writing)?;
             ended.push((answer, outcome));
         }
         self.write(writing).await?;
@@ -166,7 +165,7 @@ impl Coordinator {
     /// The half at the offset, if there is one or was not long ago.
     async fn read_half(&self, serving: &Serving, offset: Offset) -> Result<Option<Due>, ReplayError> {
         let timer = Timer { at: TimestampMs(0), offset };
-        if offset < Offset(0) || offset >= serving.next {
+        if offset < Offset(0) || offset >= serving.leadership.next() {
             return Ok(None);
         }
         Ok(self.shared.read_back(self.partition, &[timer], ROUND_BYTES).await?.0.pop())

@@ -21,7 +21,7 @@ pub struct Timer {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub struct Pending {
     /// By the number of the bucket; none is empty.
     buckets: BTreeMap<i64, BTreeSet<u64>>,
     count: usize,
@@ -40,13 +40,13 @@ fn unpack(bucket: i64, packed: u64) -> Timer {
 }
 
 impl Pending {
-    pub(super) fn insert(&mut self, timer: Timer) {
+    pub fn insert(&mut self, timer: Timer) {
         let (bucket, packed) = pack(timer).expect("a partition of timers is shorter than 2^44 records");
         self.count += usize::from(self.buckets.entry(bucket).or_default().insert(packed));
     }
 
     /// Whether it was there.
-    pub(super) fn remove(&mut self, timer: Timer) -> bool {
+    pub fn remove(&mut self, timer: Timer) -> bool {
         let Some((bucket, packed)) = pack(timer) else { return false };
         let Some(timers) = self.buckets.get_mut(&bucket) else { return false };
         let removed = timers.remove(&packed);
@@ -57,13 +57,13 @@ impl Pending {
         removed
     }
 
-    pub(super) fn contains(&self, timer: Timer) -> bool {
+    pub fn contains(&self, timer: Timer) -> bool {
         let found = |(bucket, packed)| self.buckets.get(&bucket).is_some_and(|timers| timers.contains(&packed));
         pack(timer).is_some_and(found)
     }
 
     /// In the order of their times.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Timer> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = Timer> + '_ {
         self.buckets.iter().flat_map(|(bucket, timers)| timers.iter().map(|packed| unpack(*bucket, *packed)))
     }
 

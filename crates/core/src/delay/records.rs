@@ -40,16 +40,16 @@ pub struct TimerId(pub u128);
 
 /// Whether a time or an owner says when a record is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     Timer,
     Half,
 }
 
 /// Names a timer or a half: its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Name {
-    pub(super) kind: Kind,
-    pub(super) id: TimerId,
+pub struct Name {
+    pub kind: Kind,
+    pub id: TimerId,
 }
 
 /// Where a delayed record goes.
@@ -89,7 +89,7 @@ pub struct Half {
 
 /// What has become of a half record so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub enum Fate {
     /// Its owner was asked, so many times in all.
     Asked { next: TimestampMs, questions: u32 },
     /// It is to be delivered.
@@ -107,7 +107,7 @@ pub struct Intent {
 
 /// A record as it is read back.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub enum Entry {
     Timer(Timer),
     /// Its time is that of the first question.
     Half(Timer),
@@ -125,7 +125,7 @@ fn malformed(what: &'static str) -> ReplayError {
 }
 
 /// What a record of the partition says. Of a timer only its time is looked at.
-pub(super) fn decode(offset: Offset, key: &[u8], value: Option<&[u8]>, headers: &Headers<'_>) -> Result<Entry, ReplayError> {
+pub fn decode(offset: Offset, key: &[u8], value: Option<&[u8]>, headers: &Headers<'_>) -> Result<Entry, ReplayError> {
     let (&kind, rest) = key.split_first().ok_or(malformed("empty key"))?;
     match (kind, value) {
         (TIMER | HALF, Some(value)) => {
@@ -193,19 +193,19 @@ fn decode_intent(mut value: &[u8]) -> Result<Intent, ReplayError> {
 
 /// The whole of a timer's or half's record.
 #[derive(Debug)]
-pub(super) struct Stored {
-    pub(super) name: Name,
-    pub(super) delayed: Delayed,
+pub struct Stored {
+    pub name: Name,
+    pub delayed: Delayed,
     /// Of a half.
-    pub(super) owner: Option<Owner>,
+    pub owner: Option<Owner>,
 }
 
 /// Whether a record of this key is one.
-pub(super) fn is_stored(key: &[u8]) -> bool {
+pub fn is_stored(key: &[u8]) -> bool {
     matches!(key.first(), Some(&(TIMER | HALF)))
 }
 
-pub(super) fn decode_stored(key: &[u8], value: &[u8]) -> Result<Stored, ReplayError> {
+pub fn decode_stored(key: &[u8], value: &[u8]) -> Result<Stored, ReplayError> {
     let cut = |_| malformed("timer");
     let (mut key, mut value) = (key, value);
     let kind = match key.try_get_u8() {
@@ -267,17 +267,17 @@ fn put_timer(out: &mut impl BufMut, timer: Timer) {
 }
 
 /// Records on their way into the partition of timers, as one batch: all of them are stored, or none.
-pub(super) struct Writing {
+pub struct Writing {
     now: TimestampMs,
     builder: BatchBuilder,
 }
 
 impl Writing {
-    pub(super) fn new(now: TimestampMs) -> Writing {
+    pub fn new(now: TimestampMs) -> Writing {
         Writing { now, builder: BatchBuilder::new(Compression::None) }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.builder.is_empty()
     }
 
@@ -285,11 +285,11 @@ impl Writing {
         self.builder.push(NewRecord { timestamp: self.now, key: Some(key), value, headers })
     }
 
-    pub(super) fn timer(&mut self, id: TimerId, delayed: &Delayed) -> Result<(), BuildError> {
+    pub fn timer(&mut self, id: TimerId, delayed: &Delayed) -> Result<(), BuildError> {
         self.pending(Name { kind: Kind::Timer, id }, delayed, None)
     }
 
-    pub(super) fn half(&mut self, id: TimerId, half: &Half) -> Result<(), BuildError> {
+    pub fn half(&mut self, id: TimerId, half: &Half) -> Result<(), BuildError> {
         self.pending(Name { kind: Kind::Half, id }, &half.delayed, Some(&half.owner))
     }
 
@@ -310,7 +310,7 @@ impl Writing {
         self.push(&name.key(), Some(&value), &[])
     }
 
-    pub(super) fn fate(&mut self, id: TimerId, half: Offset, fate: Fate) -> Result<(), BuildError> {
+    pub fn fate(&mut self, id: TimerId, half: Offset, fate: Fate) -> Result<(), BuildError> {
         let mut value = Vec::with_capacity(32);
         value.put_u8(VERSION);
         value.put_i64(half.0);
@@ -326,7 +326,7 @@ impl Writing {
     }
 
     /// It is recalled, rolled back, or delivered.
-    pub(super) fn gone(&mut self, name: Name, timer: Timer) -> Result<(), BuildError> {
+    pub fn gone(&mut self, name: Name, timer: Timer) -> Result<(), BuildError> {
         let mut reference = Vec::with_capacity(2 * size_of::<i64>());
         put_timer(&mut reference, timer);
         self.push(&name.key(), None, &[Header { key: TIMER_HEADER, value: Some(&reference) }])?;
@@ -336,7 +336,7 @@ impl Writing {
         }
     }
 
-    pub(super) fn intent(&mut self, number: PartitionNumber, intent: &Intent) -> Result<(), BuildError> {
+    pub fn intent(&mut self, number: PartitionNumber, intent: &Intent) -> Result<(), BuildError> {
         let mut value = Vec::with_capacity(32 + intent.timers.len() * 2 * size_of::<i64>());
         value.put_u8(VERSION);
         value.put_i64(intent.producer.0);
@@ -347,11 +347,11 @@ impl Writing {
     }
 
     /// The intent is no more. Of its timers those that are not gone are pending again.
-    pub(super) fn done(&mut self, number: PartitionNumber) -> Result<(), BuildError> {
+    pub fn done(&mut self, number: PartitionNumber) -> Result<(), BuildError> {
         self.push(&intent_key(number), None, &[])
     }
 
-    pub(super) fn finish(self) -> Result<BytesMut, BuildError> {
+    pub fn finish(self) -> Result<BytesMut, BuildError> {
         let mut bytes = BytesMut::with_capacity(self.builder.uncompressed_bytes());
         self.builder.build(&mut bytes)?;
         Ok(bytes)

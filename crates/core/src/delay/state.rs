@@ -16,6 +16,7 @@ use super::pending::{Pending, Timer};
 use super::records::{self, Delayed, Entry, Fate, Intent, Name, Owner, Target};
 use crate::coordinator::ReplayError;
 use duolog_base::{Offset, PartitionNumber, ProducerEpoch, ProducerId, TimestampMs};
+use duolog_replica::{Mutant, planted};
 use duolog_wire::record::{
     BatchBuilder, BuildError, Compression, DecodeError, DecompressLimits, Header, NewRecord, Record, RecordError,
     advance_sequence, decode_batch,
@@ -26,11 +27,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// When something is due that waits for nothing more, whatever clocks show.
 const AT_ONCE: TimestampMs = TimestampMs(0);
 /// Bytes of a batch that is delivered, unless its only record has more.
-pub(super) const DELIVERED_BYTES: usize = 512 << 10;
+pub const DELIVERED_BYTES: usize = 512 << 10;
 
 /// The timers of one partition.
 #[derive(Debug, Default)]
-pub(super) struct Timers {
+pub struct Timers {
     pending: Pending,
     /// Due, and known to be for targets that had enough at the time: next once these have no open intent. Not written down.
     held: BTreeMap<PartitionNumber, BTreeSet<Timer>>,
@@ -42,32 +43,32 @@ pub(super) struct Timers {
 
 /// A timer or half whose record has been read back.
 #[derive(Clone, Debug)]
-pub(super) struct Due {
-    pub(super) timer: Timer,
-    pub(super) name: Name,
-    pub(super) delayed: Delayed,
+pub struct Due {
+    pub timer: Timer,
+    pub name: Name,
+    pub delayed: Delayed,
     /// Of a half.
-    pub(super) owner: Option<Owner>,
+    pub owner: Option<Owner>,
 }
 
 /// What is to be written before anything is delivered.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan {
-    pub(super) intents: Vec<(PartitionNumber, Intent)>,
+pub struct Plan {
+    pub intents: Vec<(PartitionNumber, Intent)>,
     /// Their targets are gone, and they with them.
-    pub(super) orphans: Vec<(Name, Timer)>,
+    pub orphans: Vec<(Name, Timer)>,
 }
 
 /// Under what a leader delivers.
 #[derive(Debug)]
-pub(super) struct Sequences {
+pub struct Sequences {
     producer: ProducerId,
     next: HashMap<PartitionNumber, i32>,
 }
 
 impl Sequences {
     /// The producer id must never have been used.
-    pub(super) fn new(producer: ProducerId) -> Sequences {
+    pub fn new(producer: ProducerId) -> Sequences {
         Sequences { producer, next: HashMap::new() }
     }
 
@@ -79,14 +80,14 @@ impl Sequences {
 
 impl Timers {
     /// Folds one record of the partition into the state.
-    pub(super) fn replay(&mut self, record: &Record<'_>) -> Result<(), ReplayError> {
+    pub fn replay(&mut self, record: &Record<'_>) -> Result<(), ReplayError> {
         let key = record.key.ok_or(ReplayError::NoKey)?;
         match records::decode(record.offset, key, record.value, &record.headers)? {
             Entry::Timer(timer) => self.pending.insert(timer),
             Entry::Half(timer) => self.halves.insert(timer),
             Entry::Fate(half, Fate::Asked { next, questions }) => self.halves.asked(half, next, questions),
             Entry::Fate(half, Fate::Committed) => {
-                if self.halves.remove(half) {
+                if self.halves.remove(half) || planted(Mutant::HalfCommittedTwice) {
                     self.pending.insert(Timer { at: AT_ONCE, offset: half });
                 }
             }
@@ -132,7 +133,7 @@ impl Timers {
 
     /// What is to be delivered next: for each target without an open intent what is held for it, and what else is due, in the order of their
     /// times.
-    pub(super) fn due(&self, now: TimestampMs, most: usize) -> Vec<Timer> {
+    pub fn due(&self, now: TimestampMs, most: usize) -> Vec<Timer> {
         let free = self.held.iter().filter(|(number, _)| !self.open.contains_key(number));
         let mut due: Vec<Timer> = free.flat_map(|(_, held)| held.iter().copied().take(most)).take(most).collect();
         let left = most - due.len();
@@ -141,21 +142,21 @@ impl Timers {
     }
 
     /// When the next one is due.
-    pub(super) fn next(&self) -> Option<TimestampMs> {
+    pub fn next(&self) -> Option<TimestampMs> {
         self.pending.iter().next().map(|timer| timer.at)
     }
 
-    pub(super) fn halves(&self) -> &Halves {
+    pub fn halves(&self) -> &Halves {
         &self.halves
     }
 
     /// A half that nothing has been said of.
-    pub(super) fn waiting(&self, half: Offset) -> Option<Waiting> {
+    pub fn waiting(&self, half: Offset) -> Option<Waiting> {
         self.halves.get(half)
     }
 
     /// Whether the timer can still be recalled.
-    pub(super) fn is_pending(&self, timer: Timer) -> bool {
+    pub fn is_pending(&self, timer: Timer) -> bool {
         self.pending.contains(timer) || self.held.values().any(|held| held.contains(&timer))
     }
 
@@ -164,12 +165,12 @@ impl Timers {
         self.halves.len() + self.pending.len() + self.delivering.len() + self.held.values().map(BTreeSet::len).sum::<usize>()
     }
 
-    pub(super) fn open(&self) -> impl Iterator<Item = (PartitionNumber, &Intent)> {
+    pub fn open(&self) -> impl Iterator<Item = (PartitionNumber, &Intent)> {
         self.open.iter().map(|(number, intent)| (*number, intent))
     }
 
     /// Drops a timer whose record is not there any more.
-    pub(super) fn forget(&mut self, timer: Timer) {
+    pub fn forget(&mut self, timer: Timer) {
         self.halves.remove(timer.offset);
         self.pending.remove(timer);
         self.unhold(timer);
@@ -177,7 +178,7 @@ impl Timers {
 
     /// Divides due timers into batches by their targets, each within the bytes that `room` gives, which knows no target that is gone. What does
     /// not fit, or is for a target with an open intent, is held until that is done.
-    pub(super) fn plan(&mut self, due: &[Due], sequences: &mut Sequences, room: impl Fn(&Target) -> Option<usize>) -> Plan {
+    pub fn plan(&mut self, due: &[Due], sequences: &mut Sequences, room: impl Fn(&Target) -> Option<usize>) -> Plan {
         let mut plan = Plan::default();
         let mut batches: BTreeMap<PartitionNumber, (usize, Vec<Timer>)> = BTreeMap::new();
         for Due { timer, name, delayed, .. } in due {
@@ -209,7 +210,7 @@ impl Timers {
 
 /// Why a batch cannot be made of what was read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DeliveryError {
+pub enum DeliveryError {
     #[error("a delayed record cannot be unpacked: {0}")]
     Batch(#[from] DecodeError),
     #[error("a delayed record cannot be read: {0}")]
@@ -221,9 +222,12 @@ pub(super) enum DeliveryError {
 }
 
 /// The batch that an intent stands for, from its timers in their order; and what is known of its tags.
-pub(super) fn delivery(intent: &Intent, due: &[Due]) -> Result<(bytes::BytesMut, u64), DeliveryError> {
+pub fn delivery(intent: &Intent, due: &[Due]) -> Result<(bytes::BytesMut, u64), DeliveryError> {
     assert!(due.iter().map(|due| due.timer).eq(intent.timers.iter().copied()), "an intent is delivered whole and in its order");
-    let mut builder = BatchBuilder::new(Compression::None).producer(intent.producer, ProducerEpoch(0), intent.base_sequence);
+    let mut builder = BatchBuilder::new(Compression::None);
+    if !planted(Mutant::DeliveryNotIdempotent) {
+        builder = builder.producer(intent.producer, ProducerEpoch(0), intent.base_sequence);
+    }
     let mut tags = Some(0);
     for Due { delayed, .. } in due {
         let batch = decode_batch(&delayed.batch, DecompressLimits::default())?;

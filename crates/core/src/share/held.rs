@@ -1,6 +1,7 @@
 //! A share-partition as its leader holds it in memory, in one leadership: empty until its state is read, and over once somebody else may go on.
 
 use super::partition::Partition;
+use super::work::Work;
 use super::{ShareError, SharePartition};
 use duolog_base::LeaderEpoch;
 use parking_lot::Mutex;
@@ -21,16 +22,6 @@ pub(super) struct Loaded {
     pub(super) work: Mutex<Work>,
 }
 
-pub(super) struct Work {
-    pub(super) partition: Partition,
-    /// Counts the changes.
-    pub(super) changes: u64,
-    /// A task writes what has changed.
-    pub(super) is_writing: bool,
-    /// What has changed cannot be written for now: nothing more is given out.
-    pub(super) is_stuck: bool,
-}
-
 /// How far the changes are stored.
 #[derive(Default)]
 struct Written {
@@ -41,8 +32,7 @@ struct Written {
 
 impl Loaded {
     pub(super) fn new(state_epoch: i32, partition: Partition) -> Loaded {
-        let work = Work { partition, changes: 0, is_writing: false, is_stuck: false };
-        Loaded { state_epoch, work: Mutex::new(work) }
+        Loaded { state_epoch, work: Mutex::new(Work::new(partition)) }
     }
 }
 

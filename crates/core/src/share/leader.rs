@@ -222,26 +222,17 @@ impl Shared {
     ) -> Result<(T, u64), ShareError> {
         let loaded = held.loaded.get().ok_or(ShareError::Loading)?;
         let mut work = loaded.work.lock();
-        let before = work.partition.next(allowed);
-        let outcome = decide(&mut work.partition);
-        let after = work.partition.next(allowed);
-        let is_news = after.is_some() && after != before;
-        work.changes += 1;
-        let changes = work.changes;
-        if !work.is_writing {
-            match work.partition.has_unwritten() {
-                true => {
-                    work.is_writing = true;
-                    tokio::spawn(write_out(self.clone(), held.clone()));
-                }
-                false => held.stored(changes),
-            }
-        }
+        let (outcome, change) = work.change(allowed, decide);
+        let (write, stored) = (work.begin_write(), work.stored());
         drop(work);
-        if is_news {
+        held.stored(stored);
+        if let Some(write) = write {
+            tokio::spawn(write_out(self.clone(), held.clone(), write));
+        }
+        if change.is_news {
             self.watches.fire(&held.at);
         }
-        Ok((outcome, changes))
+        Ok((outcome, change.number))
     }
 
     /// A lock expires then.
@@ -284,20 +275,17 @@ impl Held {
 }
 
 /// Writes what has changed until nothing has.
-async fn write_out(shared: Arc<Shared>, held: Arc<Held>) {
+async fn write_out(shared: Arc<Shared>, held: Arc<Held>, first: Write) {
     let Some(loaded) = held.loaded.get() else { return };
-    loop {
-        let (write, changes) = {
-            let mut work = loaded.work.lock();
-            let write = work.partition.take_write();
-            work.is_writing = write.is_some();
-            (write, work.changes)
-        };
-        let Some(write) = write else { return held.stored(changes) };
+    let mut next = Some(first);
+    while let Some(write) = next {
         if let Err(error) = insist(&shared, &held, loaded, write).await {
             return shared.drop_held(&held, error);
         }
-        held.stored(changes);
+        let mut work = loaded.work.lock();
+        work.written();
+        next = work.begin_write();
+        held.stored(work.stored());
     }
 }
 

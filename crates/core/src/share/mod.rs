@@ -20,11 +20,20 @@ mod states;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod work;
 
 pub use partition::{Acknowledgement, AcquiredRange};
 pub use ranges::OffsetRange;
 pub use state::ShareSummary;
 pub use watch::ShareWatch;
+
+/// What decides, without waiting and I/O: for who plays it without a broker.
+pub mod decisions {
+    pub use super::partition::{AcknowledgeError, Allowed, Partition};
+    pub use super::shard::{ShareShard, StateError, Writer};
+    pub use super::state::{ShareState, Stage, StateBatch, Stored, Write};
+    pub use super::work::{Change, Work};
+}
 
 use crate::broker::Broker;
 use crate::coordinator::{BrokerLog, InternalTopic, Now, Output, Runtime, RuntimeMetrics, Ticket, Unavailable};

@@ -12,6 +12,7 @@
 use super::ranges::{OffsetRange, Ranges};
 use super::state::{Batches, ShareState, Stage, StateBatch, Stored, Write};
 use duolog_base::Offset;
+use duolog_replica::{Mutant, planted};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ impl Delivery {
     }
 
     fn is_of(&self, by: &str) -> bool {
-        matches!(&self.progress, Progress::Acquired { member, .. } if **member == *by)
+        matches!(&self.progress, Progress::Acquired { member, .. } if **member == *by || planted(Mutant::AnybodyAcknowledges))
     }
 
     /// As it is to be stored. A delivery under way counts once it has ended.
@@ -71,7 +72,7 @@ pub struct Acknowledgement {
 
 /// Why nothing of what a member said counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AcknowledgeError {
+pub enum AcknowledgeError {
     #[error("the acknowledgement is malformed")]
     Malformed,
     #[error("a record is not acquired by the member")]
@@ -80,16 +81,16 @@ pub(super) enum AcknowledgeError {
 
 /// What a group allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Allowed {
+pub struct Allowed {
     /// Deliveries of a record.
-    pub(super) deliveries: i16,
+    pub deliveries: i16,
     /// Records that are delivered and not done with.
-    pub(super) locks: usize,
+    pub locks: usize,
 }
 
 /// The state of one share-partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Partition {
+pub struct Partition {
     /// Everything below is done with.
     start: Offset,
     /// The first record that was not delivered yet.
@@ -109,7 +110,7 @@ pub(super) struct Partition {
 
 impl Partition {
     /// As it was stored, beginning at `start`, for a log that ends before `log_end`.
-    pub(super) fn restore(start: Offset, state: &ShareState, log_end: Offset) -> Partition {
+    pub fn restore(start: Offset, state: &ShareState, log_end: Offset) -> Partition {
         let written_start = start;
         // A log that has lost its end delivers anew what comes in place of that.
         let start = start.min(log_end);
@@ -146,7 +147,7 @@ impl Partition {
     }
 
     /// When the first lock may expire.
-    pub(super) fn next_expiry_ms(&self) -> Option<u64> {
+    pub fn next_expiry_ms(&self) -> Option<u64> {
         self.next_expiry_ms
     }
 
@@ -156,7 +157,7 @@ impl Partition {
     }
 
     /// The first record that could be acquired; `None` while there are as many in flight as may be.
-    pub(super) fn next(&self, allowed: Allowed) -> Option<Offset> {
+    pub fn next(&self, allowed: Allowed) -> Option<Offset> {
         let again = self.available(self.end.plus(-1)).next().map(|(range, _)| range.first);
         again.or_else(|| (self.in_flight() < allowed.locks.min(i32::MAX as usize) as i64).then_some(self.end))
     }
@@ -171,7 +172,7 @@ impl Partition {
     }
 
     /// Gives a member up to so many records of `window`, those that are available first, then new ones. New are those from the end on.
-    pub(super) fn acquire(
+    pub fn acquire(
         &mut self,
         window: Range<Offset>,
         member: &Arc<str>,
@@ -213,7 +214,7 @@ impl Partition {
     }
 
     /// Takes what a member says of its records: all of it, or nothing. Records that are done with whatever anybody says are passed over.
-    pub(super) fn acknowledge(
+    pub fn acknowledge(
         &mut self,
         member: &str,
         batches: &[Acknowledgement],
@@ -257,6 +258,7 @@ impl Partition {
                 (Verdict::Accept, _) => Progress::Acknowledged,
                 (Verdict::Reject, _) => Progress::Archived,
                 (Verdict::Release, _) => given_back(count, allowed),
+                (Verdict::Renew, progress) if planted(Mutant::RenewalForgotten) => progress,
                 (Verdict::Renew, Progress::Acquired { member, .. }) => {
                     self.expires(renewed_until_ms);
                     Progress::Acquired { member, until_ms: renewed_until_ms }
@@ -264,14 +266,14 @@ impl Partition {
                 (Verdict::Renew, progress) => progress,
             };
             self.put(part, Delivery { progress, count });
-            if verdict != Verdict::Renew {
+            if verdict != Verdict::Renew && !(verdict == Verdict::Release && planted(Mutant::ReleaseNotStored)) {
                 self.unwritten.set(part, ());
             }
         }
     }
 
     /// A member gives back all it has. If it has not seen them (`seen` is false), they count as not delivered.
-    pub(super) fn release(&mut self, member: &str, seen: bool, allowed: Allowed) {
+    pub fn release(&mut self, member: &str, seen: bool, allowed: Allowed) {
         let held: Vec<(OffsetRange, i16)> = self.select(|delivery| delivery.is_of(member));
         for (range, count) in held {
             match seen {
@@ -284,7 +286,7 @@ impl Partition {
     }
 
     /// Makes available what was acquired until now.
-    pub(super) fn expire(&mut self, now_ms: u64, allowed: Allowed) {
+    pub fn expire(&mut self, now_ms: u64, allowed: Allowed) {
         if self.next_expiry_ms.is_none_or(|next| next > now_ms) {
             return;
         }
@@ -313,7 +315,7 @@ impl Partition {
     }
 
     /// Records below `log_start` are gone, whoever has them.
-    pub(super) fn trim(&mut self, log_start: Offset) {
+    pub fn trim(&mut self, log_start: Offset) {
         if log_start <= self.start {
             return;
         }
@@ -325,7 +327,7 @@ impl Partition {
     }
 
     /// What is to be stored of what has changed since the last write, if anything has.
-    pub(super) fn take_write(&mut self) -> Option<Write> {
+    pub fn take_write(&mut self) -> Option<Write> {
         self.unwritten.remove_below(self.start);
         if !self.has_unwritten() {
             return None;
@@ -344,7 +346,7 @@ impl Partition {
     }
 
     /// Whether there is something to write.
-    pub(super) fn has_unwritten(&self) -> bool {
+    pub fn has_unwritten(&self) -> bool {
         self.written_start != self.start || self.unwritten.last().is_some_and(|last| last >= self.start)
     }
 
@@ -393,7 +395,8 @@ impl Partition {
 }
 
 fn given_back(count: i16, allowed: Allowed) -> Progress {
-    if count >= allowed.deliveries { Progress::Archived } else { Progress::Available }
+    let is_last = count >= allowed.deliveries && !planted(Mutant::DeliveredWithoutLimit);
+    if is_last { Progress::Archived } else { Progress::Available }
 }
 
 /// What is to become of a record.

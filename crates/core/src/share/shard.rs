@@ -9,6 +9,7 @@ use super::state::{Batches, ShareState, ShareSummary, Write};
 use crate::coordinator::{Now, Output, ReplayError, Shard, Ticket};
 use crate::metadata::MetadataImage;
 use duolog_base::{LeaderEpoch, Offset, TimestampMs};
+use duolog_replica::{Mutant, planted};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ const NOT_COUNTED: i32 = -1;
 
 /// Why the state is not read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-pub(super) enum StateError {
+pub enum StateError {
     #[error("the share-partition was not initialized")]
     NotInitialized,
     #[error("there is a later leader of the partition")]
@@ -118,13 +119,13 @@ impl Known {
 
 /// The share-partitions of one partition.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct ShareShard {
+pub struct ShareShard {
     known: BTreeMap<SharePartition, Known>,
 }
 
 impl ShareShard {
     /// Begins a group's progress. A state epoch that is known is no news; with a later one the progress begins anew if `start` says where.
-    pub(super) fn initialize(
+    pub fn initialize(
         &mut self,
         at: SharePartition,
         state_epoch: i32,
@@ -145,7 +146,7 @@ impl ShareShard {
         out.answer(ticket, Ok(()));
     }
 
-    pub(super) fn delete(&mut self, at: &SharePartition, ticket: Ticket<Result<(), StateError>>, out: &mut Output) {
+    pub fn delete(&mut self, at: &SharePartition, ticket: Ticket<Result<(), StateError>>, out: &mut Output) {
         if self.known.remove(at).is_some() {
             records::tombstones(at).into_iter().for_each(|record| out.append(record));
         }
@@ -153,7 +154,7 @@ impl ShareShard {
     }
 
     /// What a leader begins with. Leaders before it write no more.
-    pub(super) fn read(
+    pub fn read(
         &mut self,
         at: &SharePartition,
         leader_epoch: LeaderEpoch,
@@ -173,7 +174,7 @@ impl ShareShard {
         out.answer(ticket, Ok(ShareState { state_epoch: known.state_epoch, start, batches: known.batches.to_list() }));
     }
 
-    pub(super) fn write(
+    pub fn write(
         &mut self,
         at: &SharePartition,
         by: Writer,
@@ -183,10 +184,10 @@ impl ShareShard {
         out: &mut Output,
     ) {
         let Some(known) = self.known.get_mut(at) else { return out.answer(ticket, Err(StateError::NotInitialized)) };
-        if known.state_epoch != by.state_epoch {
+        if known.state_epoch != by.state_epoch && !planted(Mutant::StateEpochIgnored) {
             return out.answer(ticket, Err(StateError::FencedState));
         }
-        if known.leader_epoch > by.leader_epoch {
+        if known.leader_epoch > by.leader_epoch && !planted(Mutant::StaleLeaderWrites) {
             return out.answer(ticket, Err(StateError::FencedLeader));
         }
         known.apply(&Update {
@@ -200,7 +201,7 @@ impl ShareShard {
         out.answer(ticket, Ok(()));
     }
 
-    pub(super) fn summary(&self, at: &SharePartition, ticket: Ticket<Result<ShareSummary, StateError>>, out: &mut Output) {
+    pub fn summary(&self, at: &SharePartition, ticket: Ticket<Result<ShareSummary, StateError>>, out: &mut Output) {
         let summary = self.known.get(at).map(|known| ShareSummary {
             start_offset: known.start,
             leader_epoch: LeaderEpoch(known.leader_epoch),
@@ -211,7 +212,7 @@ impl ShareShard {
     }
 
     /// Forgets topics that are not in the image.
-    pub(super) fn forget_deleted_topics(&mut self, image: &MetadataImage, ticket: Ticket<()>, out: &mut Output) {
+    pub fn forget_deleted_topics(&mut self, image: &MetadataImage, ticket: Ticket<()>, out: &mut Output) {
         let gone = self.known.extract_if(.., |at, _| image.topic_by_id(at.topic).is_none());
         gone.for_each(|(at, _)| records::tombstones(&at).into_iter().for_each(|record| out.append(record)));
         out.answer(ticket, ());
@@ -220,9 +221,9 @@ impl ShareShard {
 
 /// Which leader writes, and what it has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Writer {
-    pub(super) state_epoch: i32,
-    pub(super) leader_epoch: i32,
+pub struct Writer {
+    pub state_epoch: i32,
+    pub leader_epoch: i32,
 }
 
 impl Shard for ShareShard {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// How far a record has come, as Kafka numbers it. (KIP-932)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Stage {
+pub enum Stage {
     /// To be delivered (again).
     Available,
     Acknowledged,
@@ -20,7 +20,7 @@ pub(super) enum Stage {
 
 impl Stage {
     /// Kafka's number; 1 is a record that is acquired, which is never stored, and 3 one on its way to a dead letter topic.
-    pub(super) fn number(self) -> i8 {
+    pub fn number(self) -> i8 {
         match self {
             Stage::Available => 0,
             Stage::Acknowledged => 2,
@@ -28,7 +28,7 @@ impl Stage {
         }
     }
 
-    pub(super) fn from_number(number: i8) -> Option<Stage> {
+    pub fn from_number(number: i8) -> Option<Stage> {
         match number {
             0 | 1 => Some(Stage::Available),
             2 => Some(Stage::Acknowledged),
@@ -37,16 +37,16 @@ impl Stage {
         }
     }
 
-    pub(super) fn is_done(self) -> bool {
+    pub fn is_done(self) -> bool {
         self != Stage::Available
     }
 }
 
 /// What is stored of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stored {
-    pub(super) stage: Stage,
-    pub(super) delivery_count: i16,
+pub struct Stored {
+    pub stage: Stage,
+    pub delivery_count: i16,
 }
 
 impl Stored {
@@ -59,7 +59,7 @@ impl Stored {
 
 /// The records of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct StateBatch {
+pub struct StateBatch {
     #[serde(rename = "f")]
     first: i64,
     #[serde(rename = "l")]
@@ -71,35 +71,35 @@ pub(super) struct StateBatch {
 }
 
 impl StateBatch {
-    pub(super) fn new(range: OffsetRange, stored: Stored) -> StateBatch {
+    pub fn new(range: OffsetRange, stored: Stored) -> StateBatch {
         let Stored { stage, delivery_count } = stored;
         StateBatch { first: range.first.0, last: range.last.0, stage, delivery_count }
     }
 
     /// `None` if it is not a range.
-    pub(super) fn range(&self) -> Option<OffsetRange> {
+    pub fn range(&self) -> Option<OffsetRange> {
         let range = OffsetRange { first: Offset(self.first), last: Offset(self.last) };
         (self.first >= 0 && self.first <= self.last && self.last < i64::MAX).then_some(range)
     }
 
-    pub(super) fn stored(&self) -> Stored {
+    pub fn stored(&self) -> Stored {
         Stored { stage: self.stage, delivery_count: self.delivery_count }
     }
 }
 
 /// What a leader stores at a time: everything it has changed since the write before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Write {
+pub struct Write {
     /// Where the share-partition starts.
-    pub(super) start: i64,
+    pub start: i64,
     /// Records behind the start that are done with.
-    pub(super) delivery_complete_count: i32,
-    pub(super) batches: Vec<StateBatch>,
+    pub delivery_complete_count: i32,
+    pub batches: Vec<StateBatch>,
 }
 
 /// Stored records behind the start of a share-partition. One that is not there was not delivered yet, as far as anybody has written down.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Batches(Ranges<Stored>);
+pub struct Batches(Ranges<Stored>);
 
 impl Batches {
     pub(super) fn len(&self) -> usize {
@@ -107,7 +107,7 @@ impl Batches {
     }
 
     /// Takes in what was written, as far as it is not behind what is known already.
-    pub(super) fn merge(&mut self, start: Offset, batches: &[StateBatch]) {
+    pub fn merge(&mut self, start: Offset, batches: &[StateBatch]) {
         for batch in batches {
             let Some(OffsetRange { first, last }) = batch.range() else { continue };
             let first = first.max(start);
@@ -123,18 +123,18 @@ impl Batches {
         self.0.remove_below(start);
     }
 
-    pub(super) fn to_list(&self) -> Vec<StateBatch> {
+    pub fn to_list(&self) -> Vec<StateBatch> {
         self.0.iter().map(|(range, stored)| StateBatch::new(range, *stored)).collect()
     }
 }
 
 /// All that is stored of a share-partition, as its leader begins with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ShareState {
-    pub(super) state_epoch: i32,
+pub struct ShareState {
+    pub state_epoch: i32,
     /// `None` until a leader has found out where the group begins.
-    pub(super) start: Option<i64>,
-    pub(super) batches: Vec<StateBatch>,
+    pub start: Option<i64>,
+    pub batches: Vec<StateBatch>,
 }
 
 /// What is stored, in short.
