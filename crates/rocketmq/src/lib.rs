@@ -13,6 +13,7 @@ mod collect;
 pub mod compact;
 pub mod dead_letters;
 mod delay;
+mod deliveries;
 pub mod fuzzing;
 mod group_config;
 mod grpc;

@@ -3,6 +3,7 @@
 use crate::ahead::ReadAhead;
 use crate::clients::{Channel, Clients};
 use crate::cluster::{Cluster, Place, is_guest_number};
+use crate::deliveries::Deliveries;
 use crate::locks::Locks;
 use crate::message::UNKNOWN_HOST;
 use crate::names::NodeNames;
@@ -29,6 +30,7 @@ pub struct Node {
     pub clients: Clients,
     pub locks: Locks,
     pub offsets: Offsets,
+    pub(crate) deliveries: Deliveries,
     pub(crate) ahead: ReadAhead,
     pub booted: TimestampMs,
     pub(crate) rates: Rates,
@@ -65,6 +67,7 @@ impl Node {
             clients: Clients::default(),
             locks: Locks::default(),
             offsets: Offsets::default(),
+            deliveries: Deliveries::default(),
             rates: Rates::default(),
             messages_out: Counter::default(),
             ahead: ReadAhead::default(),

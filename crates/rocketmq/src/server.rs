@@ -82,6 +82,7 @@ async fn keep(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
                 let now_ms = node.monotonic_ms();
                 node.clients.expire(now_ms);
                 node.locks.expire(now_ms);
+                node.deliveries.expire(now_ms);
                 node.expire_guests();
                 node.sample_rates();
             }

@@ -1,7 +1,6 @@
 //! One request on its way through: who asks, and what it is answered from.
 
 use super::clients::GrpcClients;
-use super::deliveries::Deliveries;
 use super::limits::{CLIENT_ID_BYTES, DEADLINE_RESERVE};
 use super::status::Refused;
 use crate::names::{check_group, is_closed_topic};
@@ -25,7 +24,6 @@ const TIMEOUT: &str = "grpc-timeout";
 pub(super) struct Front {
     pub(super) node: Arc<Node>,
     pub(super) clients: GrpcClients,
-    pub(super) deliveries: Deliveries,
 }
 
 /// One request's surroundings.

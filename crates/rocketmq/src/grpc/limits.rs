@@ -37,8 +37,6 @@ pub(super) const COMMANDS: usize = 16;
 pub(super) const SENT_MESSAGES: usize = 1024;
 pub(super) const RECEIVED_MESSAGES: usize = 32;
 pub(super) const PULLED_MESSAGES: usize = 1024;
-/// Bytes of the messages of one receive or pull, unless one message is larger.
-pub(super) const RECEIVED_BYTES: usize = 4 << 20;
 /// Acknowledgements of one request.
 pub(super) const ACKNOWLEDGED: usize = 4096;
 /// User properties of one message, and the bytes of all of them.
@@ -47,18 +45,10 @@ pub(super) const USER_PROPERTIES_BYTES: usize = 16 << 10;
 /// Bytes of a message group.
 pub(super) const MESSAGE_GROUP_BYTES: usize = 64;
 
-/// How long a message may be hidden from the others of its group, and how long it must be when it is received.
-pub(super) const MOST_HIDDEN: Duration = Duration::from_secs(12 * 3600);
+/// How long a message must be hidden from the others of its group when it is received.
 pub(super) const LEAST_HIDDEN: Duration = Duration::from_secs(10);
-/// How long the messages of a consumer that lives are hidden at a time, and altogether.
-pub(super) const RENEWED: Duration = Duration::from_secs(60);
-pub(super) const RENEWED_ALTOGETHER: Duration = Duration::from_secs(3 * 3600);
 /// How long a receive or pull is held at most, and if the client does not say.
 pub(super) const MOST_POLLING: Duration = Duration::from_secs(60);
 pub(super) const POLLING: Duration = Duration::from_secs(20);
 /// Kept of a request's deadline for the way back.
 pub(super) const DEADLINE_RESERVE: Duration = Duration::from_millis(500);
-
-/// Groups' topics that are consumed at a time, and all messages that are worked on.
-pub(super) const CONSUMED_TOPICS: usize = 100_000;
-pub(super) const IN_FLIGHT: usize = 4_000_000;

@@ -1,7 +1,7 @@
 //! RocketMQ 5's gRPC protocol (`apache.rocketmq.v2`), on the same topics, groups and offsets as remoting.
 //!
 //! HTTP/2 -> [`service`] (the table) -> one file an RPC, or a few that belong together -> the same state and the same functions
-//! as remoting. What consumers were given and have not acknowledged is in [`deliveries`] and decided by [`in_flight`].
+//! as remoting. What consumers were given and have not acknowledged is in [`crate::deliveries`].
 //!
 //! Not served: transactions, lite topics; each is answered with UNSUPPORTED.
 
@@ -11,11 +11,8 @@ mod body;
 mod call;
 mod clients;
 mod convert;
-mod deliveries;
 mod end_transaction;
-mod handle;
 mod heartbeat;
-mod in_flight;
 mod limits;
 mod offsets;
 mod pull_message;

@@ -29,7 +29,7 @@ pub(super) async fn update(call: Call, request: UpdateOffsetRequest) -> Result<U
     if request.offset < 0 {
         return Err(Refused::new(Code::IllegalOffset, format!("offset {} is negative", request.offset)));
     }
-    call.front.deliveries.reset(call.node(), group, &topic, index, Offset(request.offset)).await?;
+    call.node().deliveries.reset(call.node(), group, &topic, index, Offset(request.offset)).await?;
     Ok(UpdateOffsetResponse { status: Some(ok()) })
 }
 

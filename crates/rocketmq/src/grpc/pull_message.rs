@@ -5,10 +5,10 @@
 
 use super::call::{Call, duration, group_name, subscription};
 use super::convert;
-use super::deliveries::each;
-use super::limits::{MOST_POLLING, POLLING, PULLED_MESSAGES, RECEIVED_BYTES};
+use super::limits::{MOST_POLLING, POLLING, PULLED_MESSAGES};
 use super::offsets::queue;
 use super::status::{Refused, ok};
+use crate::deliveries::{RECEIVED_BYTES, each};
 use crate::message::EmptyBody;
 use crate::pull::{PullOutcome, Pulled, Wanted};
 use duolog_base::{LeaderEpoch, Offset};

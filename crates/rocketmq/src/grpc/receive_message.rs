@@ -2,27 +2,23 @@
 //!
 //! *Behaviour*: a queue that is asked for is looked at first and the others after it, except for a push consumer of an ordered
 //! group, which gets what was assigned to it. Where there is nothing the request is held until there is something, or its time is
-//! over. Of queues that other nodes lead there is nothing: routes send clients to their leaders. What members of the group have given back from this topic comes along ([`Retries`]). With `auto_renew` messages stay hidden for as long as the client's stream is open. The answer is a status, the messages,
-//! and the time.
+//! over. Of queues that other nodes lead there is nothing: routes send clients to their leaders. What members of the group have given back from this topic comes along ([`crate::deliveries`]).
+//! With `auto_renew` messages stay hidden for as long as the client's stream is open. The answer is a status, the messages, and the time.
 
 use super::call::{Call, duration, group_name, subscription};
 use super::convert::{self, timestamp};
-use super::deliveries::{Consumed, Given, Receive, Retries};
-use super::in_flight::Order;
-use super::limits::{LEAST_HIDDEN, MOST_HIDDEN, MOST_POLLING, POLLING, RECEIVED_BYTES, RECEIVED_MESSAGES, RENEWED};
+use super::limits::{LEAST_HIDDEN, MOST_POLLING, POLLING, RECEIVED_MESSAGES};
 use super::settings::max_attempts;
 use super::status::{Refused, ok};
-use crate::cluster::Place;
-use duolog_base::{PartitionIndex, PartitionNumber};
-use duolog_core::config::{FlushMode, GroupConfig};
+use crate::deliveries::{Given, MOST_HIDDEN, Order, RENEWED, Receive};
+use duolog_base::PartitionIndex;
+use duolog_core::config::GroupConfig;
 use duolog_core::metadata::TopicImage;
 use duolog_rocketmq_proto::receive_message_response::Content;
 use duolog_rocketmq_proto::{Code, Message, ReceiveMessageRequest, ReceiveMessageResponse, Resource};
 use duolog_wire::remoting::message::StoredMessage;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
-use tokio::time::Instant;
 
 pub(super) async fn handle(call: Call, request: ReceiveMessageRequest) -> Vec<ReceiveMessageResponse> {
     let received = receive(&call, &request).await;
@@ -54,10 +50,12 @@ async fn receive(call: &Call, request: &ReceiveMessageRequest) -> Result<Vec<Mes
         renewed_by: request.auto_renew.then(|| call.client_id.clone()),
         order: if config.consume_orderly { Order::Queue { attempt_id } } else { Order::Any },
         max_attempts: u32::try_from(max_attempts(&config)).unwrap_or(u32::MAX),
+        number: 0,
+        with_returned: !config.consume_orderly,
         is_alive: &is_alive,
         topic,
     };
-    let given = wait(call, group, wanted, queues, want, call.hold(polling)).await?;
+    let given = call.node().deliveries.wait(call.node(), group, wanted, queues, want, call.hold(polling)).await?;
     if given.is_empty() {
         return Err(Refused::new(Code::MessageNotFound, "no new message"));
     }
@@ -98,107 +96,6 @@ fn wanted_queues(
         return Ok(vec![PartitionIndex(asked)]);
     }
     Ok((0..count).map(|ahead| PartitionIndex((asked.max(0) + ahead) % count)).collect())
-}
-
-/// Receives; if there is nothing, waits for something until the deadline.
-async fn wait(
-    call: &Call,
-    group: &str,
-    mut wanted: Receive<'_>,
-    wished: Vec<PartitionIndex>,
-    want: usize,
-    deadline: Instant,
-) -> Result<Vec<Given>, Refused> {
-    let (broker, deliveries) = (&call.node().broker, &call.front.deliveries);
-    let consumed = deliveries.consumed(group, &wanted.topic, call.now_ms())?;
-    let from: Arc<str> = wanted.topic.name.as_str().into();
-    let nobody = Notify::new();
-    let mut queues = led(call, &wanted.topic, &wished);
-    let mut stopping = broker.stopping();
-    let mut images = broker.metadata().changes();
-    let mut is_over = false;
-    loop {
-        // Everything is registered before it is looked, so that nothing that arrives is missed.
-        let retries = Retries::of(deliveries, call.node(), group, &from, &wanted)?;
-        let watched = numbers(&wanted, &queues).chain(retries.iter().flat_map(|of| numbers(&of.wanted, &of.queues)));
-        let arrived = broker.watch(watched.collect::<Vec<_>>());
-        let mut changed = std::pin::pin!(consumed.changed.notified());
-        changed.as_mut().enable();
-        let mut returned = std::pin::pin!(retries.as_ref().map_or(&nobody, |of| &of.consumed.changed).notified());
-        returned.as_mut().enable();
-        let given = look(call, &consumed, &wanted, &queues, retries.as_ref(), want).await?;
-        if is_over || !given.is_empty() {
-            return Ok(given);
-        }
-        let now_ms = call.now_ms();
-        let due = consumed.next_due_ms(&queues, wanted.order);
-        let due = due.into_iter().chain(retries.as_ref().and_then(Retries::next_due_ms)).min();
-        let due = due.map(|due_ms| Duration::from_millis(due_ms.saturating_sub(now_ms).max(1)));
-        let due = due.map_or(deadline, |due| (Instant::now() + due).min(deadline));
-        tokio::select! {
-            biased;
-            () = arrived.changed() => {}
-            () = changed => {}
-            () = returned => {}
-            _ = images.changed() => {
-                let image = broker.image();
-                let name = &wanted.topic.name;
-                let topic = image.topic(name).filter(|topic| topic.id == wanted.topic.id);
-                wanted.topic = topic.cloned().ok_or_else(|| Refused::unknown_topic(name))?;
-                queues = led(call, &wanted.topic, &wished);
-            }
-            _ = stopping.wait_for(|stopping| *stopping) => is_over = true,
-            () = tokio::time::sleep_until(due) => is_over = Instant::now() >= deadline,
-        }
-    }
-}
-
-/// Those of the queues that this node leads.
-fn led(call: &Call, topic: &TopicImage, queues: &[PartitionIndex]) -> Vec<PartitionIndex> {
-    let image = call.image();
-    let is_led = |queue: &&PartitionIndex| {
-        topic.partition(**queue).is_some_and(|partition| call.node().place_of(&image, partition) == Place::Here)
-    };
-    queues.iter().filter(is_led).copied().collect()
-}
-
-/// The partitions behind queues, to be watched.
-fn numbers(wanted: &Receive<'_>, queues: &[PartitionIndex]) -> impl Iterator<Item = (PartitionNumber, FlushMode)> {
-    let partitions = queues.iter().filter_map(|queue| wanted.topic.partition(*queue));
-    partitions.map(|partition| (partition.number, wanted.topic.config.flush))
-}
-
-/// Takes what there is now, from all queues.
-async fn look(
-    call: &Call,
-    consumed: &Consumed,
-    wanted: &Receive<'_>,
-    queues: &[PartitionIndex],
-    retries: Option<&Retries<'_>>,
-    want: usize,
-) -> Result<Vec<Given>, Refused> {
-    let own = Some((consumed, wanted, queues));
-    let returned = retries.map(|of| (&*of.consumed, &of.wanted, &of.queues[..]));
-    let sources = if consumed.is_turn_of_retries() { [returned, own] } else { [own, returned] };
-    let mut given: Vec<Given> = Vec::new();
-    for (consumed, wanted, queues) in sources.into_iter().flatten() {
-        for queue in queues {
-            let more = call.front.deliveries.receive(call.node(), consumed, *queue, want - given.len(), wanted).await;
-            match more {
-                Ok(more) => given.extend(more),
-                // Another node leads it now: clients go there with the next route.
-                Err(refused) if refused.code == Code::HaNotAvailable => {}
-                // What was taken already is not lost for a queue that cannot be read.
-                Err(_) if !given.is_empty() => return Ok(given),
-                Err(refused) => return Err(refused),
-            }
-            let bytes: usize = given.iter().map(|given| given.encoded.len()).sum();
-            if given.len() == want || bytes >= RECEIVED_BYTES {
-                return Ok(given);
-            }
-        }
-    }
-    Ok(given)
 }
 
 fn message(given: Given, asked: Option<&Resource>, hidden: Duration) -> Option<Message> {

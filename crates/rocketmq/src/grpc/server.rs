@@ -4,7 +4,6 @@ use super::authority::ClientStream;
 use super::body::{ChargedBody, SharedRoom};
 use super::call::Front;
 use super::clients::GrpcClients;
-use super::deliveries::Deliveries;
 use super::limits::{
     ANSWER_BYTES, CONNECTION_WINDOW_BYTES, FRAME_BYTES, METADATA_BYTES, OPENING, PING_PERIOD, PING_TIMEOUT, REQUEST_BYTES,
     SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS,
@@ -64,7 +63,7 @@ impl GrpcServer {
     pub fn listen(listeners: Vec<Bound>, node: Arc<Node>, door: Arc<Door>) -> Result<GrpcServer, GrpcBindError> {
         let limits = door.limits().clone();
         let budget = Arc::new(Budget::new(limits.total_bytes_in_flight));
-        let front = Arc::new(Front { deliveries: Deliveries::new(&node), clients: GrpcClients::default(), node });
+        let front = Arc::new(Front { clients: GrpcClients::default(), node });
         let gate = Arc::new(Gate { front: front.clone(), limits, budget, tls: acceptor()? });
         front.node.connect();
         Ok(GrpcServer { server: Server::listen(listeners, gate, door)?, front })
@@ -98,9 +97,9 @@ async fn keep(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
                 let now_ms = front.node.monotonic_ms();
                 for client in front.clients.expire(now_ms) {
                     tracing::info!(client = &*client, "client is gone");
-                    front.deliveries.release(&client, now_ms);
+                    front.node.deliveries.release(&client, now_ms);
                 }
-                front.deliveries.expire(now_ms);
+                front.node.deliveries.expire(now_ms);
             }
         }
     }

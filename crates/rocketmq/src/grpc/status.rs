@@ -1,5 +1,6 @@
 //! Why a request is not done, as gRPC clients are told: a code in the answer's body. The gRPC status itself is OK.
 
+use crate::deliveries::DeliveryError;
 use crate::message::MessageError;
 use crate::remoting::Refusal;
 use duolog_core::broker::{FetchError, LookupError, ProduceError};
@@ -63,6 +64,18 @@ impl From<Refusal> for Refused {
             _ => Code::InternalServerError,
         };
         Refused::new(code, refusal.remark)
+    }
+}
+
+impl From<DeliveryError> for Refused {
+    fn from(error: DeliveryError) -> Refused {
+        let code = match error {
+            DeliveryError::StaleHandle(_) => Code::InvalidReceiptHandle,
+            DeliveryError::UnknownTopic(_) => Code::TopicNotFound,
+            DeliveryError::TooManyTopics => Code::TooManyRequests,
+            DeliveryError::Refused(refusal) => return refusal.into(),
+        };
+        Refused::new(code, error.to_string())
     }
 }
 

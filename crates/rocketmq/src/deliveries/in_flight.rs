@@ -10,7 +10,7 @@
 //! In an ordered group nothing of a queue is delivered while anything of it is hidden, and what is due comes before what is new.
 //!
 //! Decides only: time is given by the caller, in milliseconds of a clock that never goes back, and messages are read and
-//! stored by [`super::deliveries`], the only caller.
+//! stored by [`super`], the only caller.
 
 use duolog_base::Offset;
 use std::collections::{BTreeMap, BTreeSet};

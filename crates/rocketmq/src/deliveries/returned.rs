@@ -1,16 +1,14 @@
-//! What members of a group have given back, and gRPC members receive: messages of the group's retry topic, under the topic that
+//! What members of a group have given back, and other members receive one by one: messages of the group's retry topic, under the topic that
 //! they came from.
 //!
 //! The retry topic has messages of all topics that the group consumes. They are read in order and kept, each until somebody
 //! receives its topic; the group's offset stays below them. Remoting members read the retry topic, too: what both read at the same
 //! time is consumed twice.
 //!
-//! Called by [`super::super::receive_message`], and by [`Deliveries::receive`] for queues of such a topic.
+//! Called by [`super::waiting`], and by [`Deliveries::receive`] for queues of such a topic.
 
-use super::super::in_flight::{IN_FLIGHT_OF_QUEUE, Order, Origin};
-use super::super::limits::{IN_FLIGHT, RECEIVED_BYTES};
-use super::super::status::Refused;
-use super::{CHECK_PERIOD_MS, Consumed, Deliveries, Place, Receive};
+use super::in_flight::{IN_FLIGHT_OF_QUEUE, Order, Origin};
+use super::{CHECK_PERIOD_MS, Consumed, Deliveries, DeliveryError, IN_FLIGHT, Place, RECEIVED_BYTES, Receive};
 use crate::cluster::Place as CurrentPlace;
 use crate::message::EmptyBody;
 use crate::names::retry_topic;
@@ -27,22 +25,22 @@ use std::sync::atomic::Ordering;
 const READ_MESSAGES: usize = 256;
 
 /// The retry topic of a group as one receive reads it.
-pub(in super::super) struct Retries<'a> {
-    pub(in super::super) consumed: Arc<Consumed>,
-    pub(in super::super) queues: Vec<PartitionIndex>,
-    pub(in super::super) wanted: Receive<'a>,
+pub(super) struct Retries<'a> {
+    pub(super) consumed: Arc<Consumed>,
+    pub(super) queues: Vec<PartitionIndex>,
+    pub(super) wanted: Receive<'a>,
 }
 
 impl<'a> Retries<'a> {
-    /// What belongs to a receive of `from`; `None` if nothing was given back to the group yet, or its messages are ordered.
-    pub(in super::super) fn of(
+    /// What belongs to a receive of `from`; `None` if it wants nothing of the kind, or nothing was given back to the group yet.
+    pub(super) fn of(
         deliveries: &Deliveries,
         node: &Node,
         group: &str,
         from: &'a Arc<str>,
         receive: &Receive<'a>,
-    ) -> Result<Option<Retries<'a>>, Refused> {
-        if matches!(receive.order, Order::Queue { .. }) {
+    ) -> Result<Option<Retries<'a>>, DeliveryError> {
+        if !receive.with_returned {
             return Ok(None);
         }
         let image = node.broker.image();
@@ -62,7 +60,7 @@ impl<'a> Retries<'a> {
     }
 
     /// When the next message is due.
-    pub(in super::super) fn next_due_ms(&self) -> Option<u64> {
+    pub(super) fn next_due_ms(&self) -> Option<u64> {
         self.consumed.next_due_ms(&self.queues, self.wanted.order)
     }
 }
@@ -80,7 +78,7 @@ impl Deliveries {
     }
 
     /// Reads on until there is something for this receive, or there is nothing more.
-    pub(super) async fn keep_returned(&self, node: &Node, at: Place<'_>, receive: &Receive<'_>) -> Result<(), Refused> {
+    pub(super) async fn keep_returned(&self, node: &Node, at: Place<'_>, receive: &Receive<'_>) -> Result<(), DeliveryError> {
         loop {
             let now_ms = node.monotonic_ms();
             let (from, room) = {
@@ -106,7 +104,7 @@ impl Deliveries {
         receive: &Receive<'_>,
         from: Offset,
         max_messages: usize,
-    ) -> Result<bool, Refused> {
+    ) -> Result<bool, DeliveryError> {
         let wanted = Wanted {
             topic: receive.topic.clone(),
             queue: at.queue,

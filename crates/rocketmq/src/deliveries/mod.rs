@@ -1,5 +1,5 @@
-//! What the groups of gRPC consumers work on: one [`InFlight`] for each group and queue, filled from the log and noted in the
-//! group's offsets.
+//! What groups work on whose members receive messages one by one: one [`InFlight`] for each group and queue, filled from the log and
+//! noted in the group's offsets. Knows nothing of the protocol that members speak.
 //!
 //! Only the offset below which everything is done with outlives the process; it is noted with each change and stored a moment
 //! later ([`crate::offsets`]). After a crash, what was acknowledged in that moment is delivered again. A group's offset that
@@ -8,28 +8,30 @@
 //! Receives of one queue take turns, so that none reads what another is about to deliver. What members have given back lies in the
 //! group's retry topic, and is for those who receive the topic that it came from ([`returned`]).
 
+mod handle;
+mod in_flight;
 mod returned;
+mod waiting;
 
-pub(super) use returned::Retries;
+pub(crate) use handle::Handle;
+pub(crate) use in_flight::Order;
 
-use super::handle::Handle;
-use super::in_flight::{Again, InFlight, Order, Renewal, StaleHandle, Terms};
-use super::limits::{CONSUMED_TOPICS, IN_FLIGHT, MOST_HIDDEN, RECEIVED_BYTES, RENEWED, RENEWED_ALTOGETHER};
-use super::status::Refused;
 use crate::dead_letters::Reason;
 use crate::message::EmptyBody;
 use crate::names::retry_topic;
 use crate::node::Node;
 use crate::pull::{Pulled, Wanted};
+use crate::remoting::Refusal;
 use crate::send_back::{self, Fate};
 use bytes::Bytes;
 use duolog_base::{Offset, PartitionIndex, TopicId};
 use duolog_core::filter::Subscription;
 use duolog_core::group::Basis;
 use duolog_core::metadata::TopicImage;
-use duolog_rocketmq_proto::Code;
+use duolog_wire::remoting::code::response;
 use duolog_wire::remoting::message::StoredMessage;
 use hashbrown::HashMap;
+use in_flight::{Again, IN_FLIGHT_OF_QUEUE, InFlight, Renewal, StaleHandle, Terms};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,6 +39,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 
+/// How long a message may be hidden from the others of its group.
+pub(crate) const MOST_HIDDEN: Duration = Duration::from_secs(12 * 3600);
+/// How long the messages of a consumer that lives are hidden at a time, and altogether.
+pub(crate) const RENEWED: Duration = Duration::from_secs(60);
+const RENEWED_ALTOGETHER: Duration = Duration::from_secs(3 * 3600);
+/// Bytes of the messages of one receive, unless one message is larger.
+pub(crate) const RECEIVED_BYTES: usize = 4 << 20;
+/// Groups' topics that are consumed at a time, and all messages that are worked on.
+const CONSUMED_TOPICS: usize = 100_000;
+const IN_FLIGHT: usize = 4_000_000;
 /// How often it is looked whether somebody else has set the group's offset.
 const CHECK_PERIOD_MS: u64 = 2_000;
 /// A group's topic that nobody has asked for so long, and of which nothing is in flight, is forgotten.
@@ -47,24 +59,25 @@ const READS: usize = 4;
 const LOOKS_A_RETRY: u64 = 5;
 /// When a dead letter could not be stored, it is tried again after so long.
 const DEAD_LETTER_AGAIN_MS: u64 = 10_000;
-/// Handles count from the boot time so that those of an earlier process are stale.
-const HANDLES_OF_MILLISECOND_BITS: u32 = 16;
+/// Numbers begin with the time, so that those of an earlier process are stale.
+const NUMBERS_OF_MILLISECOND_BITS: u32 = 16;
 
-/// All that gRPC consumers work on at this node.
-pub(super) struct Deliveries {
+/// All that is worked on at this node.
+#[derive(Default)]
+pub(crate) struct Deliveries {
     /// Guards the table; held for one look-up.
     topics: Mutex<HashMap<(String, TopicId), Arc<Consumed>>>,
-    last_handle: AtomicU64,
+    last_number: AtomicU64,
     in_flight: AtomicUsize,
 }
 
 /// A topic as one group consumes it.
-pub(super) struct Consumed {
+pub(crate) struct Consumed {
     group: String,
     /// Guards the table; held for one look-up.
     queues: Mutex<HashMap<i32, Arc<Queue>>>,
     /// Told when a receive may find more than before, other than by new messages.
-    pub(super) changed: Notify,
+    pub(crate) changed: Notify,
     used_ms: AtomicU64,
     /// Looks of receives so far.
     looks: AtomicU64,
@@ -89,47 +102,68 @@ struct State {
 
 /// What one receive wants.
 #[derive(Clone)]
-pub(super) struct Receive<'a> {
-    pub(super) topic: Arc<TopicImage>,
-    pub(super) subscription: Arc<Subscription>,
-    pub(super) store_host: SocketAddr,
-    pub(super) hidden: Duration,
+pub(crate) struct Receive<'a> {
+    pub(crate) topic: Arc<TopicImage>,
+    pub(crate) subscription: Arc<Subscription>,
+    pub(crate) store_host: SocketAddr,
+    pub(crate) hidden: Duration,
     /// The client, if its messages are hidden for as long as it lives.
-    pub(super) renewed_by: Option<Arc<str>>,
-    pub(super) order: Order<'a>,
+    pub(crate) renewed_by: Option<Arc<str>>,
+    pub(crate) order: Order<'a>,
     /// Deliveries after which a message is a dead letter.
-    pub(super) max_attempts: u32,
-    pub(super) is_alive: &'a (dyn Fn(&str) -> bool + Sync),
+    pub(crate) max_attempts: u32,
+    /// What names these deliveries ([`Deliveries::number`]).
+    pub(crate) number: u64,
+    /// Whether what members have given back from the topic comes along.
+    pub(crate) with_returned: bool,
+    pub(crate) is_alive: &'a (dyn Fn(&str) -> bool + Sync),
 }
 
 /// A message that was delivered just now.
-pub(super) struct Given {
+pub(crate) struct Given {
     /// As remoting clients read it.
-    pub(super) encoded: Bytes,
-    pub(super) queue: PartitionIndex,
-    pub(super) handle: Handle,
-    pub(super) attempt: u32,
+    pub(crate) encoded: Bytes,
+    pub(crate) queue: PartitionIndex,
+    pub(crate) handle: Handle,
+    pub(crate) attempt: u32,
 }
 
-impl From<StaleHandle> for Refused {
-    fn from(error: StaleHandle) -> Refused {
-        Refused::new(Code::InvalidReceiptHandle, error.to_string())
+/// Why a message is not given, or what was said of one does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DeliveryError {
+    #[error(transparent)]
+    StaleHandle(#[from] StaleHandle),
+    #[error("no topic {0}")]
+    UnknownTopic(String),
+    #[error("{CONSUMED_TOPICS} topics are consumed already")]
+    TooManyTopics,
+    /// Reading or storing is refused.
+    #[error("{}", .0.remark)]
+    Refused(Refusal),
+}
+
+impl DeliveryError {
+    /// Another node leads the queue now.
+    fn is_elsewhere(&self) -> bool {
+        let elsewhere = |code| matches!(code, response::SERVICE_NOT_AVAILABLE | response::NOT_LEADER_FOR_QUEUE);
+        matches!(self, DeliveryError::Refused(refusal) if elsewhere(refusal.code))
+    }
+}
+
+impl From<Refusal> for DeliveryError {
+    fn from(refusal: Refusal) -> DeliveryError {
+        DeliveryError::Refused(refusal)
     }
 }
 
 impl Deliveries {
-    pub(super) fn new(node: &Node) -> Deliveries {
-        let first = (node.booted.0.max(0) as u64) << HANDLES_OF_MILLISECOND_BITS;
-        Deliveries { topics: Mutex::default(), last_handle: AtomicU64::new(first), in_flight: AtomicUsize::new(0) }
-    }
-
     /// A topic as the group consumes it.
-    pub(super) fn consumed(&self, group: &str, topic: &Arc<TopicImage>, now_ms: u64) -> Result<Arc<Consumed>, Refused> {
+    pub(crate) fn consumed(&self, group: &str, topic: &Arc<TopicImage>, now_ms: u64) -> Result<Arc<Consumed>, DeliveryError> {
         let mut topics = self.topics.lock();
         let has_room = topics.len() < CONSUMED_TOPICS;
         let key = (group.to_owned(), topic.id);
         if !has_room && !topics.contains_key(&key) {
-            return Err(Refused::new(Code::TooManyRequests, format!("{CONSUMED_TOPICS} topics are consumed already")));
+            return Err(DeliveryError::TooManyTopics);
         }
         let consumed = topics.entry(key).or_insert_with(|| {
             Arc::new(Consumed {
@@ -146,14 +180,17 @@ impl Deliveries {
     }
 
     /// The same if it was asked for before.
-    fn known(&self, group: &str, topic: &Arc<TopicImage>) -> Result<Arc<Consumed>, Refused> {
+    fn known(&self, group: &str, topic: &Arc<TopicImage>) -> Result<Arc<Consumed>, DeliveryError> {
         let known = self.topics.lock().get(&(group.to_owned(), topic.id)).cloned();
         known.ok_or_else(|| StaleHandle.into())
     }
 
-    /// A new handle for a delivery.
-    fn handle(&self) -> u64 {
-        self.last_handle.fetch_add(1, Ordering::Relaxed) + 1
+    /// A number for what one receive gets: greater than any before, and the time of the wall clock but for its lowest bits.
+    pub(crate) fn number(&self, node: &Node) -> u64 {
+        let now = (node.broker.clock().now().0.max(0) as u64) << NUMBERS_OF_MILLISECOND_BITS;
+        let next = |last: u64| now.max(last + 1);
+        let last = self.last_number.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+        next(last.unwrap_or_else(|last| last))
     }
 
     /// Changes what is in flight, and notes how far the group is then.
@@ -176,14 +213,14 @@ impl Deliveries {
     }
 
     /// Delivers up to `want` messages of a queue.
-    pub(super) async fn receive(
+    pub(crate) async fn receive(
         &self,
         node: &Node,
         consumed: &Consumed,
         queue: PartitionIndex,
         want: usize,
         receive: &Receive<'_>,
-    ) -> Result<Vec<Given>, Refused> {
+    ) -> Result<Vec<Given>, DeliveryError> {
         consumed.is_ordered.store(matches!(receive.order, Order::Queue { .. }), Ordering::Relaxed);
         let on = consumed.queue(queue);
         let at = Place { group: &consumed.group, topic: &receive.topic, queue, on: &on };
@@ -221,13 +258,13 @@ impl Deliveries {
         let given = self.change(node, at, |of| {
             let mut given = Vec::with_capacity(again.len());
             for (due, encoded) in again {
-                let handle = Handle { queue, offset: due.offset, number: self.handle(), is_returned };
+                let handle = Handle { queue, offset: due.offset, number: receive.number, is_returned };
                 let attempt = of.deliver_again(due, handle.number, &terms);
                 given.extend(attempt.map(|attempt| Given { encoded, queue, handle, attempt }));
             }
             if let Some((messages, next)) = fresh {
                 for (offset, encoded) in each(&messages) {
-                    let handle = Handle { queue, offset, number: self.handle(), is_returned };
+                    let handle = Handle { queue, offset, number: receive.number, is_returned };
                     of.deliver(offset, handle.number, &terms);
                     given.push(Given { encoded, queue, handle, attempt: 1 });
                 }
@@ -248,7 +285,7 @@ impl Deliveries {
         at: Place<'_>,
         room: usize,
         receive: &Receive<'_>,
-    ) -> Result<Option<(Bytes, Offset)>, Refused> {
+    ) -> Result<Option<(Bytes, Offset)>, DeliveryError> {
         for _ in 0..READS {
             let Some(from) = at.on.state.lock().as_ref().map(|state| state.in_flight.next()) else { return Ok(None) };
             let wanted = Wanted {
@@ -279,7 +316,7 @@ impl Deliveries {
     }
 
     /// Learns the group's offset: at first, and when somebody else has set it.
-    async fn take_over(&self, node: &Node, at: Place<'_>, now_ms: u64) -> Result<(), Refused> {
+    async fn take_over(&self, node: &Node, at: Place<'_>, now_ms: u64) -> Result<(), DeliveryError> {
         if let Some(offset) = node.offsets.resets.take(at.group, &at.topic.name, at.queue) {
             self.go_on_at(at, offset);
         }
@@ -325,7 +362,7 @@ impl Deliveries {
             Ok(()) => drop(self.change(node, at, |of| of.acknowledge(due.offset, due.handle))),
             Err(error) => {
                 let (group, topic, offset) = (at.group, &at.topic.name, due.offset);
-                tracing::warn!(group, topic, %offset, error = error.message, "a dead letter is not stored");
+                tracing::warn!(group, topic, %offset, %error, "a dead letter is not stored");
                 let due_ms = node.monotonic_ms() + DEAD_LETTER_AGAIN_MS;
                 let _ = self.change(node, at, |of| of.hide(due.offset, due.handle, due.handle, due_ms));
             }
@@ -333,14 +370,20 @@ impl Deliveries {
     }
 
     /// A message is done with.
-    pub(super) fn acknowledge(&self, node: &Node, group: &str, topic: &Arc<TopicImage>, handle: Handle) -> Result<(), Refused> {
+    pub(crate) async fn acknowledge(
+        &self,
+        node: &Node,
+        group: &str,
+        topic: &Arc<TopicImage>,
+        handle: Handle,
+    ) -> Result<(), DeliveryError> {
         let topic = &lies_in(node, group, topic, handle)?;
         let consumed = self.known(group, topic)?;
         let on = consumed.queue(handle.queue);
         let at = Place { group, topic, queue: handle.queue, on: &on };
         let (done, may_be_more) = self
             .change(node, at, |of| {
-                let was_full = of.len() >= super::in_flight::IN_FLIGHT_OF_QUEUE;
+                let was_full = of.len() >= IN_FLIGHT_OF_QUEUE;
                 let done = of.acknowledge(handle.offset, handle.number);
                 (done, was_full || (of.is_empty() && consumed.is_ordered.load(Ordering::Relaxed)))
             })
@@ -353,19 +396,19 @@ impl Deliveries {
     }
 
     /// A message stays hidden for so long from now on; the new handle.
-    pub(super) fn hide(
+    pub(crate) async fn hide(
         &self,
         node: &Node,
         group: &str,
         topic: &Arc<TopicImage>,
         handle: Handle,
         hidden: Duration,
-    ) -> Result<Handle, Refused> {
+    ) -> Result<Handle, DeliveryError> {
         let topic = &lies_in(node, group, topic, handle)?;
         let consumed = self.known(group, topic)?;
         let on = consumed.queue(handle.queue);
         let at = Place { group, topic, queue: handle.queue, on: &on };
-        let number = self.handle();
+        let number = self.number(node);
         let due_ms = node.monotonic_ms() + hidden.min(MOST_HIDDEN).as_millis() as u64;
         self.change(node, at, |of| of.hide(handle.offset, handle.number, number, due_ms)).ok_or(StaleHandle)??;
         consumed.changed.notify_waiters();
@@ -373,14 +416,14 @@ impl Deliveries {
     }
 
     /// A consumer gives a message up: it goes to the group's dead letters.
-    pub(super) async fn give_up(
+    pub(crate) async fn give_up(
         &self,
         node: &Node,
         group: &str,
         topic: &Arc<TopicImage>,
         handle: Handle,
         store_host: SocketAddr,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), DeliveryError> {
         let topic = &lies_in(node, group, topic, handle)?;
         let consumed = self.known(group, topic)?;
         let on = consumed.queue(handle.queue);
@@ -396,14 +439,14 @@ impl Deliveries {
     }
 
     /// The group goes on at another offset, and nothing of the queue is in flight.
-    pub(super) async fn reset(
+    pub(crate) async fn reset(
         &self,
         node: &Node,
         group: &str,
         topic: &Arc<TopicImage>,
         queue: PartitionIndex,
         offset: Offset,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), DeliveryError> {
         let Ok(consumed) = self.known(group, topic) else { return Ok(node.commit(group, topic, queue, offset).await?) };
         let on = consumed.queue(queue);
         let at = Place { group, topic, queue, on: &on };
@@ -415,7 +458,7 @@ impl Deliveries {
     }
 
     /// A consumer has left: what was hidden for as long as it lives is due soon.
-    pub(super) fn release(&self, client: &str, now_ms: u64) {
+    pub(crate) fn release(&self, client: &str, now_ms: u64) {
         let consumed: Vec<Arc<Consumed>> = self.topics.lock().values().cloned().collect();
         for consumed in consumed {
             let queues: Vec<Arc<Queue>> = consumed.queues.lock().values().cloned().collect();
@@ -429,7 +472,7 @@ impl Deliveries {
     }
 
     /// Forgets what nobody uses.
-    pub(super) fn expire(&self, now_ms: u64) {
+    pub(crate) fn expire(&self, now_ms: u64) {
         self.topics.lock().retain(|_, consumed| {
             let is_old = now_ms.saturating_sub(consumed.used_ms.load(Ordering::Relaxed)) > FORGOTTEN_AFTER_MS;
             // Whoever holds it is about to use it.
@@ -450,12 +493,12 @@ impl Consumed {
     }
 
     /// Whether a look begins with what was given back: otherwise that would wait for as long as there are others.
-    pub(super) fn is_turn_of_retries(&self) -> bool {
+    pub(crate) fn is_turn_of_retries(&self) -> bool {
         self.looks.fetch_add(1, Ordering::Relaxed) % LOOKS_A_RETRY == LOOKS_A_RETRY - 1
     }
 
     /// When the next message of these queues is due.
-    pub(super) fn next_due_ms(&self, queues: &[PartitionIndex], order: Order<'_>) -> Option<u64> {
+    pub(crate) fn next_due_ms(&self, queues: &[PartitionIndex], order: Order<'_>) -> Option<u64> {
         let table = self.queues.lock();
         let states = queues.iter().filter_map(|queue| table.get(&queue.0));
         states.filter_map(|queue| queue.state.lock().as_ref()?.in_flight.next_due_ms(order)).min()
@@ -483,7 +526,7 @@ struct Place<'a> {
 }
 
 /// The topic in which a delivered message lies.
-fn lies_in(node: &Node, group: &str, topic: &Arc<TopicImage>, handle: Handle) -> Result<Arc<TopicImage>, Refused> {
+fn lies_in(node: &Node, group: &str, topic: &Arc<TopicImage>, handle: Handle) -> Result<Arc<TopicImage>, DeliveryError> {
     match handle.is_returned {
         false => Ok(topic.clone()),
         true => node.broker.image().topic(&retry_topic(group)).cloned().ok_or_else(|| StaleHandle.into()),
@@ -498,7 +541,7 @@ fn is_dead(due: Again, encoded: &Bytes, max_attempts: u32) -> bool {
 }
 
 /// The messages that a pull brought, apart.
-pub(super) fn each(messages: &Bytes) -> impl Iterator<Item = (Offset, Bytes)> {
+pub(crate) fn each(messages: &Bytes) -> impl Iterator<Item = (Offset, Bytes)> {
     let mut rest = &messages[..];
     std::iter::from_fn(move || {
         let before = rest;
@@ -508,9 +551,9 @@ pub(super) fn each(messages: &Bytes) -> impl Iterator<Item = (Offset, Bytes)> {
 }
 
 /// Stores a message among the dead letters. `attempts` are those of this table; it may have had others before.
-async fn dead_letter(node: &Node, group: &str, encoded: &Bytes, attempts: u32, reason: Reason) -> Result<(), Refused> {
-    let message =
-        StoredMessage::take(&mut &encoded[..]).map_err(|error| Refused::new(Code::InternalServerError, error.to_string()))?;
+async fn dead_letter(node: &Node, group: &str, encoded: &Bytes, attempts: u32, reason: Reason) -> Result<(), DeliveryError> {
+    let unreadable = |error| Refusal::new(response::SYSTEM_ERROR, format!("a message cannot be read: {error}"));
+    let message = StoredMessage::take(&mut &encoded[..]).map_err(unreadable)?;
     let attempts = message.reconsume_times.saturating_add(i32::try_from(attempts).unwrap_or(i32::MAX));
     Ok(send_back::send_back(node, group, &message, Fate::Dead { attempts, reason }).await?)
 }
