@@ -10,7 +10,7 @@ use crate::share_sessions::{Member, Place};
 use duolog_base::{Offset, PartitionIndex};
 use duolog_core::broker::{FetchError, Watch};
 use duolog_core::metadata::{MetadataImage, TopicImage};
-use duolog_core::share::{AcquiredRange, ShareError, SharePartition, ShareWatch};
+use duolog_core::share::{Acquire, AcquiredRange, Pick, ShareError, SharePartition, ShareWatch};
 use duolog_log::ReadPlan;
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,7 +186,9 @@ impl Taker<'_> {
             true => left,
             false => left.max(usize::try_from(plan.next.0 - from.0).unwrap_or(0)),
         };
-        let acquired = share.acquire(&at, &self.member.id, from..plan.next, most).await?;
+        let (member, window) = (self.member.id.as_str(), from..plan.next);
+        let wanted = Acquire { member, window, max_records: most, lock: None, pick: Pick::All, unwanted: &[] };
+        let acquired = share.acquire(&at, wanted).await?;
         Ok((!acquired.is_empty()).then_some((plan, acquired)))
     }
 

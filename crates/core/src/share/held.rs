@@ -2,7 +2,7 @@
 
 use super::partition::Partition;
 use super::work::Work;
-use super::{ShareError, SharePartition};
+use super::{Limits, ShareError, SharePartition};
 use duolog_base::LeaderEpoch;
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, watch};
@@ -11,6 +11,8 @@ pub(super) struct Held {
     pub(super) at: SharePartition,
     /// The leadership that it belongs to.
     pub(super) epoch: LeaderEpoch,
+    /// As whoever came first has them.
+    pub(super) limits: Limits,
     pub(super) loaded: OnceCell<Loaded>,
     written: watch::Sender<Written>,
 }
@@ -37,8 +39,8 @@ impl Loaded {
 }
 
 impl Held {
-    pub(super) fn new(at: SharePartition, epoch: LeaderEpoch) -> Held {
-        Held { at, epoch, loaded: OnceCell::new(), written: watch::Sender::default() }
+    pub(super) fn new(at: SharePartition, epoch: LeaderEpoch, limits: Limits) -> Held {
+        Held { at, epoch, limits, loaded: OnceCell::new(), written: watch::Sender::default() }
     }
 
     /// So many changes are stored.

@@ -9,13 +9,12 @@ use super::partition::{AcknowledgeError, Allowed, Partition};
 use super::shard::{StateError, Writer};
 use super::state::Write;
 use super::states::AskError;
-use super::{Acknowledgement, AcquiredRange, PAUSE, ShareError, SharePartition, Shared};
+use super::{Acknowledgement, Acquire, AcquiredRange, Limits, PAUSE, ShareError, SharePartition, Shared};
 use crate::broker::{LookupError, OffsetLookup};
 use crate::config::{ShareGroupConfig, StartOffset};
 use crate::metadata::TopicImage;
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, TimestampMs};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -52,10 +51,17 @@ impl Shared {
         Ok(Led { topic: topic.clone(), number: partition.number, epoch })
     }
 
+    fn allowed(&self, held: &Held) -> Result<Allowed, ShareError> {
+        match held.limits {
+            Limits::Configured => Ok(Allowed::from(&self.config(&held.at.group)?)),
+            Limits::Fixed(allowed) => Ok(allowed),
+        }
+    }
+
     /// The share-partition with its state. Whoever asks first reads it.
-    async fn enter(&self, at: &SharePartition) -> Result<(Led, Arc<Held>), ShareError> {
+    async fn enter(&self, at: &SharePartition, limits: Limits) -> Result<(Led, Arc<Held>), ShareError> {
         let led = self.led(at)?;
-        let held = self.hold(at, led.epoch)?;
+        let held = self.hold(at, led.epoch, limits)?;
         match held.loaded.get_or_try_init(|| self.load(&held, &led)).await {
             Ok(_) if held.is_over() => Err(ShareError::NotLeader),
             Ok(_) => Ok((led, held)),
@@ -66,7 +72,7 @@ impl Shared {
         }
     }
 
-    fn hold(&self, at: &SharePartition, epoch: LeaderEpoch) -> Result<Arc<Held>, ShareError> {
+    fn hold(&self, at: &SharePartition, epoch: LeaderEpoch, limits: Limits) -> Result<Arc<Held>, ShareError> {
         let mut all = self.held.lock();
         if all.is_closed {
             return Err(ShareError::Unavailable("the service has stopped".to_owned()));
@@ -74,7 +80,7 @@ impl Shared {
         if let Some(held) = all.held.get(at).filter(|held| held.epoch == epoch && !held.is_over()) {
             return Ok(held.clone());
         }
-        let held = Arc::new(Held::new(at.clone(), epoch));
+        let held = Arc::new(Held::new(at.clone(), epoch, limits));
         if let Some(before) = all.held.insert(at.clone(), held.clone()) {
             before.end(ShareError::NotLeader);
         }
@@ -145,39 +151,68 @@ impl Shared {
         }
     }
 
-    pub(super) async fn next_fetch(self: &Arc<Self>, at: &SharePartition) -> Result<Option<Offset>, ShareError> {
-        let (led, held) = self.enter(at).await?;
-        let allowed = Allowed::from(&self.config(&at.group)?);
+    /// `None` for `from`: wherever it is.
+    pub(super) async fn next_fetch(
+        self: &Arc<Self>,
+        at: &SharePartition,
+        from: Option<Offset>,
+        limits: Limits,
+    ) -> Result<Option<Offset>, ShareError> {
+        let (led, held) = self.enter(at, limits).await?;
+        let allowed = self.allowed(&held)?;
         let ends = self.broker.ends(&led.topic, at.partition).ok_or(ShareError::UnknownPartition)?;
         let now_ms = self.broker.clock().monotonic_ms();
         let (next, _) = self.change(&held, allowed, |partition| {
             partition.trim(ends.log_start);
             partition.expire(now_ms, allowed);
-            partition.next(allowed)
+            from.map_or_else(|| partition.next(allowed), |from| partition.next_behind(from, allowed))
         })?;
         // A leader may not know yet that what it delivered is committed.
         Ok(next.filter(|next| *next <= ends.high_watermark && !held.is_stuck()))
     }
 
+    pub(super) async fn start_offset(self: &Arc<Self>, at: &SharePartition, limits: Limits) -> Result<Offset, ShareError> {
+        let (led, held) = self.enter(at, limits).await?;
+        let allowed = self.allowed(&held)?;
+        let ends = self.broker.ends(&led.topic, at.partition).ok_or(ShareError::UnknownPartition)?;
+        let (start, _) = self.change(&held, allowed, |partition| {
+            partition.trim(ends.log_start);
+            partition.start()
+        })?;
+        Ok(start)
+    }
+
     pub(super) async fn acquire(
         self: &Arc<Self>,
         at: &SharePartition,
-        member: &str,
-        window: Range<Offset>,
-        max_records: usize,
+        wanted: Acquire<'_>,
+        limits: Limits,
     ) -> Result<Vec<AcquiredRange>, ShareError> {
-        let (_, held) = self.enter(at).await?;
+        let (_, held) = self.enter(at, limits).await?;
         if held.is_stuck() {
             return Ok(Vec::new());
         }
-        let config = self.config(&at.group)?;
-        let allowed = Allowed::from(&config);
-        let until_ms = self.broker.clock().monotonic_ms().saturating_add(config.record_lock_duration_ms);
+        let allowed = self.allowed(&held)?;
+        let until_ms = self.locked_until(&at.group, wanted.lock)?;
+        let Acquire { member, window, max_records, pick, unwanted, .. } = wanted;
         let member = Arc::from(member);
-        let acquire = |partition: &mut Partition| partition.acquire(window, &member, until_ms, max_records, allowed);
+        let acquire = |partition: &mut Partition| {
+            let acquired = partition.acquire(window, pick, &member, until_ms, max_records, allowed);
+            partition.leave_out(unwanted);
+            acquired
+        };
         let (acquired, _) = self.change(&held, allowed, acquire)?;
         self.expires(until_ms);
         Ok(acquired)
+    }
+
+    /// When a lock that is given now ends: after so long, or as the group is configured.
+    fn locked_until(&self, group: &str, lock: Option<Duration>) -> Result<u64, ShareError> {
+        let lock_ms = match lock {
+            Some(lock) => u64::try_from(lock.as_millis()).unwrap_or(u64::MAX),
+            None => self.config(group)?.record_lock_duration_ms,
+        };
+        Ok(self.broker.clock().monotonic_ms().saturating_add(lock_ms))
     }
 
     pub(super) async fn acknowledge(
@@ -185,29 +220,65 @@ impl Shared {
         at: &SharePartition,
         member: &str,
         batches: &[Acknowledgement],
+        limits: Limits,
     ) -> Result<(), ShareError> {
-        let (_, held) = self.enter(at).await?;
-        let config = self.config(&at.group)?;
-        let allowed = Allowed::from(&config);
+        let (_, held) = self.enter(at, limits).await?;
+        let allowed = self.allowed(&held)?;
         let now_ms = self.broker.clock().monotonic_ms();
-        let until_ms = now_ms.saturating_add(config.record_lock_duration_ms);
+        let until_ms = self.locked_until(&at.group, None)?;
         let (outcome, changes) = self.change(&held, allowed, |partition| {
             partition.expire(now_ms, allowed);
             partition.acknowledge(member, batches, until_ms, allowed)
         })?;
-        outcome.map_err(|error| match error {
-            AcknowledgeError::Malformed => ShareError::InvalidRequest,
-            AcknowledgeError::NotAcquired => ShareError::InvalidRecordState,
-        })?;
+        outcome?;
         self.expires(until_ms);
-        let stored = tokio::time::timeout(STORE_LIMIT, held.until_stored(changes)).await;
-        stored.unwrap_or_else(|_| Err(ShareError::Unavailable("the acknowledgement is not stored yet".to_owned())))
+        until_stored(&held, changes).await
+    }
+
+    pub(super) async fn acknowledge_late(
+        self: &Arc<Self>,
+        at: &SharePartition,
+        member: &str,
+        offset: Offset,
+        limits: Limits,
+    ) -> Result<(), ShareError> {
+        let (_, held) = self.enter(at, limits).await?;
+        let allowed = self.allowed(&held)?;
+        let now_ms = self.broker.clock().monotonic_ms();
+        let (outcome, changes) = self.change(&held, allowed, |partition| {
+            partition.expire(now_ms, allowed);
+            partition.acknowledge_late(member, offset)
+        })?;
+        outcome?;
+        until_stored(&held, changes).await
+    }
+
+    pub(super) async fn renew_as(
+        self: &Arc<Self>,
+        at: &SharePartition,
+        member: &str,
+        offset: Offset,
+        lock: Duration,
+        new_member: &str,
+        limits: Limits,
+    ) -> Result<i16, ShareError> {
+        let (_, held) = self.enter(at, limits).await?;
+        let allowed = self.allowed(&held)?;
+        let now_ms = self.broker.clock().monotonic_ms();
+        let until_ms = self.locked_until(&at.group, Some(lock))?;
+        let (outcome, _) = self.change(&held, allowed, |partition| {
+            partition.expire(now_ms, allowed);
+            partition.renew_as(member, offset, until_ms, Arc::from(new_member))
+        })?;
+        let count = outcome?;
+        self.expires(until_ms);
+        Ok(count)
     }
 
     pub(super) fn release(self: &Arc<Self>, at: &SharePartition, member: &str, seen: bool) -> Result<(), ShareError> {
         // What is not held here is not acquired.
         let Some(held) = self.held.lock().held.get(at).filter(|held| held.loaded.initialized()).cloned() else { return Ok(()) };
-        let allowed = Allowed::from(&self.config(&at.group)?);
+        let allowed = self.allowed(&held)?;
         self.change(&held, allowed, |partition| partition.release(member, seen, allowed))?;
         Ok(())
     }
@@ -258,7 +329,7 @@ impl Shared {
         if next()? > now_ms {
             return next();
         }
-        let allowed = Allowed::from(&self.config(&held.at.group).ok()?);
+        let allowed = self.allowed(held).ok()?;
         self.change(held, allowed, |partition| partition.expire(now_ms, allowed)).ok()?;
         next()
     }
@@ -272,6 +343,12 @@ impl Held {
     fn is_stuck(&self) -> bool {
         self.loaded.get().is_some_and(|loaded| loaded.work.lock().is_stuck)
     }
+}
+
+/// Waits until what a member said is stored.
+async fn until_stored(held: &Held, changes: u64) -> Result<(), ShareError> {
+    let stored = tokio::time::timeout(STORE_LIMIT, held.until_stored(changes)).await;
+    stored.unwrap_or_else(|_| Err(ShareError::Unavailable("the acknowledgement is not stored yet".to_owned())))
 }
 
 /// Writes what has changed until nothing has.
@@ -309,6 +386,15 @@ async fn insist(shared: &Shared, held: &Held, loaded: &Loaded, write: Write) -> 
                 tracing::warn!(partition = ?held.at, %error, "acknowledgements cannot be stored for now");
                 tokio::time::sleep(PAUSE).await;
             }
+        }
+    }
+}
+
+impl From<AcknowledgeError> for ShareError {
+    fn from(error: AcknowledgeError) -> ShareError {
+        match error {
+            AcknowledgeError::Malformed => ShareError::InvalidRequest,
+            AcknowledgeError::NotAcquired => ShareError::InvalidRecordState,
         }
     }
 }

@@ -22,7 +22,7 @@ mod tests;
 mod watch;
 mod work;
 
-pub use partition::{Acknowledgement, AcquiredRange};
+pub use partition::{Acknowledgement, AcquiredRange, Allowed, Candidate, KeyHash, Pick};
 pub use ranges::OffsetRange;
 pub use state::ShareSummary;
 pub use watch::ShareWatch;
@@ -97,6 +97,29 @@ pub enum ShareError {
     Storage(String),
 }
 
+/// What one acquisition wants.
+#[derive(Clone, Debug)]
+pub struct Acquire<'a> {
+    /// Who gets the records, and is to say what became of them.
+    pub member: &'a str,
+    /// Begins where it was to be read, and ends where what was read does.
+    pub window: Range<Offset>,
+    pub max_records: usize,
+    /// How long the member has them to itself; `None` as the group is configured.
+    pub lock: Option<Duration>,
+    pub pick: Pick<'a>,
+    /// What nobody in the group will want: it is done with at once, as far as it lies below what is acquired and nobody has it.
+    pub unwanted: &'a [OffsetRange],
+}
+
+/// Where the limits of groups come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limits {
+    /// The configuration of the group, as a Kafka share group.
+    Configured,
+    Fixed(Allowed),
+}
+
 /// What the tasks have in common.
 struct Shared {
     broker: Arc<Broker>,
@@ -119,8 +142,9 @@ struct AllHeld {
 /// All share-partitions of this node, and the way to the states of all.
 pub struct ShareGroups {
     shared: Arc<Shared>,
+    limits: Limits,
     /// Guards the tasks that follow the metadata and the clock, until they are stopped.
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 impl ShareGroups {
@@ -143,7 +167,13 @@ impl ShareGroups {
         let leaders = tokio::spawn(watch_leaders(broker.clone(), Arc::downgrade(&shared)));
         let topics = tokio::spawn(watch_topics(broker.clone(), Arc::downgrade(&shared)));
         let locks = tokio::spawn(expire_locks(shared.rearm.clone(), Arc::downgrade(&shared)));
-        Arc::new(ShareGroups { shared, tasks: Mutex::new(vec![leaders, topics, locks]) })
+        let tasks = Arc::new(Mutex::new(vec![leaders, topics, locks]));
+        Arc::new(ShareGroups { shared, limits: Limits::Configured, tasks })
+    }
+
+    /// The same for groups whose limits are these. Whoever asks for a share-partition first says by which limits this leader goes.
+    pub fn with_limits(&self, limits: Limits) -> Arc<ShareGroups> {
+        Arc::new(ShareGroups { shared: self.shared.clone(), limits, tasks: self.tasks.clone() })
     }
 
     /// Ends the service: what is on its way to the disk is answered, and nothing is acquired or acknowledged any more.
@@ -195,24 +225,45 @@ impl ShareGroups {
     /// Where to read what could be acquired next: at a record that is available again, or behind everything that was delivered. `None` while
     /// nothing may be acquired. This node has to lead the partition, as for all that follows.
     pub async fn next_fetch(&self, at: &SharePartition) -> Result<Option<Offset>, ShareError> {
-        self.shared.next_fetch(at).await
+        self.shared.next_fetch(at, None, self.limits).await
     }
 
-    /// Gives a member up to so many records within `window`, which begins where it was to be read and ends where what was read does. Nothing, if
-    /// others were faster.
-    pub async fn acquire(
-        &self,
-        at: &SharePartition,
-        member: &str,
-        window: Range<Offset>,
-        max_records: usize,
-    ) -> Result<Vec<AcquiredRange>, ShareError> {
-        self.shared.acquire(at, member, window, max_records).await
+    /// The same at or behind `from`, for those who found nothing they want before it.
+    pub async fn next_fetch_behind(&self, at: &SharePartition, from: Offset) -> Result<Option<Offset>, ShareError> {
+        self.shared.next_fetch(at, Some(from), self.limits).await
+    }
+
+    /// Everything below is done with, as this leader knows; that may not be stored yet.
+    pub async fn start_offset(&self, at: &SharePartition) -> Result<Offset, ShareError> {
+        self.shared.start_offset(at, self.limits).await
+    }
+
+    /// Gives a member records of those that were read. Nothing, if others were faster.
+    pub async fn acquire(&self, at: &SharePartition, wanted: Acquire<'_>) -> Result<Vec<AcquiredRange>, ShareError> {
+        self.shared.acquire(at, wanted, self.limits).await
     }
 
     /// Takes what a member says of records that it has acquired: all of it, or nothing. It is stored when this returns.
     pub async fn acknowledge(&self, at: &SharePartition, member: &str, batches: &[Acknowledgement]) -> Result<(), ShareError> {
-        self.shared.acknowledge(at, member, batches).await
+        self.shared.acknowledge(at, member, batches, self.limits).await
+    }
+
+    /// Accepts a record whose lock has expired or was that of an earlier leadership, if nobody has acquired it since. It is stored when this
+    /// returns.
+    pub async fn acknowledge_late(&self, at: &SharePartition, member: &str, offset: Offset) -> Result<(), ShareError> {
+        self.shared.acknowledge_late(at, member, offset, self.limits).await
+    }
+
+    /// A member keeps a record for so long from now on, as `new_member`. How often it was delivered, with this time.
+    pub async fn renew_as(
+        &self,
+        at: &SharePartition,
+        member: &str,
+        offset: Offset,
+        lock: Duration,
+        new_member: &str,
+    ) -> Result<i16, ShareError> {
+        self.shared.renew_as(at, member, offset, lock, new_member, self.limits).await
     }
 
     /// A member gives back all it has acquired: it goes, or is gone. These deliveries count if it may have `seen` the records.

@@ -3,27 +3,46 @@
 //! Everything below the start is done with; everything from the end on was never delivered. Of what lies between, each record is
 //! available, acquired by a member until a time, acknowledged, or archived, and knows how often it was delivered. A record whose lock
 //! expires, or that is given back, is available again, unless it was delivered as often as the group allows: then it is archived.
+//! Records with a key can be acquired in the order of their key ([`Pick`]).
 //!
 //! What was changed and is to outlive the leader is collected until [`Partition::take_write`]. An acquisition is not: after a crash what was
 //! acquired is available, and has been delivered as often as was stored.
 //!
 //! Decides only: time is given by the caller, in milliseconds of a clock that never goes back. Called by [`super::held`].
 
+mod keys;
+mod pick;
+#[cfg(test)]
+mod pick_tests;
+#[cfg(test)]
+mod tests;
+
 use super::ranges::{OffsetRange, Ranges};
 use super::state::{Batches, ShareState, Stage, StateBatch, Stored, Write};
 use duolog_base::Offset;
 use duolog_replica::{Mutant, planted};
-use std::ops::Range;
+pub use keys::KeyHash;
+use keys::Keys;
+pub use pick::{AcquiredRange, Candidate, Pick};
 use std::sync::Arc;
 
 /// What has become of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Progress {
-    Available,
-    Acquired { member: Arc<str>, until_ms: u64 },
+    /// `last_had_by`, as far as this leader knows.
+    Available {
+        last_had_by: Option<Arc<str>>,
+    },
+    Acquired {
+        member: Arc<str>,
+        until_ms: u64,
+    },
     Acknowledged,
     Archived,
 }
+
+/// Available, and nobody is known to have had it.
+const UNTOUCHED: Progress = Progress::Available { last_had_by: None };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Delivery {
@@ -37,6 +56,10 @@ impl Delivery {
         matches!(self.progress, Progress::Acknowledged | Progress::Archived)
     }
 
+    fn is_available(&self) -> bool {
+        matches!(self.progress, Progress::Available { .. })
+    }
+
     fn is_of(&self, by: &str) -> bool {
         matches!(&self.progress, Progress::Acquired { member, .. } if **member == *by || planted(Mutant::AnybodyAcknowledges))
     }
@@ -44,21 +67,12 @@ impl Delivery {
     /// As it is to be stored. A delivery under way counts once it has ended.
     fn stored(&self) -> Stored {
         match self.progress {
-            Progress::Available => Stored { stage: Stage::Available, delivery_count: self.count },
+            Progress::Available { .. } => Stored { stage: Stage::Available, delivery_count: self.count },
             Progress::Acquired { .. } => Stored { stage: Stage::Available, delivery_count: self.count.saturating_sub(1) },
             Progress::Acknowledged => Stored { stage: Stage::Acknowledged, delivery_count: self.count },
             Progress::Archived => Stored { stage: Stage::Archived, delivery_count: self.count },
         }
     }
-}
-
-/// Records that a member has got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AcquiredRange {
-    pub first: Offset,
-    pub last: Offset,
-    /// With this delivery.
-    pub delivery_count: i16,
 }
 
 /// What a member says of records that it has acquired.
@@ -84,7 +98,7 @@ pub enum AcknowledgeError {
 pub struct Allowed {
     /// Deliveries of a record.
     pub deliveries: i16,
-    /// Records that are delivered and not done with.
+    /// Records of a partition that are delivered, or were passed over, and are not done with.
     pub locks: usize,
 }
 
@@ -106,6 +120,10 @@ pub struct Partition {
     /// Changed since they were written last.
     unwritten: Ranges<()>,
     written_start: Offset,
+    /// Those of the records that were seen, and are neither below the start nor done with.
+    keys: Keys,
+    /// Something can be acquired that could not be before.
+    is_news: bool,
 }
 
 impl Partition {
@@ -125,6 +143,8 @@ impl Partition {
             next_expiry_ms: None,
             unwritten: Ranges::default(),
             written_start,
+            keys: Keys::default(),
+            is_news: false,
         };
         for batch in stored.to_list() {
             let Some(range) = batch.range() else { continue };
@@ -135,7 +155,7 @@ impl Partition {
             partition.extend(range.first);
             let Stored { stage, delivery_count: count } = batch.stored();
             let progress = match stage {
-                Stage::Available => Progress::Available,
+                Stage::Available => UNTOUCHED,
                 Stage::Acknowledged => Progress::Acknowledged,
                 Stage::Archived => Progress::Archived,
             };
@@ -144,6 +164,11 @@ impl Partition {
         }
         partition.advance();
         partition
+    }
+
+    /// Everything below is done with.
+    pub fn start(&self) -> Offset {
+        self.start
     }
 
     /// When the first lock may expire.
@@ -158,59 +183,32 @@ impl Partition {
 
     /// The first record that could be acquired; `None` while there are as many in flight as may be.
     pub fn next(&self, allowed: Allowed) -> Option<Offset> {
-        let again = self.available(self.end.plus(-1)).next().map(|(range, _)| range.first);
-        again.or_else(|| (self.in_flight() < allowed.locks.min(i32::MAX as usize) as i64).then_some(self.end))
+        self.next_behind(self.start, allowed)
     }
 
-    /// What is available up to `last`.
-    fn available(&self, last: Offset) -> impl Iterator<Item = (OffsetRange, i16)> {
-        let first = self.search_from.max(self.start);
+    /// The first record at or behind `from` that could be acquired.
+    pub fn next_behind(&self, from: Offset, allowed: Allowed) -> Option<Offset> {
+        let again = self.available(from, self.end.plus(-1)).next().map(|(range, _)| range.first);
+        again.or_else(|| (from <= self.end && self.room(allowed) > 0).then_some(self.end))
+    }
+
+    /// How many more records may be in flight.
+    fn room(&self, allowed: Allowed) -> i64 {
+        allowed.locks.min(i32::MAX as usize) as i64 - self.in_flight()
+    }
+
+    /// What is available from `from` up to `last`.
+    fn available(&self, from: Offset, last: Offset) -> impl Iterator<Item = (OffsetRange, i16)> {
+        let first = from.max(self.search_from).max(self.start);
         // An empty range would have its end before its beginning.
         let range = OffsetRange { first, last: last.max(first) };
-        let available = self.deliveries.within(range).filter(|(_, delivery)| delivery.progress == Progress::Available);
+        let available = self.deliveries.within(range).filter(|(_, delivery)| delivery.is_available());
         available.map(|(range, delivery)| (range, delivery.count))
     }
 
-    /// Gives a member up to so many records of `window`, those that are available first, then new ones. New are those from the end on.
-    pub fn acquire(
-        &mut self,
-        window: Range<Offset>,
-        member: &Arc<str>,
-        until_ms: u64,
-        max_records: usize,
-        allowed: Allowed,
-    ) -> Vec<AcquiredRange> {
-        let mut room = max_records.min(i32::MAX as usize) as i64;
-        let mut acquired = Vec::new();
-        if window.is_empty() {
-            return acquired;
-        }
-        let found: Vec<(OffsetRange, i16)> = self.available(window.end.plus(-1)).collect();
-        for (range, count) in found {
-            let first = range.first.max(window.start);
-            let last = range.last.min(window.end.plus(-1)).min(first.plus(room - 1));
-            if first <= last {
-                room -= last.0 - first.0 + 1;
-                acquired.push(AcquiredRange { first, last, delivery_count: count.saturating_add(1) });
-            }
-        }
-        let locks = allowed.locks.min(i32::MAX as usize) as i64;
-        let fresh = room.min(locks - self.in_flight()).min(window.end.0 - self.end.0);
-        if fresh > 0 && window.start <= self.end {
-            let (first, last) = (self.end, self.end.plus(fresh - 1));
-            self.end = last.plus(1);
-            acquired.push(AcquiredRange { first, last, delivery_count: 1 });
-        }
-        for AcquiredRange { first, last, delivery_count } in &acquired {
-            let progress = Progress::Acquired { member: member.clone(), until_ms };
-            self.put(OffsetRange { first: *first, last: *last }, Delivery { progress, count: *delivery_count });
-        }
-        if !acquired.is_empty() {
-            self.expires(until_ms);
-            let left = self.available(self.end.plus(-1)).next();
-            self.search_from = left.map_or(self.end, |(range, _)| range.first);
-        }
-        acquired
+    /// Whether there is something for those who found nothing before; tells it once.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.is_news)
     }
 
     /// Takes what a member says of its records: all of it, or nothing. Records that are done with whatever anybody says are passed over.
@@ -257,7 +255,10 @@ impl Partition {
             let progress = match (verdict, progress) {
                 (Verdict::Accept, _) => Progress::Acknowledged,
                 (Verdict::Reject, _) => Progress::Archived,
-                (Verdict::Release, _) => given_back(count, allowed),
+                (Verdict::Release, progress) => {
+                    self.is_news = true;
+                    given_back(Delivery { progress, count }, allowed)
+                }
                 (Verdict::Renew, progress) if planted(Mutant::RenewalForgotten) => progress,
                 (Verdict::Renew, Progress::Acquired { member, .. }) => {
                     self.expires(renewed_until_ms);
@@ -272,14 +273,48 @@ impl Partition {
         }
     }
 
+    /// A record stays acquired until then, under another name from now on. How often it was delivered.
+    pub fn renew_as(
+        &mut self,
+        member: &str,
+        offset: Offset,
+        until_ms: u64,
+        new_member: Arc<str>,
+    ) -> Result<i16, AcknowledgeError> {
+        let acquired = self.delivery(offset).filter(|delivery| delivery.is_of(member));
+        let count = acquired.ok_or(AcknowledgeError::NotAcquired)?.count;
+        self.put(one(offset), Delivery { progress: Progress::Acquired { member: new_member, until_ms }, count });
+        self.expires(until_ms);
+        Ok(count)
+    }
+
+    /// Accepts a record that nobody has any more from the member that had it last, or from anybody if that is not known.
+    pub fn acknowledge_late(&mut self, member: &str, offset: Offset) -> Result<(), AcknowledgeError> {
+        let is_theirs = |delivery: &&Delivery| match &delivery.progress {
+            Progress::Available { last_had_by } => last_had_by.as_deref().is_none_or(|last| last == member),
+            _ => false,
+        };
+        let count = self.delivery(offset).filter(is_theirs).ok_or(AcknowledgeError::NotAcquired)?.count;
+        self.put(one(offset), Delivery { progress: Progress::Acknowledged, count });
+        self.unwritten.set(one(offset), ());
+        self.advance();
+        Ok(())
+    }
+
+    fn delivery(&self, offset: Offset) -> Option<&Delivery> {
+        self.deliveries.within(one(offset)).next().map(|(_, delivery)| delivery)
+    }
+
     /// A member gives back all it has. If it has not seen them (`seen` is false), they count as not delivered.
     pub fn release(&mut self, member: &str, seen: bool, allowed: Allowed) {
-        let held: Vec<(OffsetRange, i16)> = self.select(|delivery| delivery.is_of(member));
-        for (range, count) in held {
+        for (range, delivery) in self.select(|delivery| delivery.is_of(member)) {
             match seen {
-                true => self.give_back(range, count, allowed),
+                true => self.give_back(range, delivery, allowed),
                 // What is stored does not count this delivery.
-                false => self.put(range, Delivery { progress: Progress::Available, count: count.saturating_sub(1) }),
+                false => {
+                    self.put(range, Delivery { progress: UNTOUCHED, count: delivery.count.saturating_sub(1) });
+                    self.is_news = true;
+                }
             }
         }
         self.advance();
@@ -294,8 +329,7 @@ impl Partition {
             Progress::Acquired { until_ms, .. } => until_ms <= now_ms,
             _ => false,
         };
-        let expired: Vec<(OffsetRange, i16)> = self.select(expired);
-        expired.into_iter().for_each(|(range, count)| self.give_back(range, count, allowed));
+        self.select(expired).into_iter().for_each(|(range, delivery)| self.give_back(range, delivery, allowed));
         let times = self.deliveries.iter().filter_map(|(_, delivery)| match delivery.progress {
             Progress::Acquired { until_ms, .. } => Some(until_ms),
             _ => None,
@@ -304,14 +338,17 @@ impl Partition {
         self.advance();
     }
 
-    fn select(&self, wanted: impl Fn(&Delivery) -> bool) -> Vec<(OffsetRange, i16)> {
+    fn select(&self, wanted: impl Fn(&Delivery) -> bool) -> Vec<(OffsetRange, Delivery)> {
         let found = self.deliveries.iter().filter(|(_, delivery)| wanted(delivery));
-        found.map(|(range, delivery)| (range, delivery.count)).collect()
+        found.map(|(range, delivery)| (range, delivery.clone())).collect()
     }
 
-    fn give_back(&mut self, range: OffsetRange, count: i16, allowed: Allowed) {
-        self.put(range, Delivery { progress: given_back(count, allowed), count });
+    /// What a member had is available again, or given up.
+    fn give_back(&mut self, range: OffsetRange, delivery: Delivery, allowed: Allowed) {
+        let count = delivery.count;
+        self.put(range, Delivery { progress: given_back(delivery, allowed), count });
         self.unwritten.set(range, ());
+        self.is_news = true;
     }
 
     /// Records below `log_start` are gone, whoever has them.
@@ -321,6 +358,7 @@ impl Partition {
         }
         self.done -= self.done_within(OffsetRange { first: self.start, last: log_start.plus(-1) });
         self.deliveries.remove_below(log_start);
+        self.is_news |= self.keys.remove_below(log_start);
         self.start = log_start;
         self.end = self.end.max(log_start);
         self.advance();
@@ -355,7 +393,7 @@ impl Partition {
         if self.end < end {
             let range = OffsetRange { first: self.end, last: end.plus(-1) };
             self.end = end;
-            self.put(range, Delivery { progress: Progress::Available, count: 0 });
+            self.put(range, Delivery { progress: UNTOUCHED, count: 0 });
         }
     }
 
@@ -363,8 +401,9 @@ impl Partition {
         self.done -= self.done_within(range);
         if delivery.is_done() {
             self.done += range.count();
+            self.is_news |= self.keys.remove(range);
         }
-        if delivery.progress == Progress::Available {
+        if delivery.is_available() {
             self.search_from = self.search_from.min(range.first);
         }
         self.deliveries.set(range, delivery);
@@ -394,9 +433,18 @@ impl Partition {
     }
 }
 
-fn given_back(count: i16, allowed: Allowed) -> Progress {
-    let is_last = count >= allowed.deliveries && !planted(Mutant::DeliveredWithoutLimit);
-    if is_last { Progress::Archived } else { Progress::Available }
+/// What becomes of a record that a member does not have any more: another one may have it, unless it was delivered too often.
+fn given_back(delivery: Delivery, allowed: Allowed) -> Progress {
+    let is_last = delivery.count >= allowed.deliveries && !planted(Mutant::DeliveredWithoutLimit);
+    match delivery.progress {
+        _ if is_last => Progress::Archived,
+        Progress::Acquired { member, .. } => Progress::Available { last_had_by: Some(member) },
+        _ => UNTOUCHED,
+    }
+}
+
+fn one(offset: Offset) -> OffsetRange {
+    OffsetRange { first: offset, last: offset }
 }
 
 /// What is to become of a record.
@@ -446,6 +494,3 @@ fn runs(batches: &[Acknowledgement]) -> Result<Vec<(OffsetRange, Verdict)>, Ackn
     }
     Ok(runs)
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,6 @@
 //! Share-partitions on the real broker: what was acknowledged outlives the process, and everything else is delivered again.
 
-use super::{Acknowledgement, AcquiredRange, ShareError, ShareGroups, SharePartition};
+use super::{Acknowledgement, Acquire, AcquiredRange, Pick, ShareError, ShareGroups, SharePartition};
 use crate::broker::{Acks, Broker, BrokerOptions, Origin, ProduceBatch};
 use crate::config::{BrokerConfig, Source};
 use crate::metadata::{
@@ -92,7 +92,8 @@ impl Site {
         let at = self.at(group);
         let Some(from) = self.shares.next_fetch(&at).await.unwrap() else { return Vec::new() };
         let end = self.broker.high_watermark(&self.topic, PartitionIndex(0)).unwrap();
-        let acquired = self.shares.acquire(&at, member, from..end, max).await.unwrap();
+        let wanted = Acquire { member, window: from..end, max_records: max, lock: None, pick: Pick::All, unwanted: &[] };
+        let acquired = self.shares.acquire(&at, wanted).await.unwrap();
         let plain = |AcquiredRange { first, last, delivery_count }: &AcquiredRange| (first.0, last.0, *delivery_count);
         acquired.iter().map(plain).collect()
     }

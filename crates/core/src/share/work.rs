@@ -38,7 +38,8 @@ impl Work {
         let outcome = decide(&mut self.partition);
         let after = self.partition.next(allowed);
         self.changes += 1;
-        (outcome, Change { number: self.changes, is_news: after.is_some() && after != before })
+        let is_news = self.partition.take_news() || (after.is_some() && after != before);
+        (outcome, Change { number: self.changes, is_news })
     }
 
     /// What is to be written now. `None` while a write is on its way, and if there is nothing.

@@ -1,7 +1,7 @@
 //! Share groups when their states and their partitions are led by different nodes, and leaders go.
 
 use super::*;
-use crate::share::{Acknowledgement, AcquiredRange, ShareError, ShareGroups, SharePartition};
+use crate::share::{Acknowledgement, Acquire, AcquiredRange, Pick, ShareError, ShareGroups, SharePartition};
 use duolog_base::{Offset, PartitionIndex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +35,11 @@ async fn receive(cluster: &Cluster, services: &Services, group: usize, end: i64)
     let (shares, at) = (&services[&leader.id().0], at(leader, group));
     let acquired = async {
         match shares.next_fetch(&at).await? {
-            Some(from) if from < Offset(end) => shares.acquire(&at, "m", from..Offset(end), 100).await,
+            Some(from) if from < Offset(end) => {
+                let window = from..Offset(end);
+                let wanted = Acquire { member: "m", window, max_records: 100, lock: None, pick: Pick::All, unwanted: &[] };
+                shares.acquire(&at, wanted).await
+            }
             _ => Ok(Vec::new()),
         }
     };

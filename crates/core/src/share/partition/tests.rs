@@ -4,6 +4,7 @@ use super::*;
 use crate::share::state::Stage;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 const ALLOWED: Allowed = Allowed { deliveries: 3, locks: 20 };
 const LOG_END: Offset = Offset(i64::MAX / 2);
@@ -19,7 +20,7 @@ fn fresh(start: i64) -> Partition {
 
 fn acquire(partition: &mut Partition, window: Range<i64>, member: &str, until_ms: u64, max: usize) -> Vec<(i64, i64, i16)> {
     let window = Offset(window.start)..Offset(window.end);
-    let acquired = partition.acquire(window, &Arc::from(member), until_ms, max, ALLOWED);
+    let acquired = partition.acquire(window, Pick::All, &Arc::from(member), until_ms, max, ALLOWED);
     acquired.iter().map(|range| (range.first.0, range.last.0, range.delivery_count)).collect()
 }
 
