@@ -10,6 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -24,7 +25,8 @@ const QUEUED_KIB_AT_A_RATE: u64 = 2_000_000;
 /// How long to pause when the producer's queue is full.
 const FULL_PAUSE: Duration = Duration::from_micros(500);
 const DRAIN_POLL: Duration = Duration::from_millis(1);
-const WATERMARKS_LIMIT: Duration = Duration::from_secs(30);
+/// How long a question to the broker may take.
+const ASK_LIMIT: Duration = Duration::from_secs(30);
 /// How long the last messages may take.
 const DRAIN_LIMIT: Duration = Duration::from_secs(180);
 
@@ -147,10 +149,30 @@ pub(crate) fn consumer(broker: &Broker, target: &Target, from: From) -> Result<B
     for partition in 0..target.partitions {
         let offset = match from {
             From::Beginning => Offset::Beginning,
-            From::End => Offset::Offset(consumer.fetch_watermarks(&target.topic, partition, WATERMARKS_LIMIT)?.1),
+            From::End => Offset::Offset(consumer.fetch_watermarks(&target.topic, partition, ASK_LIMIT)?.1),
         };
         partitions.add_partition_offset(&target.topic, partition, offset)?;
     }
     consumer.assign(&partitions)?;
     Ok(consumer)
+}
+
+/// The partitions of the topic by the address of their leader.
+pub(crate) fn leaders(broker: &Broker, target: &Target) -> Result<BTreeMap<String, Vec<i32>>, Failure> {
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &broker.bootstrap).create()?;
+    let metadata = consumer.fetch_metadata(Some(&target.topic), ASK_LIMIT)?;
+    let address = |id| metadata.brokers().iter().find(|broker| broker.id() == id).map(|broker| (broker.host(), broker.port()));
+    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    let mut leaders: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+    let mut missing = target.partitions as usize;
+    for partition in partitions.filter(|partition| partition.id() < target.partitions) {
+        if let Some((host, port)) = address(partition.leader()) {
+            leaders.entry(format!("{host}:{port}")).or_default().push(partition.id());
+            missing -= 1;
+        }
+    }
+    match missing {
+        0 => Ok(leaders),
+        _ => Err(Failure::NotUsable { topic: target.topic.clone(), missing, seconds: 0 }),
+    }
 }

@@ -414,6 +414,31 @@ fn cluster(cases: &mut Vec<Case>, scale: &Scale) {
     let Scale { seconds, warm_up, .. } = scale;
     let create = |partitions: u32| format!("create --topic bench --partitions {partitions} --replicas 3");
     for partitions in [30, 3000] {
+        let base = "cluster-round-robin-30p";
+        let goals = match partitions {
+            3000 => vec![
+                goal(Metric::Rate, Bound::OfCaseAtLeast(base, 0.9)),
+                goal(Metric::CpuPerMillion, Bound::OfCaseAtMost(base, 1.0 / 0.9)),
+            ],
+            _ => vec![],
+        };
+        let target = format!("--topic bench --partitions {partitions} --size 1024 --batches 10 --in-flight 32");
+        cases.push(Case {
+            name: format!("cluster-round-robin-{partitions}p"),
+            about: format!(
+                "three nodes, three replicas: full speed, batches of one 1 KiB message, 10 in a request, over {partitions} partitions, acks=all"
+            ),
+            settings: DEFAULTS,
+            peer: true,
+            plan: Plan::ClusterLoad {
+                before: vec![create(partitions)],
+                load: format!("round-robin {target} --seconds {seconds} --warm-up {warm_up}"),
+            },
+            metrics: THROUGHPUT,
+            goals,
+        });
+    }
+    for partitions in [30, 3000] {
         let mut goals = vec![goal(Metric::CpuPerMillion, Bound::OfPeerAtMost(0.5))];
         if partitions == 3000 {
             goals.push(goal(Metric::Rate, Bound::OfCaseAtLeast("cluster-produce-30p", 0.9)));

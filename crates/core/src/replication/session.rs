@@ -12,8 +12,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// News that nobody waits for (a higher high watermark) waits for company for so long.
+/// News that nobody waits for (a higher high watermark) waits so long for data that takes it along: the longer the more partitions have
+/// some, because each costs as much as a batch, and thousands of partitions that get little would cost most of what they do twice.
 const LAZY_PAUSE: Duration = Duration::from_millis(20);
+const LAZY_PAUSE_EACH: Duration = Duration::from_micros(200);
+const MAX_LAZY_PAUSE: Duration = Duration::from_millis(500);
 /// Partitions that one follower may ask a node for.
 const MAX_ASKED: usize = 1 << 20;
 
@@ -42,6 +45,9 @@ pub(super) struct Conversation {
 #[derive(Default)]
 struct News {
     partitions: VecDeque<PartitionNumber>,
+    /// Partitions of which there is only what nobody waits for, and since when.
+    lazy: HashSet<PartitionNumber>,
+    lazy_since: Option<Instant>,
     /// Throttled ones, which are looked at again at the time that stands with them.
     held: HashSet<PartitionNumber>,
     held_until: Option<Instant>,
@@ -50,14 +56,26 @@ struct News {
 }
 
 impl News {
-    /// Whether throttled partitions are to be looked at again now.
-    fn release_held(&mut self) -> bool {
-        let due = self.held_until.is_some_and(|until| until <= Instant::now());
-        if due {
+    fn lazy_until(&self) -> Option<Instant> {
+        let pause = LAZY_PAUSE.saturating_add(LAZY_PAUSE_EACH.saturating_mul(u32::try_from(self.lazy.len()).unwrap_or(u32::MAX)));
+        self.lazy_since.map(|since| since + pause.min(MAX_LAZY_PAUSE))
+    }
+
+    /// When there is something to look at without anybody telling.
+    fn next_due(&self) -> Option<Instant> {
+        self.lazy_until().into_iter().chain(self.held_until).min()
+    }
+
+    /// What has waited long enough is to be looked at now.
+    fn release(&mut self, now: Instant) {
+        if self.lazy_until().is_some_and(|until| until <= now) {
+            self.lazy_since = None;
+            self.partitions.extend(self.lazy.drain());
+        }
+        if self.held_until.is_some_and(|until| until <= now) {
             self.held_until = None;
             self.partitions.extend(self.held.drain());
         }
-        due
     }
 }
 
@@ -79,18 +97,23 @@ impl Session {
         self.id
     }
 
-    /// There may be news of a partition.
-    pub(super) fn tell(&self, partition: PartitionNumber, urgent: bool) {
+    /// There is news of a partition that is not to wait.
+    pub(super) fn tell(&self, partition: PartitionNumber) {
         let mut news = self.news.lock();
+        news.lazy.remove(&partition);
         news.partitions.push_back(partition);
-        news.urgent |= urgent;
+        news.urgent = true;
         self.arrived.notify_one();
     }
 
-    /// What was told is not to wait.
-    pub(super) fn urge(&self) {
-        self.news.lock().urgent = true;
-        self.arrived.notify_one();
+    /// There is news of a partition that nobody waits for.
+    pub(super) fn mention(&self, partition: PartitionNumber) {
+        let mut news = self.news.lock();
+        news.lazy.insert(partition);
+        if news.lazy_since.is_none() {
+            news.lazy_since = Some(Instant::now());
+            self.arrived.notify_one();
+        }
     }
 
     /// The follower wants its answer now.
@@ -103,7 +126,7 @@ impl Session {
     pub(super) fn take_news(&self) -> VecDeque<PartitionNumber> {
         let mut news = self.news.lock();
         news.urgent = false;
-        news.release_held();
+        news.release(Instant::now());
         std::mem::take(&mut news.partitions)
     }
 
@@ -124,29 +147,24 @@ impl Session {
 
     /// Waits for news; `false` if there is none to wait for: the time is over, or the follower wants its answer.
     pub(super) async fn wait(&self, deadline: Instant) -> bool {
-        let mut company = None;
         loop {
-            let held_until;
-            {
+            let now = Instant::now();
+            let next_due = {
                 let mut news = self.news.lock();
                 if std::mem::take(&mut news.nudged) {
                     return false;
                 }
-                if news.urgent {
+                let next_due = news.next_due();
+                if news.urgent || next_due.is_some_and(|due| due <= now) {
                     return true;
                 }
-                if news.release_held() {
-                    return true;
-                }
-                held_until = news.held_until;
-                if !news.partitions.is_empty() {
-                    company.get_or_insert_with(|| Instant::now() + LAZY_PAUSE);
-                }
+                next_due
+            };
+            if deadline <= now {
+                return false;
             }
-            let until = [company, held_until].into_iter().flatten().fold(deadline, Instant::min);
-            if tokio::time::timeout_at(until, self.arrived.notified()).await.is_err() {
-                return company.is_some() || held_until == Some(until);
-            }
+            let until = next_due.map_or(deadline, |due| due.min(deadline));
+            let _ = tokio::time::timeout_at(until, self.arrived.notified()).await;
         }
     }
 

@@ -50,8 +50,16 @@ pub(super) struct SlotState {
 /// A follower whose fetch waits for news.
 struct Parked {
     session: Arc<Session>,
-    /// The session knows that there is some.
-    told: bool,
+    told: Heard,
+}
+
+/// What a follower's session knows of news.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Heard {
+    Nothing,
+    /// There is some that nobody waits for.
+    Lazy,
+    Urgent,
 }
 
 impl Slot {
@@ -177,7 +185,7 @@ impl SlotState {
     /// The fetch of this session's node waits for news.
     pub(super) fn park(&mut self, session: &Arc<Session>) {
         self.unpark(session.node);
-        self.parked.push(Parked { session: session.clone(), told: false });
+        self.parked.push(Parked { session: session.clone(), told: Heard::Nothing });
     }
 
     /// The node's fetch does not wait any more.
@@ -187,11 +195,12 @@ impl SlotState {
 
     /// There is something for followers: at once, or with whatever comes next.
     pub(super) fn tell_followers(&mut self, number: PartitionNumber, urgent: bool) {
-        for parked in &mut self.parked {
-            if !std::mem::replace(&mut parked.told, true) {
-                parked.session.tell(number, urgent);
-            } else if urgent {
-                parked.session.urge();
+        let news = if urgent { Heard::Urgent } else { Heard::Lazy };
+        for parked in self.parked.iter_mut().filter(|parked| parked.told < news) {
+            parked.told = news;
+            match urgent {
+                true => parked.session.tell(number),
+                false => parked.session.mention(number),
             }
         }
     }
