@@ -44,6 +44,12 @@ pub(crate) enum Mode {
     RemotingSend(RemotingSend),
     /// RocketMQ remoting: pull a topic from its beginning.
     RemotingPull(RemotingPull),
+    /// RocketMQ remoting: take and acknowledge the messages of a topic by POP.
+    RemotingPop(RemotingPop),
+    /// RocketMQ remoting: send transactional messages and commit them.
+    RemotingTransact(RemotingTransact),
+    /// RocketMQ remoting: send delayed messages, and find out how late they come.
+    RemotingLateness(RemotingLateness),
     /// Do nothing and report what the broker uses.
     Idle {
         #[arg(long, default_value_t = 5.0)]
@@ -99,6 +105,9 @@ pub(crate) struct Produce {
     /// shared out evenly. With one the topic is used as it is.
     #[arg(long, default_value_t = 1)]
     pub(crate) producers: i32,
+    /// Have the library choose partitions, which fills a batch of one before it goes to the next, instead of taking them in turn.
+    #[arg(long)]
+    pub(crate) keyless: bool,
     /// Stop after this many messages.
     #[arg(long, default_value_t = u64::MAX)]
     pub(crate) messages: u64,
@@ -245,6 +254,9 @@ pub(crate) struct RemotingSend {
     /// Messages get one of so many tags in turn; none if 0.
     #[arg(long, default_value_t = 0)]
     pub(crate) tags: u64,
+    /// Messages are to be delivered so much later; 0 for at once.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) delay_ms: u64,
     /// Stop after this many messages.
     #[arg(long, default_value_t = u64::MAX)]
     pub(crate) messages: u64,
@@ -254,6 +266,62 @@ pub(crate) struct RemotingSend {
     /// Seconds of the same load before, not counted.
     #[arg(long, default_value_t = 0.0)]
     pub(crate) warm_up: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemotingPop {
+    #[arg(long, default_value = "bench")]
+    pub(crate) topic: String,
+    /// Bytes of a message's body, for the report.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) size: usize,
+    /// How many messages the topic holds.
+    #[arg(long)]
+    pub(crate) messages: u64,
+    /// Messages asked for at once.
+    #[arg(long, default_value_t = 32)]
+    pub(crate) batch: u32,
+    /// Requests for messages at the same time.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) in_flight: u32,
+    /// As the broker calls itself in routes.
+    #[arg(long, default_value = "broker-a")]
+    pub(crate) broker_name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemotingTransact {
+    #[arg(long, default_value = "bench")]
+    pub(crate) topic: String,
+    #[arg(long, default_value_t = 8)]
+    pub(crate) queues: i32,
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) size: usize,
+    /// Transactions at the same time.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) in_flight: usize,
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+    #[arg(long, default_value_t = 2.0)]
+    pub(crate) warm_up: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemotingLateness {
+    #[arg(long, default_value = "bench")]
+    pub(crate) topic: String,
+    #[arg(long, default_value_t = 8)]
+    pub(crate) queues: i32,
+    #[arg(long, default_value_t = 100)]
+    pub(crate) size: usize,
+    #[arg(long, default_value_t = 5_000)]
+    pub(crate) messages: u64,
+    /// Messages sent a second.
+    #[arg(long, default_value_t = 500.0)]
+    pub(crate) rate: f64,
+    /// How much later each is to come.
+    #[arg(long, default_value_t = 5_000)]
+    pub(crate) delay_ms: u64,
 }
 
 #[derive(Debug, Args)]

@@ -97,10 +97,11 @@ impl Sender {
         Ok(Sender { producer, epoch, topic: topic.to_owned() })
     }
 
-    /// Queues a message; waits while the queue is full.
-    pub(crate) fn send(&self, partition: i32, value: &[u8], due: Instant) -> Result<(), Failure> {
+    /// Queues a message, for a partition that the library chooses if none is given; waits while the queue is full.
+    pub(crate) fn send(&self, partition: Option<i32>, value: &[u8], due: Instant) -> Result<(), Failure> {
         let due = due.saturating_duration_since(self.epoch).as_micros() as usize;
-        let mut record = BaseRecord::<(), [u8], usize>::with_opaque_to(&self.topic, due).partition(partition).payload(value);
+        let mut record = BaseRecord::<(), [u8], usize>::with_opaque_to(&self.topic, due).payload(value);
+        record.partition = partition;
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),

@@ -97,7 +97,7 @@ fn write(sender: &Sender, load: &EndToEnd, schedule: Schedule, origin: Instant, 
         value.extend_from_slice(payloads.at(number));
         let stamp = due.saturating_duration_since(origin).as_nanos() as u64;
         value[..STAMP_BYTES].copy_from_slice(&stamp.to_be_bytes());
-        sender.send(partition(number, load.target.partitions), &value, due)?;
+        sender.send(Some(partition(number, load.target.partitions)), &value, due)?;
     }
     Ok(())
 }

@@ -67,6 +67,9 @@ fn measure(arguments: &Arguments) -> Result<Report, Failure> {
         Mode::RemotingCreate(load) => remoting::create(broker, load),
         Mode::RemotingSend(load) => remoting::send(broker, load),
         Mode::RemotingPull(load) => remoting::pull(broker, load),
+        Mode::RemotingPop(load) => remoting::pop(broker, load),
+        Mode::RemotingTransact(load) => remoting::transact(broker, load),
+        Mode::RemotingLateness(load) => remoting::lateness(broker, load),
         Mode::Idle { seconds } => idle(&broker.pids, *seconds),
     }
 }

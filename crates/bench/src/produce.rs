@@ -82,10 +82,11 @@ fn at_rate(senders: &[Sender], load: &Produce, payloads: &Payloads, seconds: f64
     Ok(count)
 }
 
-/// Sends to the next partition of all producers' partitions, counted as one row.
+/// Sends to the next partition of all producers' partitions, counted as one row; or has the library choose.
 fn send_one(senders: &[Sender], load: &Produce, payloads: &Payloads, number: u64, due: Instant) -> Result<(), Failure> {
     let partition = partition(number, load.target.partitions) as usize;
-    senders[partition % senders.len()].send((partition / senders.len()) as i32, payloads.at(number), due)
+    let chosen = (!load.keyless).then_some((partition / senders.len()) as i32);
+    senders[partition % senders.len()].send(chosen, payloads.at(number), due)
 }
 
 /// Round robin.

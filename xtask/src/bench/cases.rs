@@ -438,23 +438,29 @@ fn cluster(cases: &mut Vec<Case>, scale: &Scale) {
             goals,
         });
     }
-    for partitions in [30, 3000] {
-        let mut goals = vec![goal(Metric::CpuPerMillion, Bound::OfPeerAtMost(0.5))];
-        if partitions == 3000 {
-            goals.push(goal(Metric::Rate, Bound::OfCaseAtLeast("cluster-produce-30p", 0.9)));
+    for (kind, about, option) in [("produce", "in turn", ""), ("keyless", "as the library chooses", " --keyless")] {
+        for partitions in [30, 3000] {
+            let mut goals = vec![goal(Metric::CpuPerMillion, Bound::OfPeerAtMost(0.5))];
+            if partitions == 3000 {
+                let base = if option.is_empty() { "cluster-produce-30p" } else { "cluster-keyless-30p" };
+                goals.push(goal(Metric::Rate, Bound::OfCaseAtLeast(base, 0.9)));
+            }
+            let target = format!("--topic bench --partitions {partitions}{option}");
+            cases.push(Case {
+                name: format!("cluster-{kind}-{partitions}p"),
+                about: format!(
+                    "three nodes, three replicas: produce 1 KiB at full speed, {partitions} partitions {about}, acks=all"
+                ),
+                settings: DEFAULTS,
+                peer: true,
+                plan: Plan::ClusterLoad {
+                    before: vec![create(partitions)],
+                    load: format!("produce {target} --seconds {seconds} --warm-up {warm_up}"),
+                },
+                metrics: THROUGHPUT,
+                goals,
+            });
         }
-        cases.push(Case {
-            name: format!("cluster-produce-{partitions}p"),
-            about: format!("three nodes, three replicas: produce 1 KiB at full speed, {partitions} partitions, acks=all"),
-            settings: DEFAULTS,
-            peer: true,
-            plan: Plan::ClusterLoad {
-                before: vec![create(partitions)],
-                load: format!("produce --topic bench --partitions {partitions} --seconds {seconds} --warm-up {warm_up}"),
-            },
-            metrics: THROUGHPUT,
-            goals,
-        });
     }
     let after_seconds = 3.0;
     for (name, about, killed, most_ms) in [

@@ -1,4 +1,4 @@
-//! The cases of the comparison with Apache RocketMQ: sending and pulling over remoting.
+//! The cases of the comparison with Apache RocketMQ: sending, pulling, POP, delays and transactions over remoting.
 //!
 //! `flush=async` of ours stands against RocketMQ's ASYNC_FLUSH, which is its default; `flush=sync` against SYNC_FLUSH.
 
@@ -19,6 +19,9 @@ pub(super) fn cases(scale: &Scale) -> Vec<Case> {
     batch(&mut cases, scale);
     many_queues(&mut cases, scale);
     pull(&mut cases, scale);
+    pop(&mut cases, scale);
+    delays(&mut cases, scale);
+    transactions(&mut cases, scale);
     cases
 }
 
@@ -92,5 +95,45 @@ fn pull(cases: &mut Vec<Case>, scale: &Scale) {
         let plan = Plan::Load { before: vec![create(QUEUES), single.clone()], load };
         let about = format!("PULL_MESSAGE of messages that were sent one by one with {TAGS} tags, subscribed to {what}");
         cases.push(case(name, about, ASYNC, plan, &[Metric::Seconds, Metric::Rate, Metric::CpuPerMillion], Vec::new()));
+    }
+}
+
+/// Messages of a topic taken by 8 requests at the same time, each acknowledged by a request of its own.
+fn pop(cases: &mut Vec<Case>, scale: &Scale) {
+    let messages = scale.messages / 10;
+    let fill =
+        format!("remoting-send --queues {QUEUES} --batch 32 --in-flight 4 --connections 1 --messages {messages} --seconds 300");
+    for (settings, suffix, flush) in [(ASYNC, "", "async"), (SYNC, "-sync", "sync")] {
+        let load = format!("remoting-pop --messages {messages}");
+        let plan = Plan::Load { before: vec![create(QUEUES), fill.clone()], load };
+        let about = format!("POP_MESSAGE of 32 x 1 KiB from {QUEUES} queues, 8 in flight, ACK_MESSAGE for each, {flush} flush");
+        let goals = vec![goal(Metric::CpuPerMillion, Bound::OfPeerAtMost(0.5))];
+        cases.push(case(&format!("pop-{QUEUES}q{suffix}"), about, settings, plan, THROUGHPUT, goals));
+    }
+}
+
+/// Far timers, and near ones beside a million far ones.
+fn delays(cases: &mut Vec<Case>, scale: &Scale) {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let load = timed(scale, &format!("--queues {QUEUES} --size 100 --delay-ms {DAY_MS}"));
+    let plan = Plan::Load { before: vec![create(QUEUES)], load };
+    let about = "SEND_MESSAGE_V2 of 100 B to be delivered in a day, 4 connections x 64 in flight, async flush".to_owned();
+    cases.push(case("delay-accepted", about, ASYNC, plan, LATENCY, vec![goal(Metric::Rate, Bound::OfPeerAtLeast(1.0))]));
+    let pending = scale.messages * 2 / 3;
+    let fill = format!("remoting-send --queues {QUEUES} --size 100 --delay-ms {DAY_MS} --messages {pending} --seconds 600");
+    let plan = Plan::Load { before: vec![create(QUEUES), fill], load: "remoting-lateness".to_owned() };
+    let about = format!("500 msg/s of 100 B to be delivered 5 s later beside {pending} pending ones: from due to received");
+    let metrics = &[Metric::P50, Metric::P99, Metric::Rss];
+    cases.push(case("delay-lateness", about, ASYNC, plan, metrics, vec![goal(Metric::P99, Bound::AtMost(50.0))]));
+}
+
+/// Half messages, each committed when it is stored.
+fn transactions(cases: &mut Vec<Case>, scale: &Scale) {
+    for (settings, suffix, flush) in [(ASYNC, "", "async"), (SYNC, "-sync", "sync")] {
+        let load = format!("remoting-transact --queues {QUEUES} --seconds {} --warm-up {}", scale.seconds, 2 * scale.warm_up);
+        let plan = Plan::Load { before: vec![create(QUEUES)], load };
+        let about = format!("half messages of 1 KiB and END_TRANSACTION with a commit, 64 transactions in flight, {flush} flush");
+        let goals = vec![goal(Metric::Rate, Bound::OfPeerAtLeast(1.0)), goal(Metric::CpuPerMillion, Bound::OfPeerAtMost(0.5))];
+        cases.push(case(&format!("transact{suffix}"), about, settings, plan, LATENCY, goals));
     }
 }

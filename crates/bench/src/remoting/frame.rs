@@ -8,9 +8,14 @@ pub(super) const SEND_MESSAGE_V2: i32 = 310;
 pub(super) const SEND_BATCH_MESSAGE: i32 = 320;
 pub(super) const PULL_MESSAGE: i32 = 11;
 pub(super) const CREATE_TOPIC: i32 = 17;
+pub(super) const END_TRANSACTION: i32 = 37;
+pub(super) const POP_MESSAGE: i32 = 200_050;
+pub(super) const ACK_MESSAGE: i32 = 200_051;
 pub(super) const SUCCESS: i32 = 0;
 pub(super) const PULL_NOT_FOUND: i32 = 19;
 pub(super) const PULL_RETRY_IMMEDIATELY: i32 = 20;
+pub(super) const POLLING_FULL: i32 = 209;
+pub(super) const POLLING_TIMEOUT: i32 = 210;
 
 /// A release of the Java client (5.3.3), as its ordinal.
 const CLIENT_VERSION: i32 = 479;
@@ -70,6 +75,14 @@ impl Answer<'_> {
     pub(super) fn field(&self, name: &str) -> Option<i64> {
         number(self.header, &format!("\"{name}\":"))
     }
+
+    /// A text without escapes among the answer's fields.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        let key = format!("\"{name}\":\"");
+        let at = self.header.windows(key.len()).position(|window| window == key.as_bytes())? + key.len();
+        let text = self.header[at..].split(|byte| *byte == b'"').next()?;
+        std::str::from_utf8(text).ok()
+    }
 }
 
 /// Reads one answer.
@@ -111,6 +124,20 @@ pub(super) fn messages(mut body: &[u8]) -> Option<u64> {
     Some(count)
 }
 
+/// The bodies of the messages in such a body. Hosts have 4 bytes.
+pub(super) fn bodies(mut messages: &[u8]) -> Option<Vec<&[u8]>> {
+    const BODY_LENGTH_AT: usize = 84;
+    let mut bodies = Vec::new();
+    while !messages.is_empty() {
+        let length = u32::from_be_bytes(*messages.first_chunk()?) as usize;
+        let (message, rest) = messages.split_at_checked(length.max(4))?;
+        let (length, body) = message.get(BODY_LENGTH_AT..)?.split_first_chunk::<4>()?;
+        bodies.push(body.get(..u32::from_be_bytes(*length) as usize)?);
+        messages = rest;
+    }
+    Some(bodies)
+}
+
 /// The body of a batch: messages with these properties.
 pub(super) fn batch(messages: &[(&[u8], &str)]) -> Vec<u8> {
     let mut body = Vec::new();
@@ -149,6 +176,15 @@ mod tests {
         let mut frame = (header.len() as u32).to_be_bytes().to_vec();
         frame.extend_from_slice(header);
         assert_eq!(answer(&frame).unwrap().field("nextBeginOffset"), Some(32));
+    }
+
+    #[test]
+    fn texts_are_read_as_they_stand() {
+        let header = br#"{"code":0,"opaque":3,"extFields":{"msgId":"7F01","startOffsetInfo":"0 1 2;0 2 5"}}"#;
+        let mut frame = (header.len() as u32).to_be_bytes().to_vec();
+        frame.extend_from_slice(header);
+        let read = answer(&frame).unwrap();
+        assert_eq!((read.text("msgId"), read.text("startOffsetInfo")), (Some("7F01"), Some("0 1 2;0 2 5")));
     }
 
     #[test]

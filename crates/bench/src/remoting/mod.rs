@@ -3,9 +3,15 @@
 
 mod create;
 mod frame;
+mod lateness;
+mod pop;
 mod pull;
 mod send;
+mod transact;
 
 pub(crate) use create::run as create;
+pub(crate) use lateness::run as lateness;
+pub(crate) use pop::run as pop;
 pub(crate) use pull::run as pull;
 pub(crate) use send::run as send;
+pub(crate) use transact::run as transact;

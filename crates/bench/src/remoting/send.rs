@@ -135,9 +135,15 @@ fn round(load: &RemotingSend) -> u64 {
 fn request(load: &RemotingSend, number: u64) -> Template {
     let queue = number % u64::from(load.queues.unsigned_abs());
     let payloads = Payloads::new(load.size);
-    let properties = |number: u64| match load.tags {
-        0 => format!("UNIQ_KEY\u{1}{number:032X}\u{2}WAIT\u{1}true\u{2}"),
-        tags => format!("UNIQ_KEY\u{1}{number:032X}\u{2}WAIT\u{1}true\u{2}TAGS\u{1}tag{}\u{2}", number % tags),
+    let properties = |number: u64| {
+        let mut text = format!("UNIQ_KEY\u{1}{number:032X}\u{2}WAIT\u{1}true\u{2}");
+        if load.tags > 0 {
+            text += &format!("TAGS\u{1}tag{}\u{2}", number % load.tags);
+        }
+        if load.delay_ms > 0 {
+            text += &format!("TIMER_DELAY_MS\u{1}{}\u{2}", load.delay_ms);
+        }
+        text
     };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     let is_batch = load.batch > 1;
