@@ -237,3 +237,48 @@ impl Sessions {
         self.by_node.lock().values().for_each(|session| session.nudge());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: PartitionNumber = PartitionNumber(1);
+    const TWO: PartitionNumber = PartitionNumber(2);
+
+    fn session() -> Arc<Session> {
+        Session::new(NodeId(2), 1)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_comes_later_than_data_of_other_partitions() {
+        let (session, start) = (session(), Instant::now());
+        session.mention(ONE);
+        session.tell(TWO);
+        assert!(session.wait(start + Duration::from_secs(1)).await);
+        assert_eq!(session.take_news(), [TWO]);
+        assert!(session.wait(start + Duration::from_secs(1)).await);
+        assert_eq!((session.take_news(), start.elapsed() >= LAZY_PAUSE), (VecDeque::from([ONE]), true));
+        assert!(!session.wait(start + Duration::from_secs(1)).await, "it was told");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn data_takes_along_what_nobody_waited_for() {
+        let session = session();
+        session.mention(ONE);
+        session.tell(ONE);
+        assert_eq!(session.take_news(), [ONE]);
+        tokio::time::advance(MAX_LAZY_PAUSE).await;
+        assert!(session.take_news().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_partitions_wait_longer_but_not_for_ever() {
+        let session = session();
+        (0..1_000).for_each(|partition| session.mention(PartitionNumber(partition)));
+        tokio::time::advance(LAZY_PAUSE * 2).await;
+        assert!(session.take_news().is_empty());
+        (1_000..100_000).for_each(|partition| session.mention(PartitionNumber(partition)));
+        tokio::time::advance(MAX_LAZY_PAUSE).await;
+        assert_eq!(session.take_news().len(), 100_000);
+    }
+}
