@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod body;
 pub mod body_compression;
+pub mod checkpoint;
 pub mod code;
 mod fields;
 mod frame;

@@ -128,3 +128,27 @@ fn bodies_of_another_kind_are_errors() {
     let large = vec![b' '; BODY_BYTES_LIMIT + 1];
     assert!(matches!(from_json::<Heartbeat>(&large), Err(BodyError::TooLarge { .. })));
 }
+
+#[test]
+fn acknowledgements_have_short_names_and_long_ones() {
+    let ack = BatchAck {
+        bits: "BQ==".to_owned(),
+        consumer_group: "g".to_owned(),
+        invisible_time: 60_000,
+        pop_time: 17,
+        queue_id: 3,
+        mark: "0".to_owned(),
+        revive_queue: 7,
+        start_offset: 40,
+        topic: "t".to_owned(),
+    };
+    let body = BatchAckRequest { acks: vec![ack], broker_name: "duolog".to_owned() };
+    let short =
+        r#"{"acks":[{"b":"BQ==","c":"g","it":60000,"pt":17,"q":3,"r":"0","rq":7,"so":40,"t":"t"}],"brokerName":"duolog"}"#;
+    assert_eq!(text(&body), short);
+    let long = concat!(
+        r#"{"acks":[{"bitSet":"BQ==","consumerGroup":"g","invisibleTime":60000,"popTime":17,"queueId":3,"retry":"0","#,
+        r#""reviveQueueId":7,"startOffset":40,"topic":"t"}],"brokerName":"duolog"}"#
+    );
+    assert_eq!(from_json::<BatchAckRequest>(long.as_bytes()).unwrap(), body);
+}
