@@ -9,6 +9,9 @@ use duolog_core::metadata::ConfigOperation;
 use duolog_wire::remoting::body::{ExponentialRetryPolicy, RetryPolicyType, SubscriptionGroupConfig, from_json, to_json};
 use std::collections::BTreeMap;
 
+/// Deliveries after the first where the group's configuration leaves it to the protocol.
+const DEFAULT_RETRIES: i32 = 16;
+
 /// Values of a group, by key.
 pub(crate) type GroupValues = BTreeMap<String, String>;
 
@@ -70,6 +73,12 @@ impl RetryPolicy {
             }
         }
     }
+}
+
+/// How often a message is delivered to a group at most.
+pub(crate) fn max_attempts(config: &GroupConfig) -> i32 {
+    let retries = if config.retry_max_times < 0 { DEFAULT_RETRIES } else { config.retry_max_times };
+    retries.saturating_add(1)
 }
 
 /// The changes that make a group what is wanted. Every key is set, so that the group is known even if all are as usual.

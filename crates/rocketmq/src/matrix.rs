@@ -45,6 +45,11 @@ fn how_served(code: i32) -> Option<&'static str> {
         request::VIEW_BROKER_STATS_DATA => "yes: 1 for all of them, since none are kept by topic or group",
         request::END_TRANSACTION => "yes: a transaction that is over is no error; 1 for another group's",
         request::INVOKE_BROKER_TO_RESET_OFFSET => "yes: stored by the server, which holds members to it",
+        request::QUERY_ASSIGNMENT => "yes: strategies `AVG` and `AVG_BY_CIRCLE`",
+        request::POP_MESSAGE => "yes: a message that was not acknowledged comes again from its own queue",
+        request::ACK_MESSAGE | request::CHANGE_MESSAGE_INVISIBLETIME => "yes: 208 when the message was delivered again meanwhile",
+        request::BATCH_ACK_MESSAGE => "yes: 208 when none of the messages waits for it any more",
+        request::POLLING_INFO => "yes: requests that are held by the node that is asked",
         _ => return None,
     })
 }
@@ -82,7 +87,8 @@ pub(crate) fn why_not(code: i32) -> &'static str {
         request::AUTH_CREATE_USER..=request::AUTH_LIST_ACL => "there are no users and rights yet",
         request::GET_TIMER_CHECK_POINT | request::GET_TIMER_METRICS => "timers are not kept in files of their own",
         request::RESUME_CHECK_HALF_MESSAGE => "what is in TRANS_CHECK_MAX_TIME_TOPIC stays there",
-        200_000..=200_999 => "there is no POP yet",
+        request::POP_ROLLBACK => "no client sends it",
+        request::POP_LITE_MESSAGE => "there are no lite topics yet",
         _ => "not yet",
     }
 }

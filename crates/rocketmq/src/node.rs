@@ -8,6 +8,7 @@ use crate::locks::Locks;
 use crate::message::UNKNOWN_HOST;
 use crate::names::NodeNames;
 use crate::offsets::Offsets;
+use crate::polls::Polls;
 use crate::rates::{Counted, Rates};
 use duolog_base::{PartitionIndex, TimestampMs};
 use duolog_core::broker::{Broker, Counter};
@@ -31,6 +32,7 @@ pub struct Node {
     pub locks: Locks,
     pub offsets: Offsets,
     pub(crate) deliveries: Deliveries,
+    pub(crate) polls: Polls,
     pub(crate) ahead: ReadAhead,
     pub booted: TimestampMs,
     pub(crate) rates: Rates,
@@ -68,6 +70,7 @@ impl Node {
             locks: Locks::default(),
             offsets: Offsets::default(),
             deliveries: Deliveries::default(),
+            polls: Polls::default(),
             rates: Rates::default(),
             messages_out: Counter::default(),
             ahead: ReadAhead::default(),

@@ -18,6 +18,8 @@ pub struct GroupConfig {
     /// Deliveries after the first; -1 for the protocol's default.
     pub retry_max_times: i32,
     pub consume_timeout_minutes: i32,
+    /// `TOPIC:N` for each topic that is consumed by POP, with commas between them.
+    pub pop_topics: String,
     /// JSON, as RocketMQ's tools gave it; empty for none.
     pub attributes: String,
 }
@@ -40,6 +42,7 @@ impl GroupConfig {
             retry_queues: values.number("rocketmq.retry.queues")?,
             retry_max_times: values.number("rocketmq.retry.max.times")?,
             consume_timeout_minutes: values.number("rocketmq.consume.timeout.minutes")?,
+            pop_topics: values.text("rocketmq.pop.topics"),
             attributes: values.text("rocketmq.attributes"),
         })
     }

@@ -667,6 +667,13 @@ pub const KEYS: &[Key] = &[
         "15",
         "How long a RocketMQ member may work on a message.",
     ),
+    group(
+        "rocketmq.pop.topics",
+        Kind::Text,
+        "",
+        "Topics that RocketMQ members of the group consume by POP, each as `TOPIC:N` with commas between them: a queue is shared by N \
+         more members than its own, and by all if N is 0.",
+    ),
     group("rocketmq.attributes", Kind::Text, "", "Further properties that RocketMQ's tools set, as JSON."),
     // Of share groups (KIP-932).
     group(

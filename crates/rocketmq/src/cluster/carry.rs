@@ -34,7 +34,7 @@ const SMALL_FRAME_BYTES: usize = 16 << 10;
 
 /// Does a request where it belongs.
 pub(crate) async fn carry(mut call: Call, handle: Handler) -> Result<Answer, Refusal> {
-    if is_pull(&call.command) && frame_bytes(&call.command) <= SMALL_FRAME_BYTES {
+    if is_long_poll(&call.command) && frame_bytes(&call.command) <= SMALL_FRAME_BYTES {
         call.release_room();
     }
     let mut patience = Patience::new(&call.node);
@@ -81,7 +81,7 @@ fn again(call: &Call) -> Call {
 }
 
 /// Has another node do the request.
-async fn pass_on(call: &Call, to: NodeId) -> Result<Answer, Refusal> {
+pub(crate) async fn pass_on(call: &Call, to: NodeId) -> Result<Answer, Refusal> {
     let Some(cluster) = &call.node.cluster else { return Err(Refusal::not_here()) };
     let completed = if is_pull(&call.command) { complete_pull(call)? } else { None };
     let command = completed.as_ref().unwrap_or(&call.command);
@@ -142,6 +142,11 @@ fn gone() -> Refusal {
 
 fn is_pull(command: &Command) -> bool {
     matches!(command.code, request::PULL_MESSAGE | request::LITE_PULL_MESSAGE)
+}
+
+/// Whether the request may be held for as long as there is nothing.
+fn is_long_poll(command: &Command) -> bool {
+    is_pull(command) || matches!(command.code, request::POP_MESSAGE | request::NOTIFICATION)
 }
 
 /// What a client is told whose request could not be done for now.

@@ -26,15 +26,15 @@ pub(super) struct Holder {
 struct Known {
     channel: ChannelRef,
     nodes: HashSet<NodeId>,
-    /// Requests whose answers come later, by opaque.
-    held: HashMap<i32, oneshot::Sender<Command>>,
+    /// Requests whose answers come later, by the node that holds them and opaque.
+    held: HashMap<(NodeId, i32), oneshot::Sender<Command>>,
 }
 
 /// A request that may be answered later.
 pub(super) struct Awaited<'a> {
     holder: &'a Holder,
     connection: u64,
-    opaque: i32,
+    request: (NodeId, i32),
     pub(super) answer: oneshot::Receiver<Command>,
 }
 
@@ -43,8 +43,8 @@ impl Drop for Awaited<'_> {
         self.answer.close();
         if let Some(known) = self.holder.table.lock().get_mut(&self.connection) {
             // Another request of this number may have taken the place.
-            if known.held.get(&self.opaque).is_some_and(oneshot::Sender::is_closed) {
-                known.held.remove(&self.opaque);
+            if known.held.get(&self.request).is_some_and(oneshot::Sender::is_closed) {
+                known.held.remove(&self.request);
             }
         }
     }
@@ -70,8 +70,9 @@ impl Holder {
         let known = known(&mut table, channel);
         known.nodes.insert(node);
         let (tell, answer) = oneshot::channel();
-        known.held.insert(opaque, tell);
-        Some(Awaited { holder: self, connection: channel.id(), opaque, answer })
+        let request = (node, opaque);
+        known.held.insert(request, tell);
+        Some(Awaited { holder: self, connection: channel.id(), request, answer })
     }
 }
 
@@ -120,7 +121,7 @@ impl Node {
         let Some(channel) = channel.filter(|channel| !channel.is_gone()) else { return Ok(vec![Bytes::from_static(&[HELD])]) };
         for frame in frames {
             if frame.is_response() {
-                self.answered_late(&channel, frame);
+                self.answered_late(from, &channel, frame);
             } else if frame.is_one_way() {
                 if let Err(error) = channel.notify(frame) {
                     tracing::debug!(%error, "a client is not told what another node has to say");
@@ -132,9 +133,10 @@ impl Node {
         Ok(vec![Bytes::from_static(&[DONE])])
     }
 
-    fn answered_late(&self, channel: &ChannelRef, answer: Command) {
+    fn answered_late(&self, from: NodeId, channel: &ChannelRef, answer: Command) {
         let Some(cluster) = &self.cluster else { return };
-        let waiting = cluster.holder.table.lock().get_mut(&channel.id()).and_then(|known| known.held.remove(&answer.opaque));
+        let waiting =
+            cluster.holder.table.lock().get_mut(&channel.id()).and_then(|known| known.held.remove(&(from, answer.opaque)));
         if let Some(waiting) = waiting {
             let _ = waiting.send(answer);
         }

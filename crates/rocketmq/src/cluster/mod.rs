@@ -22,7 +22,7 @@ mod owners;
 mod questions;
 mod sends;
 
-pub(crate) use carry::carry;
+pub(crate) use carry::{carry, pass_on};
 pub(crate) use guests::is_guest_number;
 pub(crate) use messages::recode_calls;
 pub(crate) use sends::{LaneSend, Lanes, carry_one};

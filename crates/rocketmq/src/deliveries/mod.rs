@@ -11,10 +11,12 @@
 mod handle;
 mod in_flight;
 mod returned;
+mod standing;
 mod waiting;
 
 pub(crate) use handle::Handle;
 pub(crate) use in_flight::Order;
+pub(crate) use standing::Reader;
 
 use crate::dead_letters::Reason;
 use crate::message::EmptyBody;
@@ -110,6 +112,7 @@ pub(crate) struct Receive<'a> {
     /// The client, if its messages are hidden for as long as it lives.
     pub(crate) renewed_by: Option<Arc<str>>,
     pub(crate) order: Order<'a>,
+    pub(crate) begin: Begin,
     /// Deliveries after which a message is a dead letter.
     pub(crate) max_attempts: u32,
     /// What names these deliveries ([`Deliveries::number`]).
@@ -117,6 +120,15 @@ pub(crate) struct Receive<'a> {
     /// Whether what members have given back from the topic comes along.
     pub(crate) with_returned: bool,
     pub(crate) is_alive: &'a (dyn Fn(&str) -> bool + Sync),
+}
+
+/// Where a group without an offset begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// As pulls do: at the end, unless the queue is young.
+    Usual,
+    /// With what is there.
+    Start,
 }
 
 /// A message that was delivered just now.
@@ -230,7 +242,7 @@ impl Deliveries {
         }
         let _turn = on.turn.lock().await;
         let now_ms = node.monotonic_ms();
-        self.take_over(node, at, now_ms).await?;
+        self.take_over(node, at, receive.begin, now_ms).await?;
         if is_returned {
             self.keep_returned(node, at, receive).await?;
         }
@@ -316,7 +328,7 @@ impl Deliveries {
     }
 
     /// Learns the group's offset: at first, and when somebody else has set it.
-    async fn take_over(&self, node: &Node, at: Place<'_>, now_ms: u64) -> Result<(), DeliveryError> {
+    async fn take_over(&self, node: &Node, at: Place<'_>, begin: Begin, now_ms: u64) -> Result<(), DeliveryError> {
         if let Some(offset) = node.offsets.resets.take(at.group, &at.topic.name, at.queue) {
             self.go_on_at(at, offset);
         }
@@ -329,10 +341,12 @@ impl Deliveries {
             None => None,
         };
         let stored = node.committed(at.group, &at.topic.name, at.queue).await?;
-        let first = match stored {
-            Some(offset) => offset,
-            None => node.first_offset(at.topic, at.queue).unwrap_or(Offset(0)),
+        let first = match (stored, begin) {
+            (Some(offset), _) => Some(offset),
+            (None, Begin::Usual) => node.first_offset(at.topic, at.queue),
+            (None, Begin::Start) => node.broker.ends(at.topic, at.queue).map(|ends| ends.log_start),
         };
+        let first = first.unwrap_or(Offset(0));
         let mut state = at.on.state.lock();
         match &mut *state {
             None => *state = Some(State { in_flight: InFlight::new(first), noted: stored, checked_ms: now_ms }),

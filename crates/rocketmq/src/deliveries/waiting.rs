@@ -39,7 +39,8 @@ impl Deliveries {
             wanted.number = self.number(node);
             // Everything is registered before it is looked, so that nothing that arrives is missed.
             let retries = Retries::of(self, node, group, &from, &wanted)?;
-            let watched = numbers(&wanted, &queues).chain(retries.iter().flat_map(|of| numbers(&of.wanted, &of.queues)));
+            let watched =
+                numbers(&wanted.topic, &queues).chain(retries.iter().flat_map(|of| numbers(&of.wanted.topic, &of.queues)));
             let arrived = broker.watch(watched.collect::<Vec<_>>());
             let mut changed = std::pin::pin!(consumed.changed.notified());
             changed.as_mut().enable();
@@ -108,7 +109,7 @@ impl Deliveries {
 }
 
 /// Those of the queues that this node leads.
-fn led(node: &Node, topic: &TopicImage, queues: &[PartitionIndex]) -> Vec<PartitionIndex> {
+pub(super) fn led(node: &Node, topic: &TopicImage, queues: &[PartitionIndex]) -> Vec<PartitionIndex> {
     let image = node.broker.image();
     let is_led = |queue: &&PartitionIndex| {
         topic.partition(**queue).is_some_and(|partition| node.place_of(&image, partition) == Place::Here)
@@ -117,7 +118,7 @@ fn led(node: &Node, topic: &TopicImage, queues: &[PartitionIndex]) -> Vec<Partit
 }
 
 /// The partitions behind queues, to be watched.
-fn numbers(wanted: &Receive<'_>, queues: &[PartitionIndex]) -> impl Iterator<Item = (PartitionNumber, FlushMode)> {
-    let partitions = queues.iter().filter_map(|queue| wanted.topic.partition(*queue));
-    partitions.map(|partition| (partition.number, wanted.topic.config.flush))
+pub(super) fn numbers(topic: &TopicImage, queues: &[PartitionIndex]) -> impl Iterator<Item = (PartitionNumber, FlushMode)> {
+    let partitions = queues.iter().filter_map(|queue| topic.partition(*queue));
+    partitions.map(|partition| (partition.number, topic.config.flush))
 }

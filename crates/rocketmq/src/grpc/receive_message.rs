@@ -8,9 +8,9 @@
 use super::call::{Call, duration, group_name, subscription};
 use super::convert::{self, timestamp};
 use super::limits::{LEAST_HIDDEN, MOST_POLLING, POLLING, RECEIVED_MESSAGES};
-use super::settings::max_attempts;
 use super::status::{Refused, ok};
-use crate::deliveries::{Given, MOST_HIDDEN, Order, RENEWED, Receive};
+use crate::deliveries::{Begin, Given, MOST_HIDDEN, Order, RENEWED, Receive};
+use crate::group_config::max_attempts;
 use duolog_base::PartitionIndex;
 use duolog_core::config::GroupConfig;
 use duolog_core::metadata::TopicImage;
@@ -49,6 +49,7 @@ async fn receive(call: &Call, request: &ReceiveMessageRequest) -> Result<Vec<Mes
         hidden,
         renewed_by: request.auto_renew.then(|| call.client_id.clone()),
         order: if config.consume_orderly { Order::Queue { attempt_id } } else { Order::Any },
+        begin: Begin::Usual,
         max_attempts: u32::try_from(max_attempts(&config)).unwrap_or(u32::MAX),
         number: 0,
         with_returned: !config.consume_orderly,

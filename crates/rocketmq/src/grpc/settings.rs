@@ -3,7 +3,7 @@
 use super::call::{Call, group_name, topic_name};
 use super::limits::{CLIENT_PROPERTIES, POLLING, RECEIVED_MESSAGES, TOPICS_OF_CLIENT};
 use super::status::Refused;
-use crate::group_config;
+use crate::group_config::{self, max_attempts};
 use duolog_core::config::GroupConfig;
 use duolog_rocketmq_proto::retry_policy::Strategy;
 use duolog_rocketmq_proto::settings::PubSub;
@@ -20,15 +20,7 @@ const SEND_BACKOFF_FACTOR: f32 = 2.0;
 /// Pauses between the deliveries of a message that a consumer fails at, unless the group has a policy of its own; the last one goes on.
 const DELIVERY_BACKOFF_SECONDS: [i64; 18] =
     [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
-/// Deliveries after the first where the group's configuration leaves it to the protocol.
-const DEFAULT_RETRIES: i32 = 16;
 const LITE_TOPIC_BYTES: i32 = 64;
-
-/// How often a message is delivered to a group at most.
-pub(super) fn max_attempts(config: &GroupConfig) -> i32 {
-    let retries = if config.retry_max_times < 0 { DEFAULT_RETRIES } else { config.retry_max_times };
-    retries.saturating_add(1)
-}
 
 /// What the client's settings are answered with.
 pub(super) fn agree(call: &Call, mut settings: Settings) -> Result<Settings, Refused> {

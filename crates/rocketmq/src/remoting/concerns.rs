@@ -7,7 +7,7 @@ use crate::locator::Locator;
 use duolog_base::PartitionIndex;
 use duolog_core::metadata::{MetadataImage, TopicImage};
 use duolog_wire::remoting::Command;
-use duolog_wire::remoting::body::{LockBatchRequest, QueryAssignmentRequest, from_json};
+use duolog_wire::remoting::body::{BatchAckRequest, LockBatchRequest, QueryAssignmentRequest, from_json};
 use duolog_wire::remoting::code::request;
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ enum Kind {
     /// The group in the body.
     Locks,
     Assignment,
+    /// The queue in the body, if there is only one.
+    Acknowledgements,
 }
 
 fn kind(code: i32) -> Kind {
@@ -48,7 +50,14 @@ fn kind(code: i32) -> Kind {
         | request::GET_MAX_OFFSET
         | request::GET_MIN_OFFSET
         | request::GET_EARLIEST_MSG_STORETIME
-        | request::QUERY_CONSUME_QUEUE => Kind::Queue,
+        | request::QUERY_CONSUME_QUEUE
+        | request::POP_MESSAGE
+        | request::ACK_MESSAGE
+        | request::PEEK_MESSAGE
+        | request::CHANGE_MESSAGE_INVISIBLETIME
+        | request::NOTIFICATION
+        | request::POLLING_INFO => Kind::Queue,
+        request::BATCH_ACK_MESSAGE => Kind::Acknowledgements,
         request::VIEW_MESSAGE_BY_ID => Kind::Message,
         request::QUERY_CONSUMER_OFFSET
         | request::UPDATE_CONSUMER_OFFSET
@@ -78,6 +87,7 @@ pub(crate) fn concern(call: &Call, image: &MetadataImage) -> Concern {
         Kind::Anybody => None,
         Kind::Queue => named_queue(command, image),
         Kind::Message => message_queue(command, image),
+        Kind::Acknowledgements => acknowledged_queue(command, image),
         Kind::Group(field) => {
             return command.fields.get(field).map_or(Concern::Anybody, |group| Concern::Group(group.to_owned()));
         }
@@ -101,6 +111,14 @@ fn queue_of(topic: &Arc<TopicImage>, id: i32) -> Option<QueueOf> {
 fn named_queue(command: &Command, image: &MetadataImage) -> Option<QueueOf> {
     let topic = image.topic(command.fields.get("topic")?)?;
     queue_of(topic, command.fields.get("queueId").map_or(Ok(0), str::parse).ok()?)
+}
+
+fn acknowledged_queue(command: &Command, image: &MetadataImage) -> Option<QueueOf> {
+    let body: BatchAckRequest = from_json(&command.body).ok()?;
+    match &body.acks[..] {
+        [ack] => queue_of(image.topic(&ack.topic)?, ack.queue_id),
+        _ => None,
+    }
 }
 
 fn message_queue(command: &Command, image: &MetadataImage) -> Option<QueueOf> {

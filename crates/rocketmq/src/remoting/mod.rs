@@ -21,6 +21,11 @@ mod c041_locks;
 mod c046_check_client;
 mod c100_key_values;
 mod c105_route;
+mod c200050_pop;
+mod c200051_acknowledge;
+mod c200052_peek;
+mod c200053_invisible_time;
+mod c200054_notification;
 mod c200_groups;
 mod c203_connections;
 mod c205_write_permission;
@@ -39,6 +44,7 @@ mod call;
 mod concerns;
 mod connection;
 mod output;
+mod pop;
 mod send;
 mod unanswered;
 
@@ -149,6 +155,13 @@ const REQUESTS: &[Request] = &[
     Request { code: request::SET_MESSAGE_REQUEST_MODE, handle: |call| Box::pin(c400_assignment::set_mode(call)) },
     Request { code: request::GET_ALL_MESSAGE_REQUEST_MODE, handle: |call| Box::pin(c400_assignment::modes(call)) },
     Request { code: request::GET_BROKER_HA_STATUS, handle: |call| Box::pin(c028_runtime::copies(call)) },
+    Request { code: request::POP_MESSAGE, handle: |call| Box::pin(c200050_pop::handle(call)) },
+    Request { code: request::ACK_MESSAGE, handle: |call| Box::pin(c200051_acknowledge::handle(call)) },
+    Request { code: request::PEEK_MESSAGE, handle: |call| Box::pin(c200052_peek::handle(call)) },
+    Request { code: request::CHANGE_MESSAGE_INVISIBLETIME, handle: |call| Box::pin(c200053_invisible_time::handle(call)) },
+    Request { code: request::NOTIFICATION, handle: |call| Box::pin(c200054_notification::handle(call)) },
+    Request { code: request::POLLING_INFO, handle: |call| Box::pin(c200054_notification::held(call)) },
+    Request { code: request::BATCH_ACK_MESSAGE, handle: |call| Box::pin(c200051_acknowledge::batch(call)) },
 ];
 
 /// Begins to answer a client of this node, wherever the request is done.

@@ -3,8 +3,8 @@
 use crate::client::{Client, Server, bodies, pull_header, pulled, sent};
 use crate::consumers::{beat, committed, heartbeat};
 use duolog_wire::remoting::body::{
-    ConsumerStatus, MessageModel, MessageQueue, MessageRequestMode, ObjectMap, QueryAssignmentRequest, QueryAssignmentResponse,
-    ResetOffset, ResetOffsetForC, SetMessageRequestMode, from_json, to_json,
+    ConsumerStatus, MessageModel, MessageQueue, MessageRequestMode, MessageRequestModes, ObjectMap, QueryAssignmentRequest,
+    QueryAssignmentResponse, ResetOffset, ResetOffsetForC, SetMessageRequestMode, from_json, to_json,
 };
 use duolog_wire::remoting::code::{request, response};
 use duolog_wire::remoting::header::{
@@ -245,16 +245,15 @@ async fn the_server_shares_queues_out_for_clients_that_ask_it_to() {
     }
     assert_eq!(queues(&assigned(&mut one, "c1", "AVG", MessageModel::Broadcasting).await), [0, 1, 2, 3, 4]);
     assert_ne!(assigned(&mut one, "c1", "CONSISTENT_HASH", clustering).await.code, 0);
-    let mode =
-        |mode| SetMessageRequestMode { consumer_group: "g".to_owned(), mode, pop_share_queue_num: 0, topic: "t".to_owned() };
-    for (mode, expected) in [
-        (mode(MessageRequestMode::Pull), response::SUCCESS),
-        (mode(MessageRequestMode::Pop), response::REQUEST_CODE_NOT_SUPPORTED),
-    ] {
-        let command = one.request(request::SET_MESSAGE_REQUEST_MODE, CommonFields::default()).with_body(to_json(&mode));
-        assert_eq!(one.call(command).await.code, expected);
+    for (mode, expected) in [(MessageRequestMode::Pop, vec![-1]), (MessageRequestMode::Pull, vec![0, 1, 2])] {
+        let body = SetMessageRequestMode { consumer_group: "g".to_owned(), mode, pop_share_queue_num: 0, topic: "t".to_owned() };
+        let command = one.request(request::SET_MESSAGE_REQUEST_MODE, CommonFields::default()).with_body(to_json(&body));
+        assert_eq!(one.call(command).await.code, 0);
+        assert_eq!(queues(&assigned(&mut one, "c1", "AVG", clustering).await), expected);
+        let answer = one.ask(request::GET_ALL_MESSAGE_REQUEST_MODE, CommonFields::default()).await;
+        let modes: MessageRequestModes = from_json(&answer.body).unwrap();
+        assert_eq!(modes.message_request_mode_map.contains_key("t"), mode == MessageRequestMode::Pop);
     }
-    assert_eq!(one.ask(request::GET_ALL_MESSAGE_REQUEST_MODE, CommonFields::default()).await.code, 0);
     server.stop().await;
 }
 
