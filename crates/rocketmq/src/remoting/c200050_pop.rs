@@ -29,8 +29,9 @@ use tokio::time::Instant;
 
 /// Messages of one answer at most.
 const MOST_MESSAGES: usize = 32;
-/// A group without an offset begins with what is there.
+/// A group without an offset begins with what is there, or as one that pulls.
 const FROM_START: i32 = 0;
+const FROM_END: i32 = 1;
 
 /// What a request wants.
 struct Pop {
@@ -72,7 +73,11 @@ fn prepare(call: &Call) -> Result<Pop, Refusal> {
     let mut asker = Asker::new(node, header.consumer_group, header.topic, header.queue_id)?;
     asker.is_ordered = header.order;
     asker.attempt_id = header.attempt_id.filter(|id| !id.is_empty()).map(str::to_owned);
-    asker.begin = if header.init_mode == FROM_START { Begin::Start } else { Begin::Usual };
+    asker.begin = match header.init_mode {
+        FROM_START => Begin::Start,
+        FROM_END => Begin::Usual,
+        mode => return Err(invalid(format!("initMode {mode} is unknown"))),
+    };
     let want = usize::try_from(header.max_msg_nums).ok().filter(|want| (1..=MOST_MESSAGES).contains(want));
     let want = want.ok_or_else(|| invalid(format!("{} messages, 1 to {MOST_MESSAGES} are possible", header.max_msg_nums)))?;
     let hidden = hidden(header.invisible_time).filter(|hidden| !hidden.is_zero());

@@ -403,6 +403,7 @@ async fn what_is_wrong_is_refused() {
         (PopMessageRequest { invisible_time: 0, ..pop_header("t") }, response::INVALID_PARAMETER),
         (PopMessageRequest { invisible_time: i64::MAX, ..pop_header("t") }, response::INVALID_PARAMETER),
         (PopMessageRequest { consumer_group: "", ..pop_header("t") }, response::INVALID_PARAMETER),
+        (PopMessageRequest { init_mode: 2, ..pop_header("t") }, response::INVALID_PARAMETER),
         (pop_header("nowhere"), response::TOPIC_NOT_EXIST),
     ] {
         assert_eq!(client.ask(request::POP_MESSAGE, bad).await.code, code, "{bad:?}");
