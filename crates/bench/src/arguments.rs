@@ -50,6 +50,8 @@ pub(crate) enum Mode {
     RemotingTransact(RemotingTransact),
     /// RocketMQ remoting: send delayed messages, and find out how late they come.
     RemotingLateness(RemotingLateness),
+    /// Run a program, and report what the broker uses meanwhile.
+    Program(Program),
     /// Do nothing and report what the broker uses.
     Idle {
         #[arg(long, default_value_t = 5.0)]
@@ -266,6 +268,18 @@ pub(crate) struct RemotingSend {
     /// Seconds of the same load before, not counted.
     #[arg(long, default_value_t = 0.0)]
     pub(crate) warm_up: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Program {
+    /// Bytes of a message's value, for the report.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) size: usize,
+    /// Where the program says how many messages it has dealt with: the head of a column of the table with commas that it prints.
+    #[arg(long)]
+    pub(crate) column: Option<String>,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,8 @@ pub(crate) enum Failure {
     Process { pid: u32, error: std::io::Error },
     #[error("what the kernel says about process {pid} makes no sense")]
     ProcessFormat { pid: u32 },
+    #[error("{program}: {problem}")]
+    Program { program: String, problem: String },
     #[error("only {got} of {wanted} messages came within {seconds} s")]
     Missing { got: u64, wanted: u64, seconds: u64 },
 }

@@ -20,6 +20,7 @@ mod meter;
 mod pace;
 mod payload;
 mod produce;
+mod program;
 mod remoting;
 mod report;
 mod round_robin;
@@ -70,6 +71,7 @@ fn measure(arguments: &Arguments) -> Result<Report, Failure> {
         Mode::RemotingPop(load) => remoting::pop(broker, load),
         Mode::RemotingTransact(load) => remoting::transact(broker, load),
         Mode::RemotingLateness(load) => remoting::lateness(broker, load),
+        Mode::Program(load) => program::run(broker, load),
         Mode::Idle { seconds } => idle(&broker.pids, *seconds),
     }
 }

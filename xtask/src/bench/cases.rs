@@ -8,6 +8,7 @@ use super::figures::Metric;
 use super::goal::{Bound, Goal};
 use super::options::Peer;
 use super::remoting;
+use super::tool;
 
 /// How long loads run.
 #[derive(Debug)]
@@ -121,6 +122,7 @@ fn kafka(scale: &Scale) -> Vec<Case> {
     cold_read(&mut cases, scale);
     footprint(&mut cases, scale);
     start(&mut cases, scale);
+    share(&mut cases, scale);
     cluster(&mut cases, scale);
     cases
 }
@@ -407,6 +409,32 @@ fn start(cases: &mut Vec<Case>, scale: &Scale) {
         metrics: TIME,
         goals: vec![goal(Metric::Seconds, Bound::AtMost(2.0))],
     });
+}
+
+/// Kafka's own share consumer, and its tool that measures one.
+fn share(cases: &mut Vec<Case>, scale: &Scale) {
+    let (jvm, messages) = (format!("program -- java -cp {}", tool::KAFKA_TOOLS), scale.messages / 3);
+    let reset = format!(
+        "{jvm} kafka.admin.ConfigCommand --bootstrap-server {} --alter --entity-type groups --entity-name bench --add-config share.auto.offset.reset=earliest",
+        tool::BOOTSTRAP
+    );
+    let consume = format!(
+        "program --column data.consumed.in.nMsg -- java -cp {} org.apache.kafka.tools.ShareConsumerPerformance --bootstrap-server {} --topic bench --group bench --messages {messages}",
+        tool::KAFKA_TOOLS,
+        tool::BOOTSTRAP
+    );
+    for partitions in [1, 8] {
+        let produce = format!("produce --topic bench --partitions {partitions} --messages {messages} --seconds 300");
+        cases.push(Case {
+            name: format!("share-1kb-{partitions}p"),
+            about: format!("Kafka's kafka-share-consumer-perf-test: {messages} messages of 1 KiB from {partitions} partitions, its start included"),
+            settings: DEFAULTS,
+            peer: true,
+            plan: Plan::Load { before: vec![create(partitions), produce, reset.clone()], load: consume.clone() },
+            metrics: THROUGHPUT,
+            goals: vec![goal(Metric::CpuPerMillion, Bound::OfPeerAtMost(0.5)), goal(Metric::Rate, Bound::OfPeerAtLeast(1.0))],
+        });
+    }
 }
 
 /// Three nodes, three replicas, acks=all: ours on three disks (of one machine) before it is acknowledged, Kafka's in three page caches.

@@ -3,6 +3,7 @@
 use super::cluster::Cluster;
 use super::failure::Failure;
 use super::figures::Figures;
+use crate::interop::install;
 use crate::interop::places::Places;
 use crate::interop::process::{Running, run};
 use crate::interop::wait_until;
@@ -11,6 +12,9 @@ use std::process::Command;
 use std::time::Duration;
 
 const BUILD_LIMIT: Duration = Duration::from_secs(3600);
+/// In a load: the servers' address, and the class path of Kafka's tools.
+pub(super) const BOOTSTRAP: &str = "{bootstrap}";
+pub(super) const KAFKA_TOOLS: &str = "{kafka-tools}";
 /// What the load generator says then.
 const MEASURING: &str = "measuring";
 /// Longer than any load with a peer that cannot keep up.
@@ -40,7 +44,13 @@ pub(super) fn start(places: &Places, tool: &Path, servers: &Cluster, load: &str)
     let mut command = Command::new(tool);
     command.args(["--json", "--bootstrap", &servers.address()]);
     command.args(servers.pids().iter().flat_map(|pid| ["--pid".to_owned(), pid.to_string()]));
-    command.args(load.split_whitespace());
+    for word in load.split_whitespace() {
+        match word {
+            BOOTSTRAP => command.arg(servers.address()),
+            KAFKA_TOOLS => command.arg(install::jars(places, "tools/pom.xml")?.join("*")),
+            word => command.arg(word),
+        };
+    }
     Ok(Running::start(&mut command, &places.run.join("load.log"))?)
 }
 
