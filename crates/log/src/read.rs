@@ -189,6 +189,11 @@ fn stored_frame(partition: PartitionNumber, entry: &QueueEntry) -> StoredFrame {
 }
 
 impl ReadPlan {
+    /// Whether nothing of it has to be read from files.
+    pub fn is_in_memory(&self) -> bool {
+        self.parts.iter().all(|part| matches!(part, ReadPart::Memory(_)))
+    }
+
     /// Copies the whole plan into memory, reading the files and holding what they hold to its checksums. May wait for the disk.
     pub fn materialize(&self) -> Result<Bytes, ReadError> {
         if let [ReadPart::Memory(batch)] = self.parts.as_slice() {

@@ -158,8 +158,11 @@ impl Broker {
     }
 }
 
-/// A plan's bytes, read on the blocking pool and held to their checksums.
+/// A plan's bytes, held to their checksums. What has to be read is read on the blocking pool.
 pub async fn materialize(plan: ReadPlan) -> Result<Bytes, ReadError> {
+    if plan.is_in_memory() {
+        return plan.materialize();
+    }
     match tokio::task::spawn_blocking(move || plan.materialize()).await {
         Ok(read) => read,
         Err(_) => Err(ReadError::Io(Arc::new(io::Error::other("the read was cancelled")))),

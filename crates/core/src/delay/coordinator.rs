@@ -36,6 +36,8 @@ const RECALLS_AT_ONCE: usize = 256;
 const ENDINGS_AT_ONCE: usize = 256;
 /// Bytes read at a time to find timers that lie close together.
 const READ_BYTES: usize = 16 << 10;
+/// Bytes read for one timer: a batch has at least so many.
+const ONE_BATCH: usize = 1;
 /// The longest sleep while something is pending, so that steps of the system's clock are seen.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long to wait before something that was refused is tried again, and before a state that failed is read anew.
@@ -328,7 +330,9 @@ impl Shared {
             if !wanted.contains_key(&timer.offset) {
                 continue;
             }
-            let found = self.read_batches(partition, timer.offset).await?;
+            // What else is wanted is likely to lie behind it.
+            let bytes = if wanted.len() == 1 { ONE_BATCH } else { READ_BYTES };
+            let found = self.read_batches(partition, timer.offset, bytes).await?;
             each_record(&found, |record| {
                 if let Some(timer) = wanted.get(&record.offset)
                     && let Some(found) = leadership::stored(record, *timer)?
@@ -347,14 +351,14 @@ impl Shared {
     }
 
     /// Some batches from the one that holds the offset on, or that follows if it is gone.
-    async fn read_batches(&self, partition: PartitionIndex, from: Offset) -> Result<Bytes, ReplayError> {
+    async fn read_batches(&self, partition: PartitionIndex, from: Offset, bytes: usize) -> Result<Bytes, ReplayError> {
         let failed = |error: &dyn std::fmt::Display| InternalLogError::Read(error.to_string());
         let image = self.broker.image();
         let topic = image.topic(self.log.topic().name()).ok_or(InternalLogError::UnknownPartition)?;
         if from < self.log.start(partition)? {
             return Ok(Bytes::new());
         }
-        let fetched = self.broker.read_log_end(topic, partition, from, READ_BYTES).map_err(|error| failed(&error))?;
+        let fetched = self.broker.read_log_end(topic, partition, from, bytes).map_err(|error| failed(&error))?;
         Ok(materialize(fetched.plan).await.map_err(|error| failed(&error))?)
     }
 }

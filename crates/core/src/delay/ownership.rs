@@ -13,12 +13,14 @@ use crate::metadata::{IdSource, RandomIds};
 use duolog_base::{Offset, PartitionIndex, PartitionNumber, TimestampMs};
 use duolog_replica::{Mutant, planted};
 use duolog_wire::record::BuildError;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Questions of this node that wait to be asked; what has no place is asked later.
 pub(super) const QUESTIONS: usize = 64;
+/// Halves that are in memory at a time while their ends are noted.
+const HALVES_AT_ONCE: usize = 16;
 /// When it is tried again if there is no place for more.
 const CROWDED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -145,11 +147,15 @@ impl Coordinator {
         // Whoever ends a transaction has been told that it has begun.
         self.catch_up(serving).await?;
         let (mut writing, mut ended, mut seen) = (Writing::new(self.shared.now()), Vec::new(), BTreeSet::new());
-        for (ending, answer) in asked {
-            let found = self.read_half(serving, ending.offset).await?;
-            let diverted = TimerId(RandomIds.next_id().0);
-            let outcome = serving.leadership.end(&ending, found.as_ref(), diverted, &mut seen, &mut writing)?;
-            ended.push((answer, outcome));
+        let mut asked = asked.into_iter().peekable();
+        while asked.peek().is_some() {
+            let some: Vec<AskedEnding> = asked.by_ref().take(HALVES_AT_ONCE).collect();
+            let found = self.read_halves(serving, some.iter().map(|(ending, _)| ending.offset)).await?;
+            for (ending, answer) in some {
+                let diverted = TimerId(RandomIds.next_id().0);
+                let outcome = serving.leadership.end(&ending, found.get(&ending.offset), diverted, &mut seen, &mut writing)?;
+                ended.push((answer, outcome));
+            }
         }
         self.write(writing).await?;
         self.catch_up(serving).await?;
@@ -162,13 +168,16 @@ impl Coordinator {
 }
 
 impl Coordinator {
-    /// The half at the offset, if there is one or was not long ago.
-    async fn read_half(&self, serving: &Serving, offset: Offset) -> Result<Option<Due>, ReplayError> {
-        let timer = Timer { at: TimestampMs(0), offset };
-        if offset < Offset(0) || offset >= serving.leadership.next() {
-            return Ok(None);
-        }
-        Ok(self.shared.read_back(self.partition, &[timer], ROUND_BYTES).await?.0.pop())
+    /// The halves at these offsets that are there, or were not long ago.
+    async fn read_halves(
+        &self,
+        serving: &Serving,
+        at: impl Iterator<Item = Offset>,
+    ) -> Result<BTreeMap<Offset, Due>, ReplayError> {
+        let offsets: BTreeSet<Offset> = at.filter(|offset| *offset >= Offset(0) && *offset < serving.leadership.next()).collect();
+        let timers: Vec<Timer> = offsets.into_iter().map(|offset| Timer { at: TimestampMs(0), offset }).collect();
+        let (found, _) = self.shared.read_back(self.partition, &timers, usize::MAX).await?;
+        Ok(found.into_iter().map(|found| (found.timer.offset, found)).collect())
     }
 }
 

@@ -255,8 +255,7 @@ impl Replication {
 
 /// The plan's bytes: what is in memory as it is, what is in files read, and undamaged.
 async fn bytes_of(plan: ReadPlan) -> Result<Vec<Bytes>, ReadError> {
-    let in_memory = |part: &ReadPart| matches!(part, ReadPart::Memory(_));
-    if plan.parts.iter().all(in_memory) {
+    if plan.is_in_memory() {
         let slice = |part| match part {
             ReadPart::Memory(bytes) => Some(bytes),
             ReadPart::File { .. } => None,
