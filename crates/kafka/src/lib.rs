@@ -18,6 +18,7 @@ mod server;
 mod session;
 mod sessions;
 mod share_fetch;
+mod share_keys;
 mod share_sessions;
 
 pub use matrix::protocol_matrix;

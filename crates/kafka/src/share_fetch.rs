@@ -6,6 +6,7 @@
 
 use crate::Services;
 use crate::check::check;
+use crate::share_keys::candidates_of;
 use crate::share_sessions::{Member, Place};
 use duolog_base::{Offset, PartitionIndex};
 use duolog_core::broker::{FetchError, Watch};
@@ -30,6 +31,8 @@ pub(crate) struct Limits {
     pub(crate) keeps_records_limit: bool,
     /// Nothing of what is not decided yet.
     pub(crate) is_read_committed: bool,
+    /// No record before those of its key that come before it are done with.
+    pub(crate) is_ordered_by_key: bool,
     pub(crate) deadline: Option<Instant>,
 }
 
@@ -171,7 +174,24 @@ impl Taker<'_> {
         haul: &Haul,
     ) -> Result<Option<(ReadPlan, Vec<AcquiredRange>)>, ShareError> {
         let (topic, at, share) = (self.led(image, place)?, self.at(place), &self.services.share);
-        let Some(from) = share.next_fetch(&at).await? else { return Ok(None) };
+        let mut next = share.next_fetch(&at).await?;
+        while let Some(from) = next {
+            let Some(read) = self.read(topic, place, from, haul).await? else { return Ok(None) };
+            let acquired = self.acquire(&at, from, &read, haul).await?;
+            if !acquired.is_empty() {
+                return Ok(Some((read, acquired)));
+            }
+            // Those of other keys may lie further behind.
+            next = match self.limits.is_ordered_by_key {
+                true => share.next_fetch_behind(&at, read.next).await?,
+                false => None,
+            };
+        }
+        Ok(None)
+    }
+
+    /// Whole batches that can be read from there on.
+    async fn read(&self, topic: &TopicImage, place: Place, from: Offset, haul: &Haul) -> Result<Option<ReadPlan>, ShareError> {
         let left = self.limits.max_records - haul.records;
         let Some(mut plan) = self.plan(topic, place.1, from, left, haul)? else { return Ok(None) };
         // What cannot be read is told while there is still time for it, and is nobody's then.
@@ -179,17 +199,33 @@ impl Taker<'_> {
             tracing::error!(topic = topic.name, partition = place.1.0, %error, "reading failed");
             return Err(ShareError::Storage(error.to_string()));
         }
-        if plan.bytes == 0 {
-            return Ok(None);
-        }
+        Ok((plan.bytes > 0).then_some(plan))
+    }
+
+    /// What is the member's of what was read from there on.
+    async fn acquire(
+        &self,
+        at: &SharePartition,
+        from: Offset,
+        plan: &ReadPlan,
+        haul: &Haul,
+    ) -> Result<Vec<AcquiredRange>, ShareError> {
+        let left = self.limits.max_records - haul.records;
         let most = match self.limits.keeps_records_limit {
             true => left,
             false => left.max(usize::try_from(plan.next.0 - from.0).unwrap_or(0)),
         };
         let (member, window) = (self.member.id.as_str(), from..plan.next);
-        let wanted = Acquire { member, window, max_records: most, lock: None, pick: Pick::All, unwanted: &[] };
-        let acquired = share.acquire(&at, wanted).await?;
-        Ok((!acquired.is_empty()).then_some((plan, acquired)))
+        let candidates;
+        let pick = match self.limits.is_ordered_by_key {
+            true => {
+                candidates = candidates_of(plan, from).await?;
+                Pick::OneOfEachKey(&candidates)
+            }
+            false => Pick::All,
+        };
+        let wanted = Acquire { member, window, max_records: most, lock: None, pick, unwanted: &[] };
+        self.services.share.acquire(at, wanted).await
     }
 
     /// Whole batches from `from` on, with not more records than are wanted unless the first one has more.

@@ -70,6 +70,9 @@ pub struct BrokerConfig {
     pub tail_cache_bytes: usize,
     /// Free space below which producers are refused, in bytes.
     pub disk_reserve_bytes: u64,
+    /// How names of topics for dead letters of share groups begin.
+    pub dead_letter_prefix: String,
+    pub auto_create_dead_letter_topics: bool,
     pub auto_create_topics: bool,
     pub delete_topics: bool,
     pub default_partitions: i32,
@@ -175,6 +178,8 @@ impl BrokerConfig {
             log_file_bytes: values.number("log.file.bytes")?,
             tail_cache_bytes: values.number("log.tail.cache.bytes")?,
             disk_reserve_bytes: values.number("log.disk.reserve.bytes")?,
+            dead_letter_prefix: values.text("errors.deadletterqueue.topic.name.prefix"),
+            auto_create_dead_letter_topics: values.boolean("errors.deadletterqueue.auto.create.topics.enable")?,
             auto_create_topics: values.boolean("auto.create.topics.enable")?,
             delete_topics: values.boolean("delete.topic.enable")?,
             default_partitions: values.number("num.partitions")?,

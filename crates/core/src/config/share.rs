@@ -1,4 +1,4 @@
-//! A share group's configuration (KIP-932) with every key resolved.
+//! A share group's configuration (KIP-932, KIP-1191) with every key resolved.
 //!
 //! The group coordinator asks for it to judge members, the leaders of partitions to hand out records.
 
@@ -24,6 +24,12 @@ pub struct ShareGroupConfig {
     pub is_read_committed: bool,
     /// Members may renew their locks (KIP-1222).
     pub may_renew: bool,
+    /// Records of a key are given out in their order.
+    pub is_ordered_by_key: bool,
+    /// Where records go that are given up.
+    pub dead_letter_topic: Option<String>,
+    /// Dead letters have what their records have.
+    pub dead_letters_have_records: bool,
 }
 
 /// Where a group begins in a partition that it has not read yet.
@@ -88,6 +94,12 @@ fn digits(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
+impl Default for ShareGroupConfig {
+    fn default() -> ShareGroupConfig {
+        ShareGroupConfig::resolve(&BTreeMap::new()).expect("the table's defaults are valid")
+    }
+}
+
 impl ShareGroupConfig {
     /// The values set on a group over the table's defaults.
     pub fn resolve(own: &BTreeMap<String, String>) -> Result<ShareGroupConfig, ConfigError> {
@@ -109,6 +121,9 @@ impl ShareGroupConfig {
                 .ok_or_else(|| malformed("share.auto.offset.reset", &reset, expected))?,
             is_read_committed: values.text("share.isolation.level") == "read_committed",
             may_renew: values.boolean("share.renew.acknowledge.enable")?,
+            is_ordered_by_key: values.text("share.ordering") == "key",
+            dead_letter_topic: Some(values.text("errors.deadletterqueue.topic.name")).filter(|name| !name.is_empty()),
+            dead_letters_have_records: values.boolean("errors.deadletterqueue.copy.record.enable")?,
         })
     }
 }

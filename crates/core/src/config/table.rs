@@ -302,6 +302,21 @@ pub const KEYS: &[Key] = &[
         false,
         "Free disk space below which producers are refused, in bytes. Reading goes on, and so does producing once there is space.",
     ),
+    // Dead letters of share groups (KIP-1191).
+    broker(
+        "errors.deadletterqueue.topic.name.prefix",
+        Kind::Text,
+        "dlq.",
+        false,
+        "How names of topics for dead letters of share groups begin.",
+    ),
+    broker(
+        "errors.deadletterqueue.auto.create.topics.enable",
+        Kind::Boolean,
+        "false",
+        false,
+        "Whether a share group's topic for dead letters is created with its first one.",
+    ),
     // Topics.
     broker(
         "auto.create.topics.enable",
@@ -563,6 +578,7 @@ pub const KEYS: &[Key] = &[
             "How the topic lies on disk, chosen when it is created and fixed from then on: `shared`, in the commit log of its data directory together with other topics, or `dedicated`, in segment files of its own as Apache Kafka writes them.",
         )
     },
+    own("errors.deadletterqueue.group.enable", Kind::Boolean, "false", "Whether share groups may put their dead letters here."),
     own(
         "duolog.delay.enable",
         Kind::Boolean,
@@ -723,6 +739,24 @@ pub const KEYS: &[Key] = &[
         Kind::Boolean,
         "true",
         "Whether members of a share group may renew their locks on records.",
+    ),
+    group(
+        "share.ordering",
+        Kind::Choice(&["none", "key"]),
+        "none",
+        "With `key`, a share group is given a record only once it is done with those before it that have the same key.",
+    ),
+    group(
+        "errors.deadletterqueue.topic.name",
+        Kind::Text,
+        "",
+        "Topic for records that a share group rejects, or was given too often; empty for none.",
+    ),
+    group(
+        "errors.deadletterqueue.copy.record.enable",
+        Kind::Boolean,
+        "true",
+        "Whether a dead letter has key, value and headers of its record. (Kafka's default is `false`.)",
     ),
     // Kafka's topic keys that do nothing here.
     stored(

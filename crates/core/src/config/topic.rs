@@ -91,6 +91,8 @@ pub struct TopicConfig {
     pub leader_throttled: ThrottledReplicas,
     /// Replicas for which a node, as a follower, asks at the rate of its throttle only while they are not in sync.
     pub follower_throttled: ThrottledReplicas,
+    /// `errors.deadletterqueue.group.enable`: share groups may put their dead letters here.
+    pub takes_dead_letters: bool,
     /// `duolog.delay.enable`: headers of records say when they are delivered.
     pub delays: bool,
     pub perm: Perm,
@@ -159,6 +161,7 @@ impl TopicConfig {
             follower_throttled: throttled(&values, "follower.replication.throttled.replicas")?,
             perm: Perm(values.number("rocketmq.perm")?),
             message_type: values.text("rocketmq.message.type"),
+            takes_dead_letters: values.boolean("errors.deadletterqueue.group.enable")?,
             delays: values.boolean("duolog.delay.enable")?,
             is_ordered: values.boolean("rocketmq.order")?,
         })

@@ -21,7 +21,7 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// Why a batch is not known to be appended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-pub(super) enum AppendFailure {
+pub(crate) enum AppendFailure {
     /// It was not, and may be brought again.
     #[error("the partition has no leader for now")]
     NotHere,

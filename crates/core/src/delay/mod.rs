@@ -43,7 +43,7 @@ pub mod decisions {
 use crate::broker::{Broker, ProduceError, Watch};
 use crate::coordinator::{BrokerLog, InternalLog, InternalTopic};
 use crate::metadata::{IdSource, RandomIds, TopicImage};
-use anywhere::AppendFailure;
+pub(crate) use anywhere::AppendFailure;
 use bytes::Bytes;
 use clock::TimerClock;
 use coordinator::{AskedRecall, Coordinator};
@@ -199,6 +199,11 @@ impl Delays {
         let id = TimerId(RandomIds.next_id().0);
         let (target, offset) = self.store(|writing| writing.half(id, half)).await?;
         Ok(Prepared { number: target.number, offset })
+    }
+
+    /// Appends a batch to a partition wherever it is led, and waits until it is safe.
+    pub(crate) async fn append(&self, target: &Target, batch: Bytes, tags: u64) -> Result<Offset, AppendFailure> {
+        self.shared.append_anywhere(target, batch, tags).await
     }
 
     /// Appends records to any partition of timers, all or none; where the first one lies.

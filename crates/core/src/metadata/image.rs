@@ -3,7 +3,7 @@
 //! Look-ups are by name (what clients send), by id (newer clients) and by partition number (the log). A new image
 //! shares every topic that did not change with the old one, by pointer: comparing with `Arc::ptr_eq` tells what changed.
 
-use crate::config::{BrokerConfig, TopicConfig};
+use crate::config::{BrokerConfig, ShareGroupConfig, TopicConfig};
 use duolog_base::{BrokerEpoch, DirectoryId, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, PartitionNumber, TopicId};
 use duolog_log::Layout;
 use hashbrown::HashMap;
@@ -153,6 +153,13 @@ impl MetadataImage {
 
     pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<TopicImage>> {
         self.topics.get(self.topic_names.get(&id)?)
+    }
+
+    /// How a share group is configured.
+    pub fn share_config(&self, group: &str) -> ShareGroupConfig {
+        let own = self.group_config.get(group);
+        // What is stored was checked when it was set.
+        own.and_then(|own| ShareGroupConfig::resolve(own).ok()).unwrap_or_default()
     }
 }
 

@@ -5,6 +5,7 @@
 //! coordinator has taken it or says that somebody else goes on here; while it is not taken, nothing more is given out.
 
 use super::held::{Held, Loaded};
+use super::metrics;
 use super::partition::{AcknowledgeError, Allowed, Partition};
 use super::shard::{StateError, Writer};
 use super::state::Write;
@@ -14,13 +15,16 @@ use crate::broker::{LookupError, OffsetLookup};
 use crate::config::{ShareGroupConfig, StartOffset};
 use crate::metadata::TopicImage;
 use duolog_base::{LeaderEpoch, Offset, PartitionNumber, TimestampMs};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long an acknowledgement waits until it is stored. It still is, later, if nothing else happens.
 const STORE_LIMIT: Duration = Duration::from_secs(15);
+
+/// Dead letters of a share-partition that are looked for at a time, and how long one that cannot be written is put off.
+const BURIALS_AT_A_TIME: usize = 100;
+const BURY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A partition that this node leads.
 struct Led {
@@ -29,18 +33,9 @@ struct Led {
     epoch: LeaderEpoch,
 }
 
-impl From<&ShareGroupConfig> for Allowed {
-    fn from(config: &ShareGroupConfig) -> Allowed {
-        Allowed { deliveries: config.delivery_count_limit, locks: config.max_record_locks }
-    }
-}
-
 impl Shared {
-    fn config(&self, group: &str) -> Result<ShareGroupConfig, ShareError> {
-        let image = self.broker.image();
-        let none = BTreeMap::new();
-        let own = image.group_config.get(group).unwrap_or(&none);
-        ShareGroupConfig::resolve(own).map_err(|error| ShareError::Unavailable(error.to_string()))
+    fn config(&self, group: &str) -> ShareGroupConfig {
+        self.broker.image().share_config(group)
     }
 
     fn led(&self, at: &SharePartition) -> Result<Led, ShareError> {
@@ -51,10 +46,14 @@ impl Shared {
         Ok(Led { topic: topic.clone(), number: partition.number, epoch })
     }
 
-    fn allowed(&self, held: &Held) -> Result<Allowed, ShareError> {
+    fn allowed(&self, held: &Held) -> Allowed {
         match held.limits {
-            Limits::Configured => Ok(Allowed::from(&self.config(&held.at.group)?)),
-            Limits::Fixed(allowed) => Ok(allowed),
+            Limits::Configured => {
+                let config = self.config(&held.at.group);
+                let dead_letters = config.dead_letter_topic.is_some() && self.dead_letters.get().is_some();
+                Allowed { deliveries: config.delivery_count_limit, locks: config.max_record_locks, dead_letters }
+            }
+            Limits::Fixed(allowed) => allowed,
         }
     }
 
@@ -106,7 +105,7 @@ impl Shared {
 
     /// Where the group begins in a partition that it has not read yet.
     async fn first_offset(&self, at: &SharePartition, led: &Led) -> Result<Offset, ShareError> {
-        let lookup = match self.config(&at.group)?.auto_offset_reset {
+        let lookup = match self.config(&at.group).auto_offset_reset {
             StartOffset::Earliest => OffsetLookup::Earliest,
             StartOffset::Latest => OffsetLookup::Latest,
             StartOffset::ByDuration(ago_ms) => {
@@ -159,7 +158,7 @@ impl Shared {
         limits: Limits,
     ) -> Result<Option<Offset>, ShareError> {
         let (led, held) = self.enter(at, limits).await?;
-        let allowed = self.allowed(&held)?;
+        let allowed = self.allowed(&held);
         let ends = self.broker.ends(&led.topic, at.partition).ok_or(ShareError::UnknownPartition)?;
         let now_ms = self.broker.clock().monotonic_ms();
         let (next, _) = self.change(&held, allowed, |partition| {
@@ -173,7 +172,7 @@ impl Shared {
 
     pub(super) async fn start_offset(self: &Arc<Self>, at: &SharePartition, limits: Limits) -> Result<Offset, ShareError> {
         let (led, held) = self.enter(at, limits).await?;
-        let allowed = self.allowed(&held)?;
+        let allowed = self.allowed(&held);
         let ends = self.broker.ends(&led.topic, at.partition).ok_or(ShareError::UnknownPartition)?;
         let (start, _) = self.change(&held, allowed, |partition| {
             partition.trim(ends.log_start);
@@ -192,8 +191,8 @@ impl Shared {
         if held.is_stuck() {
             return Ok(Vec::new());
         }
-        let allowed = self.allowed(&held)?;
-        let until_ms = self.locked_until(&at.group, wanted.lock)?;
+        let allowed = self.allowed(&held);
+        let until_ms = self.locked_until(&at.group, wanted.lock);
         let Acquire { member, window, max_records, pick, unwanted, .. } = wanted;
         let member = Arc::from(member);
         let acquire = |partition: &mut Partition| {
@@ -202,17 +201,18 @@ impl Shared {
             acquired
         };
         let (acquired, _) = self.change(&held, allowed, acquire)?;
+        self.metrics.count_acquired(&acquired);
         self.expires(until_ms);
         Ok(acquired)
     }
 
     /// When a lock that is given now ends: after so long, or as the group is configured.
-    fn locked_until(&self, group: &str, lock: Option<Duration>) -> Result<u64, ShareError> {
+    fn locked_until(&self, group: &str, lock: Option<Duration>) -> u64 {
         let lock_ms = match lock {
             Some(lock) => u64::try_from(lock.as_millis()).unwrap_or(u64::MAX),
-            None => self.config(group)?.record_lock_duration_ms,
+            None => self.config(group).record_lock_duration_ms,
         };
-        Ok(self.broker.clock().monotonic_ms().saturating_add(lock_ms))
+        self.broker.clock().monotonic_ms().saturating_add(lock_ms)
     }
 
     pub(super) async fn acknowledge(
@@ -223,14 +223,15 @@ impl Shared {
         limits: Limits,
     ) -> Result<(), ShareError> {
         let (_, held) = self.enter(at, limits).await?;
-        let allowed = self.allowed(&held)?;
+        let allowed = self.allowed(&held);
         let now_ms = self.broker.clock().monotonic_ms();
-        let until_ms = self.locked_until(&at.group, None)?;
+        let until_ms = self.locked_until(&at.group, None);
         let (outcome, changes) = self.change(&held, allowed, |partition| {
             partition.expire(now_ms, allowed);
             partition.acknowledge(member, batches, until_ms, allowed)
         })?;
         outcome?;
+        self.metrics.count_acknowledged(batches);
         self.expires(until_ms);
         until_stored(&held, changes).await
     }
@@ -242,14 +243,16 @@ impl Shared {
         offset: Offset,
         limits: Limits,
     ) -> Result<(), ShareError> {
-        let (_, held) = self.enter(at, limits).await?;
-        let allowed = self.allowed(&held)?;
+        let (led, held) = self.enter(at, limits).await?;
+        let allowed = self.allowed(&held);
+        let ends = self.broker.ends(&led.topic, at.partition).ok_or(ShareError::UnknownPartition)?;
         let now_ms = self.broker.clock().monotonic_ms();
         let (outcome, changes) = self.change(&held, allowed, |partition| {
             partition.expire(now_ms, allowed);
-            partition.acknowledge_late(member, offset)
+            partition.acknowledge_late(member, offset, ends.high_watermark, allowed)
         })?;
         outcome?;
+        self.metrics.count_kind(metrics::ACCEPT, 1);
         until_stored(&held, changes).await
     }
 
@@ -263,14 +266,15 @@ impl Shared {
         limits: Limits,
     ) -> Result<i16, ShareError> {
         let (_, held) = self.enter(at, limits).await?;
-        let allowed = self.allowed(&held)?;
+        let allowed = self.allowed(&held);
         let now_ms = self.broker.clock().monotonic_ms();
-        let until_ms = self.locked_until(&at.group, Some(lock))?;
+        let until_ms = self.locked_until(&at.group, Some(lock));
         let (outcome, _) = self.change(&held, allowed, |partition| {
             partition.expire(now_ms, allowed);
             partition.renew_as(member, offset, until_ms, Arc::from(new_member))
         })?;
         let count = outcome?;
+        self.metrics.count_kind(metrics::RENEW, 1);
         self.expires(until_ms);
         Ok(count)
     }
@@ -278,7 +282,7 @@ impl Shared {
     pub(super) fn release(self: &Arc<Self>, at: &SharePartition, member: &str, seen: bool) -> Result<(), ShareError> {
         // What is not held here is not acquired.
         let Some(held) = self.held.lock().held.get(at).filter(|held| held.loaded.initialized()).cloned() else { return Ok(()) };
-        let allowed = self.allowed(&held)?;
+        let allowed = self.allowed(&held);
         self.change(&held, allowed, |partition| partition.release(member, seen, allowed))?;
         Ok(())
     }
@@ -294,8 +298,11 @@ impl Shared {
         let loaded = held.loaded.get().ok_or(ShareError::Loading)?;
         let mut work = loaded.work.lock();
         let (outcome, change) = work.change(allowed, decide);
-        let (write, stored) = (work.begin_write(), work.stored());
+        let (write, stored, buries) = (work.begin_write(), work.stored(), work.begin_burials());
         drop(work);
+        if buries {
+            tokio::spawn(bury_out(self.clone(), held.clone()));
+        }
         held.stored(stored);
         if let Some(write) = write {
             tokio::spawn(write_out(self.clone(), held.clone(), write));
@@ -304,6 +311,12 @@ impl Shared {
             self.watches.fire(&held.at);
         }
         Ok((outcome, change.number))
+    }
+
+    pub(super) fn in_flight(&self) -> u64 {
+        let all: Vec<Arc<Held>> = self.held.lock().held.values().cloned().collect();
+        let each = |held: &Arc<Held>| held.loaded.get().map_or(0, |loaded| loaded.work.lock().partition.in_flight());
+        all.iter().map(each).sum::<i64>().max(0) as u64
     }
 
     /// A lock expires then.
@@ -329,7 +342,7 @@ impl Shared {
         if next()? > now_ms {
             return next();
         }
-        let allowed = self.allowed(held).ok()?;
+        let allowed = self.allowed(held);
         self.change(held, allowed, |partition| partition.expire(now_ms, allowed)).ok()?;
         next()
     }
@@ -363,6 +376,39 @@ async fn write_out(shared: Arc<Shared>, held: Arc<Held>, first: Write) {
         work.written();
         next = work.begin_write();
         held.stored(work.stored());
+    }
+}
+
+/// Has what is given up become dead letters until nothing is left, or somebody else goes on.
+async fn bury_out(shared: Arc<Shared>, held: Arc<Held>) {
+    let (Some(loaded), Some(letters)) = (held.loaded.get(), shared.dead_letters.get()) else { return };
+    loop {
+        let (burials, changes) = loaded.work.lock().next_burials(BURIALS_AT_A_TIME);
+        // A letter of a record that might come again would be one too many.
+        if burials.is_empty() || held.until_stored(changes).await.is_err() {
+            return;
+        }
+        let config = shared.config(&held.at.group);
+        let mut failed = None;
+        for burial in burials {
+            match letters.bury(&held.at, loaded.state_epoch, burial, &config).await {
+                Ok(()) => {
+                    shared.metrics.dead_letters.add(1);
+                    let allowed = shared.allowed(&held);
+                    if shared.change(&held, allowed, |partition| partition.buried(burial.offset)).is_err() {
+                        return;
+                    }
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed {
+            tracing::warn!(partition = ?held.at, %error, "a record that was given up is no dead letter yet");
+            tokio::time::sleep(BURY_PAUSE).await;
+        }
+        if held.is_over() {
+            return;
+        }
     }
 }
 

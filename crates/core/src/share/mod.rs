@@ -8,9 +8,11 @@
 //! Who is in a group, and who reads which partition, is none of this module's business. Records are read elsewhere, too: a front end asks where
 //! to read ([`ShareGroups::next_fetch`]), reads, and acquires what it is about to send ([`ShareGroups::acquire`]).
 
+pub mod dead_letters;
 mod door;
 mod held;
 mod leader;
+mod metrics;
 mod partition;
 mod ranges;
 mod records;
@@ -22,14 +24,15 @@ mod tests;
 mod watch;
 mod work;
 
-pub use partition::{Acknowledgement, AcquiredRange, Allowed, Candidate, KeyHash, Pick};
+pub use metrics::ShareMetrics;
+pub use partition::{Acknowledgement, AcquiredRange, Allowed, Candidate, KeyHash, Pick, Reason, key_hash};
 pub use ranges::OffsetRange;
 pub use state::ShareSummary;
 pub use watch::ShareWatch;
 
 /// What decides, without waiting and I/O: for who plays it without a broker.
 pub mod decisions {
-    pub use super::partition::{AcknowledgeError, Allowed, Partition};
+    pub use super::partition::{AcknowledgeError, Allowed, Burial, Partition};
     pub use super::shard::{ShareShard, StateError, Writer};
     pub use super::state::{ShareState, Stage, StateBatch, Stored, Write};
     pub use super::work::{Change, Work};
@@ -37,7 +40,9 @@ pub mod decisions {
 
 use crate::broker::Broker;
 use crate::coordinator::{BrokerLog, InternalTopic, Now, Output, Runtime, RuntimeMetrics, Ticket, Unavailable};
+use crate::delay::Delays;
 use crate::metadata::MetadataImage;
+use dead_letters::DeadLetters;
 use door::{CALLS, Door, FORGET, KINDS};
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 use duolog_peer::head;
@@ -48,7 +53,7 @@ use states::{Ask, AskHead, States};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -127,10 +132,13 @@ struct Shared {
     /// Guards the share-partitions that this node leads and was asked for; held for look-ups only.
     held: Mutex<AllHeld>,
     watches: Arc<Watches>,
+    metrics: ShareMetrics,
     /// When the task that waits for locks to expire wakes up, on the monotonic clock.
     armed_ms: AtomicU64,
     /// Has it look again.
     rearm: Arc<Notify>,
+    /// Without it, what is given up is archived.
+    dead_letters: OnceLock<DeadLetters>,
 }
 
 #[derive(Default)]
@@ -158,8 +166,10 @@ impl ShareGroups {
             states: States { broker: broker.clone(), runtime },
             held: Mutex::default(),
             watches: Arc::default(),
+            metrics: ShareMetrics::default(),
             armed_ms: AtomicU64::new(u64::MAX),
             rearm: Arc::default(),
+            dead_letters: OnceLock::new(),
         });
         if let Some(road) = broker.road() {
             road.switchboard.connect(KINDS, Arc::new(Door(Arc::downgrade(&shared))));
@@ -169,6 +179,13 @@ impl ShareGroups {
         let locks = tokio::spawn(expire_locks(shared.rearm.clone(), Arc::downgrade(&shared)));
         let tasks = Arc::new(Mutex::new(vec![leaders, topics, locks]));
         Arc::new(ShareGroups { shared, limits: Limits::Configured, tasks })
+    }
+
+    /// From now on, what a group gives up becomes a dead letter if the group has a topic for these.
+    pub fn bury_by(&self, delays: &Arc<Delays>) {
+        let letters = DeadLetters { broker: self.shared.broker.clone(), delays: delays.clone() };
+        // Whoever comes first is as good.
+        let _ = self.shared.dead_letters.set(letters);
     }
 
     /// The same for groups whose limits are these. Whoever asks for a share-partition first says by which limits this leader goes.
@@ -195,6 +212,15 @@ impl ShareGroups {
 
     pub fn runtime_metrics(&self) -> &RuntimeMetrics {
         self.shared.states.runtime.metrics()
+    }
+
+    pub fn metrics(&self) -> &ShareMetrics {
+        &self.shared.metrics
+    }
+
+    /// Records of the partitions led here that groups have been given and are not done with.
+    pub fn in_flight(&self) -> u64 {
+        self.shared.in_flight()
     }
 
     /// Has the group begin in a partition, at `start` or where its configuration says. With the state epoch that is known nothing changes; with

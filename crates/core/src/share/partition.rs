@@ -3,13 +3,15 @@
 //! Everything below the start is done with; everything from the end on was never delivered. Of what lies between, each record is
 //! available, acquired by a member until a time, acknowledged, or archived, and knows how often it was delivered. A record whose lock
 //! expires, or that is given back, is available again, unless it was delivered as often as the group allows: then it is archived.
-//! Records with a key can be acquired in the order of their key ([`Pick`]).
+//! Records with a key can be acquired in the order of their key ([`Pick`]). Where there are dead letters, what is given up is on its way there
+//! first, and archived once it has arrived ([`Burial`]).
 //!
 //! What was changed and is to outlive the leader is collected until [`Partition::take_write`]. An acquisition is not: after a crash what was
 //! acquired is available, and has been delivered as often as was stored.
 //!
 //! Decides only: time is given by the caller, in milliseconds of a clock that never goes back. Called by [`super::held`].
 
+mod burial;
 mod keys;
 mod pick;
 #[cfg(test)]
@@ -19,10 +21,11 @@ mod tests;
 
 use super::ranges::{OffsetRange, Ranges};
 use super::state::{Batches, ShareState, Stage, StateBatch, Stored, Write};
+pub use burial::{Burial, Reason};
 use duolog_base::Offset;
 use duolog_replica::{Mutant, planted};
-pub use keys::KeyHash;
 use keys::Keys;
+pub use keys::{KeyHash, key_hash};
 pub use pick::{AcquiredRange, Candidate, Pick};
 use std::sync::Arc;
 
@@ -38,6 +41,11 @@ enum Progress {
         until_ms: u64,
     },
     Acknowledged,
+    /// On its way to the dead letters.
+    Archiving {
+        /// `None` if an earlier leader has given it up.
+        reason: Option<Reason>,
+    },
     Archived,
 }
 
@@ -70,6 +78,7 @@ impl Delivery {
             Progress::Available { .. } => Stored { stage: Stage::Available, delivery_count: self.count },
             Progress::Acquired { .. } => Stored { stage: Stage::Available, delivery_count: self.count.saturating_sub(1) },
             Progress::Acknowledged => Stored { stage: Stage::Acknowledged, delivery_count: self.count },
+            Progress::Archiving { .. } => Stored { stage: Stage::Archiving, delivery_count: self.count },
             Progress::Archived => Stored { stage: Stage::Archived, delivery_count: self.count },
         }
     }
@@ -100,6 +109,8 @@ pub struct Allowed {
     pub deliveries: i16,
     /// Records of a partition that are delivered, or were passed over, and are not done with.
     pub locks: usize,
+    /// What is given up becomes a dead letter.
+    pub dead_letters: bool,
 }
 
 /// The state of one share-partition.
@@ -113,6 +124,8 @@ pub struct Partition {
     deliveries: Ranges<Delivery>,
     /// Records behind the start that are done with.
     done: i64,
+    /// Records on their way to the dead letters.
+    archiving: i64,
     /// Nothing before it is available.
     search_from: Offset,
     /// No lock expires before it.
@@ -139,6 +152,7 @@ impl Partition {
             end: start,
             deliveries: Ranges::default(),
             done: 0,
+            archiving: 0,
             search_from: start,
             next_expiry_ms: None,
             unwritten: Ranges::default(),
@@ -157,6 +171,7 @@ impl Partition {
             let progress = match stage {
                 Stage::Available => UNTOUCHED,
                 Stage::Acknowledged => Progress::Acknowledged,
+                Stage::Archiving => Progress::Archiving { reason: None },
                 Stage::Archived => Progress::Archived,
             };
             partition.end = last.plus(1);
@@ -177,7 +192,7 @@ impl Partition {
     }
 
     /// Records that are delivered and not done with, or were.
-    fn in_flight(&self) -> i64 {
+    pub fn in_flight(&self) -> i64 {
         self.end.0 - self.start.0 - self.done
     }
 
@@ -254,7 +269,8 @@ impl Partition {
         for (part, Delivery { progress, count }) in parts {
             let progress = match (verdict, progress) {
                 (Verdict::Accept, _) => Progress::Acknowledged,
-                (Verdict::Reject, _) => Progress::Archived,
+                (Verdict::Missing, _) => Progress::Archived,
+                (Verdict::Reject, _) => given_up(Reason::Rejected, allowed),
                 (Verdict::Release, progress) => {
                     self.is_news = true;
                     given_back(Delivery { progress, count }, allowed)
@@ -288,8 +304,18 @@ impl Partition {
         Ok(count)
     }
 
-    /// Accepts a record that nobody has any more from the member that had it last, or from anybody if that is not known.
-    pub fn acknowledge_late(&mut self, member: &str, offset: Offset) -> Result<(), AcknowledgeError> {
+    /// Accepts a record that nobody has any more from the member that had it last, or from anybody if that is not known: also one behind
+    /// what this leader knows to be delivered, as long as it can be read before `readable_end`.
+    pub fn acknowledge_late(
+        &mut self,
+        member: &str,
+        offset: Offset,
+        readable_end: Offset,
+        allowed: Allowed,
+    ) -> Result<(), AcknowledgeError> {
+        if offset < readable_end && offset.0 - self.end.0 < self.room(allowed) {
+            self.extend(offset.plus(1));
+        }
         let is_theirs = |delivery: &&Delivery| match &delivery.progress {
             Progress::Available { last_had_by } => last_had_by.as_deref().is_none_or(|last| last == member),
             _ => false,
@@ -356,7 +382,9 @@ impl Partition {
         if log_start <= self.start {
             return;
         }
-        self.done -= self.done_within(OffsetRange { first: self.start, last: log_start.plus(-1) });
+        let gone = OffsetRange { first: self.start, last: log_start.plus(-1) };
+        self.done -= self.done_within(gone);
+        self.archiving -= self.archiving_within(gone);
         self.deliveries.remove_below(log_start);
         self.is_news |= self.keys.remove_below(log_start);
         self.start = log_start;
@@ -399,6 +427,10 @@ impl Partition {
 
     fn put(&mut self, range: OffsetRange, delivery: Delivery) {
         self.done -= self.done_within(range);
+        self.archiving -= self.archiving_within(range);
+        if matches!(delivery.progress, Progress::Archiving { .. }) {
+            self.archiving += range.count();
+        }
         if delivery.is_done() {
             self.done += range.count();
             self.is_news |= self.keys.remove(range);
@@ -437,10 +469,14 @@ impl Partition {
 fn given_back(delivery: Delivery, allowed: Allowed) -> Progress {
     let is_last = delivery.count >= allowed.deliveries && !planted(Mutant::DeliveredWithoutLimit);
     match delivery.progress {
-        _ if is_last => Progress::Archived,
+        _ if is_last => given_up(Reason::Attempts, allowed),
         Progress::Acquired { member, .. } => Progress::Available { last_had_by: Some(member) },
         _ => UNTOUCHED,
     }
+}
+
+fn given_up(reason: Reason, allowed: Allowed) -> Progress {
+    if allowed.dead_letters { Progress::Archiving { reason: Some(reason) } } else { Progress::Archived }
 }
 
 fn one(offset: Offset) -> OffsetRange {
@@ -450,6 +486,8 @@ fn one(offset: Offset) -> OffsetRange {
 /// What is to become of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
+    /// There is no such record, and it will never be acknowledged.
+    Missing,
     Accept,
     Release,
     Reject,
@@ -459,10 +497,10 @@ enum Verdict {
 impl Verdict {
     fn from_type(number: i8) -> Result<Verdict, AcknowledgeError> {
         match number {
-            // A record that is not there will never be acknowledged.
-            0 | 3 => Ok(Verdict::Reject),
+            0 => Ok(Verdict::Missing),
             1 => Ok(Verdict::Accept),
             2 => Ok(Verdict::Release),
+            3 => Ok(Verdict::Reject),
             4 => Ok(Verdict::Renew),
             _ => Err(AcknowledgeError::Malformed),
         }

@@ -14,16 +14,19 @@ pub enum Stage {
     /// To be delivered (again).
     Available,
     Acknowledged,
+    /// Given up, and on its way to the dead letters. (KIP-1191)
+    Archiving,
     /// Rejected, delivered too often, or not there.
     Archived,
 }
 
 impl Stage {
-    /// Kafka's number; 1 is a record that is acquired, which is never stored, and 3 one on its way to a dead letter topic.
+    /// Kafka's number; 1 is a record that is acquired, which is never stored.
     pub fn number(self) -> i8 {
         match self {
             Stage::Available => 0,
             Stage::Acknowledged => 2,
+            Stage::Archiving => 3,
             Stage::Archived => 4,
         }
     }
@@ -32,13 +35,23 @@ impl Stage {
         match number {
             0 | 1 => Some(Stage::Available),
             2 => Some(Stage::Acknowledged),
-            3 | 4 => Some(Stage::Archived),
+            3 => Some(Stage::Archiving),
+            4 => Some(Stage::Archived),
             _ => None,
         }
     }
 
     pub fn is_done(self) -> bool {
-        self != Stage::Available
+        matches!(self, Stage::Acknowledged | Stage::Archived)
+    }
+
+    /// How late in the life of a record it comes.
+    fn rank(self) -> u8 {
+        match self {
+            Stage::Available => 0,
+            Stage::Archiving => 1,
+            Stage::Acknowledged | Stage::Archived => 2,
+        }
     }
 }
 
@@ -52,8 +65,7 @@ pub struct Stored {
 impl Stored {
     /// Whether this comes after `other` in the life of a record.
     fn is_beyond(self, other: Stored) -> bool {
-        (self.stage.is_done(), self.delivery_count) > (other.stage.is_done(), other.delivery_count)
-            && !(other.stage.is_done() && self.stage.is_done())
+        (self.stage.rank(), self.delivery_count) > (other.stage.rank(), other.delivery_count) && !other.stage.is_done()
     }
 }
 
@@ -155,7 +167,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn batch() -> impl Strategy<Value = StateBatch> {
-        let stage = prop_oneof![Just(Stage::Available), Just(Stage::Acknowledged)];
+        let stage = prop_oneof![Just(Stage::Available), Just(Stage::Archiving), Just(Stage::Acknowledged)];
         (0..20i64, 0..6i64, stage, 1..4i16).prop_map(|(first, length, stage, delivery_count)| StateBatch {
             first,
             last: first + length,
@@ -196,7 +208,7 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_kafka() {
-        for stage in [Stage::Available, Stage::Acknowledged, Stage::Archived] {
+        for stage in [Stage::Available, Stage::Acknowledged, Stage::Archiving, Stage::Archived] {
             assert_eq!(Stage::from_number(stage.number()), Some(stage));
         }
         assert_eq!(Stage::from_number(5), None);

@@ -1,20 +1,24 @@
 //! Share-partitions on the real broker: what was acknowledged outlives the process, and everything else is delivered again.
 
+use super::dead_letters::{self, BuryError};
+use super::partition::{Burial, Reason};
 use super::{Acknowledgement, Acquire, AcquiredRange, Pick, ShareError, ShareGroups, SharePartition};
-use crate::broker::{Acks, Broker, BrokerOptions, Origin, ProduceBatch};
-use crate::config::{BrokerConfig, Source};
+use crate::broker::{Acks, Broker, BrokerOptions, Origin, ProduceBatch, materialize};
+use crate::config::{BrokerConfig, ShareGroupConfig, Source};
+use crate::delay::Delays;
 use crate::metadata::{
     ConfigChange, ConfigOperation, ConfigResource, ConfigUpdate, NewTopic, SHARE_STATE_TOPIC, TopicImage, TopicReference,
 };
 use bytes::BytesMut;
 use duolog_base::{Offset, PartitionIndex, SystemClock, TimestampMs};
 use duolog_sim::SimDisk;
-use duolog_wire::record::{BatchBuilder, Compression, NewRecord};
+use duolog_wire::record::{BatchBuilder, Compression, DecompressLimits, Header, NewRecord, batches, decode_batch};
 use std::path::Path;
 use std::sync::Arc;
 
 const TOPIC: &str = "orders";
 const RECORDS: i64 = 10;
+const LETTERS: &str = "dlq.orders";
 
 async fn open(disk: &SimDisk, directory: &Path) -> Arc<Broker> {
     let set = |key: &str, value: &str| (key.to_owned(), value.to_owned(), Source::Flag);
@@ -29,11 +33,18 @@ async fn open(disk: &SimDisk, directory: &Path) -> Arc<Broker> {
     opened.await.expect("a broker")
 }
 
+fn start(broker: &Arc<Broker>) -> (Arc<Delays>, Arc<ShareGroups>) {
+    let (delays, shares) = (Delays::start(broker), ShareGroups::start(broker));
+    shares.bury_by(&delays);
+    (delays, shares)
+}
+
 /// A node with a topic of ten records.
 struct Site {
     directory: tempfile::TempDir,
     disk: SimDisk,
     broker: Arc<Broker>,
+    delays: Arc<Delays>,
     shares: Arc<ShareGroups>,
     topic: Arc<TopicImage>,
 }
@@ -44,8 +55,8 @@ impl Site {
         let broker = open(&disk, &directory.path().join("data")).await;
         let topic = NewTopic { partitions: 1, ..NewTopic::with_defaults(TOPIC) };
         let topic = broker.metadata().create_topics(vec![topic], false).await.pop().unwrap().unwrap();
-        let shares = ShareGroups::start(&broker);
-        let site = Site { directory, disk, broker, shares, topic };
+        let (delays, shares) = start(&broker);
+        let site = Site { directory, disk, broker, delays, shares, topic };
         site.send(RECORDS).await;
         site
     }
@@ -54,7 +65,8 @@ impl Site {
         let mut batch = BatchBuilder::new(Compression::None);
         for _ in 0..count {
             let (timestamp, value) = (TimestampMs(1_700_000_000_000), Some(&b"value"[..]));
-            batch.push(NewRecord { timestamp, value, ..NewRecord::default() }).unwrap();
+            let headers = &[Header { key: b"own", value: Some(b"header") }];
+            batch.push(NewRecord { timestamp, key: Some(b"key"), value, headers }).unwrap();
         }
         let mut buffer = BytesMut::new();
         batch.build(&mut buffer).unwrap();
@@ -66,20 +78,22 @@ impl Site {
 
     /// The process is gone, without a word and with its page cache, and comes back.
     async fn lose_power(self) -> Site {
-        let Site { directory, disk, broker, shares, .. } = self;
+        let Site { directory, disk, broker, delays, shares, .. } = self;
         disk.crash_after(0);
         shares.close().await;
+        delays.close();
         broker.close().await;
         disk.reboot(5);
-        drop((shares, broker));
+        drop((shares, delays, broker));
         let broker = open(&disk, &directory.path().join("data")).await;
         let topic = broker.image().topic(TOPIC).cloned().unwrap();
-        let shares = ShareGroups::start(&broker);
-        Site { directory, disk, broker, shares, topic }
+        let (delays, shares) = start(&broker);
+        Site { directory, disk, broker, delays, shares, topic }
     }
 
     async fn stop(self) {
         self.shares.close().await;
+        self.delays.close();
         self.broker.close().await;
     }
 
@@ -109,6 +123,51 @@ impl Site {
         let update = ConfigUpdate::Incremental(vec![operation]);
         let change = ConfigChange { resource: ConfigResource::Group(group.to_owned()), update };
         assert_eq!(self.broker.metadata().alter_configs(vec![change], false).await, [Ok(())]);
+    }
+
+    /// Offsets, reasons and contents of the dead letters.
+    async fn letters(&self) -> Vec<(String, String, String, Option<Vec<u8>>)> {
+        let image = self.broker.image();
+        let Some(topic) = image.topic(LETTERS) else { return Vec::new() };
+        let plan = self.broker.read(topic, PartitionIndex(0), Offset(0), 1 << 20, true, None).unwrap().plan;
+        let bytes = materialize(plan).await.unwrap();
+        let mut letters = Vec::new();
+        for batch in batches(&bytes) {
+            let batch = decode_batch(&bytes[batch.unwrap().1], DecompressLimits::default()).unwrap();
+            for record in batch.records().map(Result::unwrap) {
+                let text = |name: &str| {
+                    let value = record.headers.last_value(name.as_bytes()).flatten().unwrap_or_default();
+                    String::from_utf8(value.to_vec()).unwrap()
+                };
+                assert_eq!((text(dead_letters::TOPIC), text(dead_letters::GROUP)), (TOPIC.to_owned(), "g".to_owned()));
+                assert_eq!(text("own").is_empty(), record.key.is_none());
+                let (offset, deliveries) = (text(dead_letters::OFFSET), text(dead_letters::DELIVERIES));
+                letters.push((offset, deliveries, text(dead_letters::MESSAGE), record.value.map(<[u8]>::to_vec)));
+            }
+        }
+        letters
+    }
+
+    async fn until_letters(&self, count: usize) -> Vec<(String, String, String, Option<Vec<u8>>)> {
+        loop {
+            let letters = self.letters().await;
+            if letters.len() >= count {
+                return letters;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn make_letters(&self) {
+        let configs = [("errors.deadletterqueue.group.enable".to_owned(), "true".to_owned())].into();
+        let topic = NewTopic { partitions: 1, configs, ..NewTopic::with_defaults(LETTERS) };
+        self.broker.metadata().create_topics(vec![topic], false).await.pop().unwrap().unwrap();
+    }
+
+    async fn until_start(&self, group: &str, start: i64) {
+        while self.start_offset(group).await != Some(start) {
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn start_offset(&self, group: &str) -> Option<i64> {
@@ -157,6 +216,71 @@ async fn a_group_begins_where_it_is_configured_to_and_stays_there() {
     let site = site.lose_power().await;
     assert_eq!(site.receive("early", "a", 1).await, [(0, 0, 1)]);
     assert_eq!(site.receive("late", "a", 1).await, [(RECORDS, RECORDS, 1)], "what came meanwhile is not passed over");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_up_becomes_a_dead_letter_once_whatever_ends_in_between() {
+    let site = Site::new().await;
+    site.configure("g", "errors.deadletterqueue.topic.name", LETTERS).await;
+    site.configure("g", "share.delivery.count.limit", "2").await;
+    site.shares.initialize(&site.at("g"), 1, Some(Offset(0))).await.unwrap();
+    assert_eq!(site.receive("g", "a", 3).await, [(0, 2, 1)]);
+    site.say("g", "a", 0, &[3, 1, 2]).await.unwrap();
+    assert_eq!(site.receive("g", "a", 1).await, [(2, 2, 2)]);
+    site.say("g", "a", 2, &[2]).await.unwrap();
+    // There is nowhere to bury them yet: they wait, and others go on.
+    assert_eq!(site.receive("g", "a", 1).await, [(3, 3, 1)]);
+    assert_eq!(site.start_offset("g").await, Some(0));
+
+    let site = site.lose_power().await;
+    assert_eq!(site.receive("g", "b", 1).await, [(3, 3, 1)]);
+    site.make_letters().await;
+    site.until_start("g", 3).await;
+    let letter = |offset: &str, deliveries: &str, why: Reason, value: Option<&[u8]>| {
+        (offset.to_owned(), deliveries.to_owned(), why.message().to_owned(), value.map(<[u8]>::to_vec))
+    };
+    let value = Some(&b"value"[..]);
+    let two = [letter("0", "1", Reason::Rejected, value), letter("2", "2", Reason::Attempts, value)];
+    assert_eq!(site.until_letters(2).await, two);
+
+    // As a leader does that did not know that the letter was written.
+    let burial = Burial { offset: Offset(0), deliveries: 1, reason: None };
+    let config = site.broker.image().share_config("g");
+    let letters = site.shares.shared.dead_letters.get().unwrap();
+    letters.bury(&site.at("g"), 1, burial, &config).await.unwrap();
+    assert_eq!(site.letters().await, two);
+    letters.bury(&site.at("g"), 2, burial, &config).await.unwrap();
+    assert_eq!(site.letters().await.len(), 3, "who begins anew may give it up anew");
+
+    site.configure("g", "errors.deadletterqueue.copy.record.enable", "false").await;
+    site.say("g", "b", 3, &[3]).await.unwrap();
+    site.until_start("g", 4).await;
+    assert_eq!(site.until_letters(4).await[3], letter("3", "1", Reason::Rejected, None));
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_takes_dead_letters_only_if_it_says_so_and_a_group_without_one_has_none() {
+    let site = Site::new().await;
+    site.configure("g", "errors.deadletterqueue.topic.name", TOPIC).await;
+    site.shares.initialize(&site.at("g"), 1, Some(Offset(0))).await.unwrap();
+    site.receive("g", "a", 3).await;
+    site.say("g", "a", 0, &[3]).await.unwrap();
+    let burial = Burial { offset: Offset(0), deliveries: 1, reason: None };
+    let letters = site.shares.shared.dead_letters.get().unwrap();
+    let bury = async |name: &str| {
+        let config = ShareGroupConfig { dead_letter_topic: Some(name.to_owned()), ..ShareGroupConfig::default() };
+        letters.bury(&site.at("g"), 1, burial, &config).await
+    };
+    assert!(matches!(bury(TOPIC).await, Err(BuryError::Name { .. })));
+    assert!(matches!(bury(LETTERS).await, Err(BuryError::NoTopic(_))));
+    site.broker.metadata().create_topics(vec![NewTopic::with_defaults(LETTERS)], false).await.pop().unwrap().unwrap();
+    assert!(matches!(bury(LETTERS).await, Err(BuryError::NotTaken(_))));
+    // Whoever wants no dead letters any more is not kept by one that cannot be written.
+    site.configure("g", "errors.deadletterqueue.topic.name", "").await;
+    site.until_start("g", 1).await;
+    assert_eq!(site.letters().await, []);
     site.stop().await;
 }
 

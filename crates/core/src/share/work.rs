@@ -3,7 +3,7 @@
 //! A decision is stored once the write that holds it is, or at once if it changes nothing that is to be stored. Decides only: who carries the
 //! writes to the share coordinator, and who waits for them, is in [`super::leader`].
 
-use super::partition::{Allowed, Partition};
+use super::partition::{Allowed, Burial, Partition};
 use super::state::Write;
 use duolog_replica::{Mutant, planted};
 
@@ -17,6 +17,7 @@ pub struct Work {
     stored: u64,
     /// What has changed cannot be written for now: nothing more is given out.
     pub is_stuck: bool,
+    is_burying: bool,
 }
 
 /// A decision that was made.
@@ -30,7 +31,7 @@ pub struct Change {
 
 impl Work {
     pub fn new(partition: Partition) -> Work {
-        Work { partition, changes: 0, writing: None, stored: 0, is_stuck: false }
+        Work { partition, changes: 0, writing: None, stored: 0, is_stuck: false, is_burying: false }
     }
 
     pub fn change<T>(&mut self, allowed: Allowed, decide: impl FnOnce(&mut Partition) -> T) -> (T, Change) {
@@ -58,6 +59,20 @@ impl Work {
     /// The write that was on its way is stored.
     pub fn written(&mut self) {
         self.stored = self.writing.take().unwrap_or(self.stored);
+    }
+
+    /// Whether somebody has to bury what is given up; answers once until [`Work::next_burials`] has none.
+    pub fn begin_burials(&mut self) -> bool {
+        let begins = !self.is_burying && self.partition.has_archiving();
+        self.is_burying |= begins;
+        begins
+    }
+
+    /// What is given up and to be buried once so many decisions are stored. Nothing ends the burials.
+    pub fn next_burials(&mut self, most: usize) -> (Vec<Burial>, u64) {
+        let burials = self.partition.burials(most);
+        self.is_burying = !burials.is_empty();
+        (burials, self.changes)
     }
 
     /// How many decisions are stored.

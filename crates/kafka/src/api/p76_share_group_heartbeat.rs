@@ -7,7 +7,6 @@
 //! *Version notes*: 1 only; 0 was never final.
 
 use super::Api;
-use super::share::config;
 use crate::call::{Call, CallError, Handled, Reply};
 use crate::error;
 use duolog_core::group::GroupError;
@@ -36,7 +35,7 @@ async fn answer(call: Call) -> Result<Reply, CallError> {
     };
     let services = call.services();
     let image = services.broker.image();
-    let config = config(&image, &request.group_id);
+    let config = image.share_config(&request.group_id);
     let member_id = request.member_id.clone();
     let outcome = services.groups.share_heartbeat(request, config.session_timeout_ms, image, &services.share).await;
     let mut encoder = call.response();

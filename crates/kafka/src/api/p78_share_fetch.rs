@@ -11,14 +11,13 @@
 use super::Api;
 use super::leadership::LeaderHint;
 use super::nodes::{NodeAddress, hinted_nodes};
-use super::share::{
-    Acknowledgements, Outcomes, RENEWS_FROM, acknowledge, by_topic, config, lock_timeout_ms, member, release, verdict,
-};
+use super::share::{Acknowledgements, Outcomes, RENEWS_FROM, acknowledge, by_topic, lock_timeout_ms, member, release, verdict};
 use crate::call::{Call, CallError, Context, Handled, Message, Reply, ResponseStart};
 use crate::share_fetch::{Found, Limits, Taken, take};
 use crate::share_sessions::{FINAL_EPOCH, INITIAL_EPOCH, Member, Place};
 use duolog_base::{Offset, PartitionIndex};
 use duolog_core::broker::Broker;
+use duolog_core::config::ShareGroupConfig;
 use duolog_core::metadata::MetadataImage;
 use duolog_core::share::{Acknowledgement, AcquiredRange, ShareError};
 use duolog_log::ReadPart;
@@ -95,7 +94,7 @@ fn begin(call: &Call, request: &ShareFetchRequest<'_>) -> Result<Asked, ErrorCod
     }
     let places = session_places(call, request, &member)?;
     let broker = &call.services().broker;
-    let limits = limits(request, broker, config(&broker.image(), &member.group).is_read_committed);
+    let limits = limits(request, broker, &broker.image().share_config(&member.group));
     let is_last = request.share_session_epoch == FINAL_EPOCH;
     Ok(Asked { member, wanted, renews, is_last, places: if renews { Vec::new() } else { places }, limits })
 }
@@ -139,7 +138,7 @@ fn acknowledgement(batch: &AcknowledgementBatch) -> Acknowledgement {
     Acknowledgement { first: Offset(batch.first_offset), last: Offset(batch.last_offset), types: batch.acknowledge_types.clone() }
 }
 
-fn limits(request: &ShareFetchRequest<'_>, broker: &Broker, is_read_committed: bool) -> Limits {
+fn limits(request: &ShareFetchRequest<'_>, broker: &Broker, group: &ShareGroupConfig) -> Limits {
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(broker.config().fetch_max_bytes);
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     Limits {
@@ -147,7 +146,8 @@ fn limits(request: &ShareFetchRequest<'_>, broker: &Broker, is_read_committed: b
         min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
         max_records: usize::try_from(request.max_records).unwrap_or(0),
         keeps_records_limit: request.share_acquire_mode == RECORD_LIMIT,
-        is_read_committed,
+        is_read_committed: group.is_read_committed,
+        is_ordered_by_key: group.is_ordered_by_key,
         deadline: (!wait.is_zero()).then(|| Instant::now() + wait),
     }
 }

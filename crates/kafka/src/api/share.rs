@@ -5,7 +5,6 @@ use crate::Services;
 use crate::error;
 use crate::share_sessions::{Member, Place};
 use duolog_base::{PartitionIndex, TopicId};
-use duolog_core::config::ShareGroupConfig;
 use duolog_core::metadata::MetadataImage;
 use duolog_core::share::{Acknowledgement, ShareError, SharePartition};
 use duolog_wire::kafka::ErrorCode;
@@ -38,16 +37,9 @@ pub(super) fn share_partition(group: &Arc<str>, place: Place) -> SharePartition 
     SharePartition { group: group.clone(), topic: place.0, partition: place.1 }
 }
 
-/// How the group is configured. What is stored was checked when it was set.
-pub(super) fn config(image: &MetadataImage, group: &str) -> ShareGroupConfig {
-    let own = image.group_config.get(group);
-    let resolved = own.and_then(|own| ShareGroupConfig::resolve(own).ok());
-    resolved.unwrap_or_else(|| ShareGroupConfig::resolve(&BTreeMap::new()).expect("the table's defaults are valid"))
-}
-
 /// How long members have records to themselves, as they are told.
 pub(super) fn lock_timeout_ms(image: &MetadataImage, group: &str) -> i32 {
-    i32::try_from(config(image, group).record_lock_duration_ms).unwrap_or(i32::MAX)
+    i32::try_from(image.share_config(group).record_lock_duration_ms).unwrap_or(i32::MAX)
 }
 
 /// Carries acknowledgements out, each partition's for itself.
@@ -59,7 +51,7 @@ pub(super) async fn acknowledge(
     renews: bool,
 ) -> Outcomes {
     let group: Arc<str> = Arc::from(member.group.as_str());
-    let largest = if renews && config(image, &member.group).may_renew { RENEW } else { RENEW - 1 };
+    let largest = if renews && image.share_config(&member.group).may_renew { RENEW } else { RENEW - 1 };
     let mut outcomes = Outcomes::new();
     for (place, batches) in wanted {
         let outcome = match (check_batches(&batches, largest), image.topic_by_id(place.0)) {

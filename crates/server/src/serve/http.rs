@@ -9,6 +9,7 @@ use axum::routing::get;
 use duolog_base::Disk;
 use duolog_core::broker::Broker;
 use duolog_core::group::GroupCoordinator;
+use duolog_core::share::ShareGroups;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -21,6 +22,7 @@ const INDEX: &str = "Duolog\n\n/metrics  counters as Prometheus text\n/healthz  
 pub(super) struct Served {
     pub(super) broker: Arc<Broker>,
     pub(super) groups: Arc<GroupCoordinator>,
+    pub(super) share: Arc<ShareGroups>,
     pub(super) disk: Arc<dyn Disk>,
 }
 

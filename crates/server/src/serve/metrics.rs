@@ -134,6 +134,24 @@ const METRICS: &[Metric] = &[
     }),
     counter("group_offsets_committed", "Offsets committed, one a partition", |s| s.group_counters().committed_offsets.get()),
     counter("group_offsets_expired", "Offsets forgotten after their retention", |s| s.group_counters().expired_offsets.get()),
+    // Share groups.
+    gauge("share_records_in_flight", "Records that share groups were given, or passed over, and are not done with", |s| {
+        s.served.share.in_flight()
+    }),
+    counter("share_records_acquired", "Records given to members of share groups", |s| s.served.share.metrics().acquired.get()),
+    counter("share_records_redelivered", "Of these, records that somebody had before", |s| {
+        s.served.share.metrics().redelivered.get()
+    }),
+    Metric {
+        name: "share_records_acknowledged",
+        kind: Kind::Counter,
+        help: "Records of which members of share groups said what became of them, by what they said",
+        value: Value::Each("kind", |s| s.served.share.metrics().acknowledged()),
+    },
+    counter("share_dead_letters", "Records of share groups that became dead letters", |s| {
+        s.served.share.metrics().dead_letters.get()
+    }),
+    // Internal topics.
     gauge("coordinator_partitions", "Partitions of internal topics whose state is loaded", |s| s.groups.partitions),
     counter("coordinator_loads", "Partitions of internal topics that were replayed", |s| s.coordinators().loads.get()),
     counter("coordinator_replayed_records", "Records that were replayed for them", |s| s.coordinators().replayed_records.get()),

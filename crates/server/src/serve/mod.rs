@@ -206,7 +206,8 @@ async fn serve(
     let groups = GroupCoordinator::start(&broker);
     let delays = Delays::start(&broker);
     let share = ShareGroups::start(&broker);
-    health.opened(Served { broker: broker.clone(), groups: groups.clone(), disk });
+    share.bury_by(&delays);
+    health.opened(Served { broker: broker.clone(), groups: groups.clone(), share: share.clone(), disk });
     let banner = Banner {
         listeners: ports.shown(),
         member: member.as_ref().map(|member| shown(member, &broker)),

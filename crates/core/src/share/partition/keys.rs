@@ -4,9 +4,17 @@ use super::OffsetRange;
 use duolog_base::Offset;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hasher};
 
 /// What stands for a record's key. Keys that are alike have the same; others may, and wait for each other then.
 pub type KeyHash = u64;
+
+/// What stands for a key within this process.
+pub fn key_hash(key: &[u8]) -> KeyHash {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(key);
+    hasher.finish()
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Keys {

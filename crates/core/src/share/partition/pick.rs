@@ -26,6 +26,8 @@ pub enum Pick<'a> {
     All,
     /// These, in the order of their offsets. Those between them stay available, and do not count as delivered.
     Of(&'a [Candidate]),
+    /// The same, but of each key one record at the most: whoever has two could give back the first after the second is done with.
+    OneOfEachKey(&'a [Candidate]),
 }
 
 /// A record that was read.
@@ -58,7 +60,8 @@ impl Partition {
         let acquired = match pick {
             _ if window.is_empty() => Vec::new(),
             Pick::All => self.pick_all(window, max_records.min(i32::MAX as usize) as i64, allowed),
-            Pick::Of(candidates) => self.pick_of(window, candidates, max_records, allowed),
+            Pick::Of(candidates) => self.pick_of(window, candidates, false, max_records, allowed),
+            Pick::OneOfEachKey(candidates) => self.pick_of(window, candidates, true, max_records, allowed),
         };
         for AcquiredRange { first, last, delivery_count } in &acquired {
             let progress = Progress::Acquired { member: member.clone(), until_ms };
@@ -109,6 +112,7 @@ impl Partition {
         &mut self,
         window: Range<Offset>,
         candidates: &[Candidate],
+        one_of_each_key: bool,
         max_records: usize,
         allowed: Allowed,
     ) -> Vec<AcquiredRange> {
@@ -134,10 +138,12 @@ impl Partition {
                 let is_turn = match turns.get(&key) {
                     _ if !is_free => false,
                     Some(Turn::Waits) => false,
+                    Some(Turn::Runs(_)) if one_of_each_key => false,
                     Some(Turn::Runs(before)) => !self.keys.has_between(key, Some(*before), offset),
                     None => !self.keys.has_between(key, None, offset),
                 };
                 self.keys.add(offset, key);
+                // What waits now is in the way of those behind it.
                 turns.insert(key, if is_turn { Turn::Runs(offset) } else { Turn::Waits });
                 if !is_turn {
                     continue;

@@ -5,7 +5,7 @@ use crate::share::ranges::Ranges;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-const ALLOWED: Allowed = Allowed { deliveries: 4, locks: 12 };
+const ALLOWED: Allowed = Allowed { deliveries: 4, locks: 12, dead_letters: false };
 const LOCK_MS: u64 = 50;
 
 fn fresh(start: i64) -> Partition {
@@ -27,6 +27,11 @@ fn pick(partition: &mut Partition, member: &str, window: (i64, i64), list: &[(i6
 fn say(partition: &mut Partition, member: &str, at: i64, kind: i8) {
     let batch = Acknowledgement { first: Offset(at), last: Offset(at), types: vec![kind] };
     partition.acknowledge(member, &[batch], 100, ALLOWED).expect("it is the member's");
+}
+
+/// Records can be read before 7.
+fn late(partition: &mut Partition, member: &str, at: i64) -> Result<(), AcknowledgeError> {
+    partition.acknowledge_late(member, Offset(at), Offset(7), ALLOWED)
 }
 
 #[test]
@@ -59,6 +64,23 @@ fn a_record_waits_for_those_of_its_key_before_it() {
     assert_eq!(pick(&mut partition, "b", (1, 6), &all, 9), [], "1 is somebody's again");
     say(&mut partition, "c", 1, 3);
     assert_eq!(pick(&mut partition, "b", (1, 6), &all, 9), [(4, 2)]);
+}
+
+#[test]
+fn of_each_key_one_record_may_be_had_whatever_is_done_with_before_it() {
+    let mut partition = fresh(0);
+    let all = candidates(&[(0, 1), (1, 2), (2, 1), (3, 3), (4, 2), (5, 3)]);
+    let pick = |partition: &mut Partition, member: &str| {
+        let window = Offset(0)..Offset(6);
+        let acquired = partition.acquire(window, Pick::OneOfEachKey(&all), &Arc::from(member), 100, 9, ALLOWED);
+        acquired.iter().flat_map(|range| range.first.0..=range.last.0).collect::<Vec<_>>()
+    };
+    assert_eq!(pick(&mut partition, "a"), [0, 1, 3]);
+    say(&mut partition, "a", 1, 1);
+    assert_eq!(pick(&mut partition, "b"), [4]);
+    say(&mut partition, "a", 0, 2);
+    say(&mut partition, "a", 3, 3);
+    assert_eq!(pick(&mut partition, "b"), [0, 5]);
 }
 
 #[test]
@@ -102,7 +124,7 @@ fn a_lock_is_renewed_under_another_name_and_the_old_one_is_worth_nothing() {
     assert_eq!(partition.take_write(), None, "nothing to store");
     partition.expire(100, ALLOWED);
     assert_eq!(partition.next_expiry_ms(), Some(500));
-    assert_eq!(partition.acknowledge_late("1", Offset(0)), Err(AcknowledgeError::NotAcquired), "somebody has it");
+    assert_eq!(late(&mut partition, "1", 0), Err(AcknowledgeError::NotAcquired), "somebody has it");
     say(&mut partition, "2", 0, 1);
     assert_eq!(partition.start, Offset(1));
 }
@@ -112,16 +134,18 @@ fn who_had_a_record_last_may_accept_it_until_somebody_else_has_it() {
     let mut partition = fresh(0);
     pick(&mut partition, "1", (0, 3), &[(0, 0), (1, 0), (2, 0)], 9);
     partition.expire(100, ALLOWED);
-    assert_eq!(partition.acknowledge_late("2", Offset(0)), Err(AcknowledgeError::NotAcquired));
-    assert_eq!(partition.acknowledge_late("1", Offset(0)), Ok(()));
+    assert_eq!(late(&mut partition, "2", 0), Err(AcknowledgeError::NotAcquired));
+    assert_eq!(late(&mut partition, "1", 0), Ok(()));
     assert_eq!(partition.start, Offset(1));
     pick(&mut partition, "2", (1, 2), &[(1, 0)], 9);
-    assert_eq!(partition.acknowledge_late("1", Offset(1)), Err(AcknowledgeError::NotAcquired));
+    assert_eq!(late(&mut partition, "1", 1), Err(AcknowledgeError::NotAcquired));
     let write = partition.take_write().expect("something has changed");
     let state = ShareState { state_epoch: 1, start: Some(write.start), batches: write.batches };
     let mut partition = Partition::restore(Offset(write.start), &state, Offset(3));
-    assert_eq!(partition.acknowledge_late("1", Offset(2)), Ok(()), "nobody knows who had it before");
-    assert_eq!(partition.acknowledge_late("1", Offset(3)), Err(AcknowledgeError::NotAcquired), "nobody had it");
+    assert_eq!(late(&mut partition, "1", 2), Ok(()), "nobody knows who had it before");
+    assert_eq!(late(&mut partition, "1", 7), Err(AcknowledgeError::NotAcquired), "there is no such record");
+    assert_eq!(late(&mut partition, "1", 5), Ok(()), "it may have been delivered before");
+    assert_eq!((partition.start, partition.end, partition.next(ALLOWED)), (Offset(1), Offset(6), Some(Offset(1))));
 }
 
 #[derive(Clone, Debug)]
@@ -131,6 +155,7 @@ enum Step {
         member: usize,
         length: i64,
         max: usize,
+        one_of_each_key: bool,
     },
     Answer {
         member: usize,
@@ -147,7 +172,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        5 => (0..3usize, 1..9i64, 1..6usize).prop_map(|(member, length, max)| Step::Receive { member, length, max }),
+        5 => (0..3usize, 1..9i64, 1..6usize, any::<bool>())
+            .prop_map(|(member, length, max, one_of_each_key)| Step::Receive { member, length, max, one_of_each_key }),
         5 => (0..3usize, 1..5i8, any::<bool>()).prop_map(|(member, kind, every)| Step::Answer { member, kind, every }),
         1 => (0..3usize, any::<bool>()).prop_map(|(member, seen)| Step::Release { member, seen }),
         2 => (1..60u64).prop_map(Step::Time),
@@ -170,21 +196,24 @@ impl World {
         at >= self.partition.start.0 && delivery.is_none_or(|delivery| !delivery.is_done())
     }
 
-    fn receive(&mut self, member: usize, length: i64, max: usize) -> usize {
+    fn receive(&mut self, member: usize, length: i64, max: usize, one_of_each_key: bool) -> usize {
         let mut from = self.partition.next(ALLOWED);
         while let Some(first) = from.filter(|first| first.0 < self.keys.len() as i64) {
             let end = (first.0 + length).min(self.keys.len() as i64);
             let list: Vec<(i64, u64)> = (first.0..end).map(|at| (at, self.keys[at as usize])).collect();
             let (member, until_ms) = (Arc::from(MEMBERS[member]), self.now_ms + LOCK_MS);
             let window = first..Offset(end);
-            let acquired = self.partition.acquire(window, Pick::Of(&candidates(&list)), &member, until_ms, max, ALLOWED);
+            let list = candidates(&list);
+            let pick = if one_of_each_key { Pick::OneOfEachKey(&list) } else { Pick::Of(&list) };
+            let acquired = self.partition.acquire(window, pick, &member, until_ms, max, ALLOWED);
             let mut picked: Ranges<()> = Ranges::default();
             acquired.iter().for_each(|of| picked.set(OffsetRange { first: of.first, last: of.last }, ()));
             let picked: BTreeSet<i64> = picked.iter().flat_map(|(range, ())| range.first.0..=range.last.0).collect();
             for at in &picked {
                 let key = self.keys[*at as usize];
                 let before = (0..*at).filter(|before| key > 0 && self.keys[*before as usize] == key);
-                let open: Vec<i64> = before.filter(|before| self.is_open(*before) && !picked.contains(before)).collect();
+                let is_in_the_way = |before: &i64| self.is_open(*before) && (one_of_each_key || !picked.contains(before));
+                let open: Vec<i64> = before.filter(is_in_the_way).collect();
                 assert!(open.is_empty(), "{at} of key {key} is acquired while {open:?} are not done with");
             }
             if !picked.is_empty() {
@@ -202,8 +231,8 @@ impl World {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Receive { member, length, max } => {
-                self.receive(member, length, max);
+            Step::Receive { member, length, max, one_of_each_key } => {
+                self.receive(member, length, max, one_of_each_key);
             }
             Step::Answer { member, kind, every } => {
                 let held = self.held_by(member);
@@ -243,7 +272,7 @@ proptest! {
         for _ in 0..200 {
             world.step(Step::Answer { member: 0, kind: 1, every: true });
             world.step(Step::Time(LOCK_MS));
-            world.receive(0, 7, 5);
+            world.receive(0, 7, 5, true);
         }
         prop_assert_eq!(world.partition.start.0, world.keys.len() as i64);
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-const ALLOWED: Allowed = Allowed { deliveries: 3, locks: 20 };
+const ALLOWED: Allowed = Allowed { deliveries: 3, locks: 20, dead_letters: false };
 const LOG_END: Offset = Offset(i64::MAX / 2);
 const MEMBERS: [&str; 3] = ["a", "b", "c"];
 
@@ -147,6 +147,49 @@ fn a_log_that_lost_its_end_delivers_what_comes_in_place_of_it() {
     assert_eq!(acquire(&mut partition, 4..20, "a", 10, 20), [(4, 4, 1), (7, 19, 1)]);
     let mut partition = Partition::restore(Offset(4), &stored(4, batches), Offset(2));
     assert_eq!(acquire(&mut partition, 2..4, "a", 10, 20), [(2, 3, 1)]);
+}
+
+#[test]
+fn what_is_given_up_is_on_its_way_to_the_dead_letters_until_it_is_buried() {
+    let allowed = Allowed { dead_letters: true, ..ALLOWED };
+    let get = |partition: &mut Partition| partition.acquire(Offset(0)..Offset(4), Pick::All, &Arc::from("a"), 10, 4, allowed);
+    let mut partition = fresh(0);
+    get(&mut partition);
+    let batch = Acknowledgement { first: Offset(0), last: Offset(3), types: vec![3, 0, 1, 2] };
+    partition.acknowledge("a", &[batch], 10, allowed).unwrap();
+    for _ in 1..ALLOWED.deliveries {
+        get(&mut partition);
+        partition.expire(10, allowed);
+    }
+    let burial = |at, deliveries, reason| Burial { offset: Offset(at), deliveries, reason };
+    let [rejected, often] = [burial(0, 1, Some(Reason::Rejected)), burial(3, 3, Some(Reason::Attempts))];
+    assert_eq!(partition.burials(9), [rejected, often]);
+    assert_eq!((partition.start, partition.in_flight(), partition.next(allowed)), (Offset(0), 2, Some(Offset(4))));
+    let write = partition.take_write().unwrap();
+    assert_eq!(write.batches[0], self::batch(0, 0, Stage::Archiving, 1));
+    // The next leader knows that they are given up, and no more.
+    let mut next = Partition::restore(Offset(0), &stored(0, write.batches), LOG_END);
+    assert_eq!(next.burials(1), [Burial { reason: None, ..rejected }]);
+    for partition in [&mut partition, &mut next] {
+        partition.buried(Offset(3));
+        assert_eq!((partition.start, partition.has_archiving()), (Offset(0), true));
+        partition.buried(Offset(0));
+        partition.buried(Offset(0));
+        assert_eq!((partition.start, partition.has_archiving(), partition.burials(9)), (Offset(4), false, Vec::new()));
+    }
+}
+
+#[test]
+fn a_dead_letter_of_a_record_that_is_gone_is_not_waited_for() {
+    let allowed = Allowed { dead_letters: true, ..ALLOWED };
+    let mut partition = fresh(0);
+    partition.acquire(Offset(0)..Offset(4), Pick::All, &Arc::from("a"), 10, 4, allowed);
+    let batch = Acknowledgement { first: Offset(0), last: Offset(3), types: vec![3] };
+    partition.acknowledge("a", &[batch], 10, allowed).unwrap();
+    partition.trim(Offset(3));
+    assert_eq!(partition.burials(9).iter().map(|burial| burial.offset.0).collect::<Vec<_>>(), [3]);
+    partition.trim(Offset(4));
+    assert!(!partition.has_archiving());
 }
 
 /// One entry for each offset, as slow and plain as can be.
