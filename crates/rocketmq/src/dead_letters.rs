@@ -9,9 +9,12 @@
 //! | `duolog.dlq.group` | who gave it up |
 //! | `duolog.dlq.attempts` | how often it was delivered |
 //! | `duolog.dlq.reason` | `attempts`: too often; `consumer`: a consumer said so |
+//!
+//! Kafka's share groups say the same with headers of Kafka's, in topics of their own choice: [`duolog_core::share::dead_letters`].
 
 use crate::compact::{COMPACT_HEADER, CompactHeader};
 use duolog_base::TimestampMs;
+use duolog_core::share::{Reason as ShareReason, dead_letters as shared};
 use duolog_wire::record::Record;
 use duolog_wire::remoting::properties::name;
 
@@ -55,9 +58,11 @@ impl Reason {
     }
 }
 
-/// What a record of a `%DLQ%` topic says of itself; `None` where it says nothing.
+/// What a dead letter says of itself; `None` where it says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetter {
+    /// Who gave it up.
+    pub group: Option<String>,
     pub topic: Option<String>,
     pub partition: Option<i32>,
     pub offset: Option<i64>,
@@ -71,19 +76,31 @@ impl DeadLetter {
             let value = record.headers.last_value(name.as_bytes()).flatten()?;
             str::from_utf8(value).ok().map(str::to_owned)
         };
+        // A share group's come last, whatever the record had.
+        let either = |shared: &str, own: &str| text(shared).or_else(|| text(own));
         DeadLetter {
-            topic: text(name::DLQ_ORIGIN_TOPIC).filter(|topic| !topic.is_empty()),
-            partition: text(ORIGIN_PARTITION).and_then(|number| number.parse().ok()),
-            offset: text(ORIGIN_OFFSET).and_then(|number| number.parse().ok()),
-            attempts: text(ATTEMPTS).and_then(|number| number.parse().ok()),
-            reason: text(REASON),
+            group: either(shared::GROUP, GROUP),
+            topic: either(shared::TOPIC, name::DLQ_ORIGIN_TOPIC).filter(|topic| !topic.is_empty()),
+            partition: either(shared::PARTITION, ORIGIN_PARTITION).and_then(|number| number.parse().ok()),
+            offset: either(shared::OFFSET, ORIGIN_OFFSET).and_then(|number| number.parse().ok()),
+            attempts: either(shared::DELIVERIES, ATTEMPTS).and_then(|number| number.parse().ok()),
+            reason: text(shared::MESSAGE).map(reason_of).or_else(|| text(REASON)),
         }
+    }
+}
+
+/// A share group's reason by the name it has here.
+fn reason_of(message: String) -> String {
+    match message {
+        message if message == ShareReason::Attempts.message() => Reason::TooManyAttempts.name().to_owned(),
+        message if message == ShareReason::Rejected.message() => Reason::Consumer.name().to_owned(),
+        message => message,
     }
 }
 
 /// The headers of a dead letter that goes back where it came from: as when it was sent first, and as if it had never been delivered.
 pub fn headers_again(record: &Record<'_>, now: TimestampMs) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-    let stays = |key: &[u8]| !LEFT_BEHIND.iter().any(|name| name.as_bytes() == key);
+    let stays = |key: &[u8]| !LEFT_BEHIND.iter().chain(&shared::HEADERS).any(|name| name.as_bytes() == key);
     let again = |(key, value): (&[u8], Option<&[u8]>)| match value.filter(|_| key == COMPACT_HEADER.as_bytes()) {
         Some(compact) => compact_again(compact, record.timestamp, now),
         None => value.map(<[u8]>::to_vec),

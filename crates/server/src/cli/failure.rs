@@ -41,6 +41,8 @@ pub(crate) enum Failure {
     GroupActive { group: String },
     #[error("group {group} has no dead letters: there is no topic {topic}")]
     NoDeadLetters { group: String, topic: String },
+    #[error("the dead letter at offset {offset} of partition {partition} of {topic} is another group's; nothing was discarded")]
+    OthersLetter { topic: String, partition: i32, offset: i64 },
     #[error(
         "the dead letter at offset {offset} of partition {partition} does not say where it comes from; name a topic with --to"
     )]

@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 const ADMIN_TIMEOUT_MS: i32 = 30_000;
 /// Kafka's resource type of a topic.
 const TOPIC: i8 = 2;
+/// And of a group.
+const GROUP: i8 = 32;
 /// Operations of IncrementalAlterConfigs.
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -132,13 +134,28 @@ impl Cluster {
     }
 
     pub async fn topic_configs(&mut self, topic: &str) -> Result<Vec<ConfigEntry>, ClientError> {
-        let resource = DescribeConfigsResource { resource_type: TOPIC, resource_name: topic, configuration_keys: None };
+        self.configs(TOPIC, topic, || format!("topic {topic}")).await
+    }
+
+    /// The value of a group's key.
+    pub async fn group_config(&mut self, group: &str, key: &str) -> Result<Option<String>, ClientError> {
+        let configs = self.configs(GROUP, group, || format!("group {group}")).await?;
+        Ok(configs.into_iter().find(|config| config.key == key).and_then(|config| config.value))
+    }
+
+    async fn configs(
+        &mut self,
+        resource_type: i8,
+        resource_name: &str,
+        what: impl Fn() -> String,
+    ) -> Result<Vec<ConfigEntry>, ClientError> {
+        let resource = DescribeConfigsResource { resource_type, resource_name, configuration_keys: None };
         let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
         let reply = self.ask_controller(DESCRIBE_CONFIGS, |e, version| request.encode(e, version)).await?;
         let response = reply.decode(DescribeConfigsResponse::decode)?;
         let mut entries = Vec::new();
         for result in &response.results {
-            accept(result.error_code, result.error_message, || format!("topic {topic}"))?;
+            accept(result.error_code, result.error_message, &what)?;
             entries.extend(result.configs.iter().map(|config| ConfigEntry {
                 key: config.name.to_owned(),
                 value: config.value.map(str::to_owned),

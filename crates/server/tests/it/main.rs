@@ -14,4 +14,5 @@ mod log_tools;
 mod power;
 mod rocketmq;
 mod server;
+mod share_letters;
 mod start;

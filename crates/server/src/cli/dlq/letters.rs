@@ -61,25 +61,28 @@ impl Places {
     }
 }
 
-/// The letters of one partition, in their order.
+/// Letters in one partition, in their order: of one group, or of all that have theirs there.
 pub(super) struct Letters {
+    group: Option<String>,
     fetcher: Fetcher,
     read: VecDeque<FetchedRecord>,
     end: i64,
 }
 
 impl Letters {
-    pub(super) fn new(topic: &TopicLayout, partition: i32, from: i64, end: i64) -> Letters {
+    pub(super) fn new(group: Option<&str>, topic: &TopicLayout, partition: i32, from: i64, end: i64) -> Letters {
         let mut fetcher = Fetcher::default();
         fetcher.seek(topic, partition, from);
-        Letters { fetcher, read: VecDeque::new(), end }
+        Letters { group: group.map(str::to_owned), fetcher, read: VecDeque::new(), end }
     }
 
     /// The next one, left where it is; `None` behind the last.
     pub(super) async fn peek(&mut self, cluster: &mut Cluster) -> Result<Option<&FetchedRecord>, Failure> {
         let end = self.end;
         while self.read.is_empty() && self.fetcher.positions().any(|(_, _, next)| next < end) {
-            self.read.extend(self.fetcher.fetch(cluster, WAIT).await?);
+            let read = self.fetcher.fetch(cluster, WAIT).await?;
+            let is_wanted = |record: &FetchedRecord| self.group.as_ref().is_none_or(|group| is_of(record, group));
+            self.read.extend(read.into_iter().filter(is_wanted));
         }
         Ok(self.read.front().filter(|record| record.offset < end))
     }
@@ -87,6 +90,11 @@ impl Letters {
     pub(super) async fn next(&mut self, cluster: &mut Cluster) -> Result<Option<FetchedRecord>, Failure> {
         Ok(if self.peek(cluster).await?.is_some() { self.read.pop_front() } else { None })
     }
+}
+
+/// Whether the group gave it up, as far as the letter says.
+pub(super) fn is_of(record: &FetchedRecord, group: &str) -> bool {
+    DeadLetter::of(&record.record()).group.is_none_or(|own| own == group)
 }
 
 fn number<N: ToString>(number: Option<N>) -> String {

@@ -1,6 +1,7 @@
-//! `duolog dlq ...`: list, show, redrive and discard the messages that groups of RocketMQ clients gave up.
+//! `duolog dlq ...`: list, show, redrive and discard the messages that groups gave up.
 //!
-//! The dead letters of a group are the records of the topic `%DLQ%` and its name.
+//! The dead letters of a group of RocketMQ clients are the records of the topic `%DLQ%` and its name; those of a share group lie in the topic that
+//! the group is configured to have, which may have those of other groups, too.
 
 mod letters;
 mod redrive;
@@ -87,14 +88,17 @@ pub(super) async fn run(command: DlqCommand) -> Result<(), Failure> {
     }
 }
 
+/// The key of a share group that names its topic.
+const TOPIC_OF_SHARE_GROUP: &str = "errors.deadletterqueue.topic.name";
+
 /// The topic of a group's dead letters.
 async fn topic_of(cluster: &mut Cluster, group: &str) -> Result<TopicLayout, Failure> {
+    let configured = cluster.group_config(group, TOPIC_OF_SHARE_GROUP).await?.filter(|topic| !topic.is_empty());
+    let topic = configured.unwrap_or_else(|| dead_letter_topic(group));
     // What is not there and could not be made by a Kafka client has an invalid name.
     let is_missing = |code| matches!(code, ErrorCode::UnknownTopicOrPartition | ErrorCode::InvalidTopicException);
-    match cluster.topic(&dead_letter_topic(group), false).await {
-        Err(error) if error.code().is_some_and(is_missing) => {
-            Err(Failure::NoDeadLetters { group: group.to_owned(), topic: dead_letter_topic(group) })
-        }
+    match cluster.topic(&topic, false).await {
+        Err(error) if error.code().is_some_and(is_missing) => Err(Failure::NoDeadLetters { group: group.to_owned(), topic }),
         done => Ok(done?),
     }
 }
@@ -126,7 +130,7 @@ async fn show(arguments: Show) -> Result<(), Failure> {
     let (mut listing, mut values) = (Listing::new(&headings), Vec::new());
     for (&partition, place) in &places.partitions {
         let from = if arguments.waiting { place.next } else { place.start };
-        let mut letters = Letters::new(&topic, partition, from, place.end);
+        let mut letters = Letters::new(Some(&arguments.group), &topic, partition, from, place.end);
         while values.len() < arguments.limit
             && let Some(record) = letters.next(&mut cluster).await?
         {
@@ -158,6 +162,14 @@ async fn discard(arguments: Discard) -> Result<(), Failure> {
         })
         .filter(|(_, (start, before))| before > start)
         .collect();
+    for (index, (start, before)) in &before {
+        let mut letters = Letters::new(None, &topic, *index, *start, *before);
+        while let Some(record) = letters.next(&mut cluster).await? {
+            if !letters::is_of(&record, &arguments.group) {
+                return Err(Failure::OthersLetter { topic: topic.name, partition: *index, offset: record.offset });
+            }
+        }
+    }
     let ends: BTreeMap<i32, i64> = before.iter().map(|(index, (_, before))| (*index, *before)).collect();
     cluster.delete_records(&topic, &ends).await?;
     let mut listing = Listing::new(&["partition", "before", "discarded"]);

@@ -137,7 +137,7 @@ impl Run {
     }
 
     async fn count(&mut self, arguments: &Redrive, partition: i32, place: Place) -> Result<(), Failure> {
-        let mut letters = Letters::new(&self.topic, partition, place.next, place.end);
+        let mut letters = Letters::new(Some(&self.group), &self.topic, partition, place.next, place.end);
         while self.left(arguments) > 0
             && let Some(record) = letters.next(&mut self.cluster).await?
         {
@@ -148,7 +148,7 @@ impl Run {
 
     /// Sends what one partition has.
     async fn redrive(&mut self, arguments: &Redrive, partition: i32, place: Place) -> Result<(), Failure> {
-        let mut letters = Letters::new(&self.topic, partition, place.next, place.end);
+        let mut letters = Letters::new(Some(&self.group), &self.topic, partition, place.next, place.end);
         if let Ok(note) = serde_json::from_str::<Note>(&place.note)
             && note.end > place.next
         {
