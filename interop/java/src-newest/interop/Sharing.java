@@ -22,6 +22,7 @@ import org.apache.kafka.clients.admin.GroupListing;
 import org.apache.kafka.clients.admin.ListGroupsOptions;
 import org.apache.kafka.clients.admin.ListShareGroupOffsetsSpec;
 import org.apache.kafka.clients.admin.NewPartitions;
+import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.ShareGroupDescription;
 import org.apache.kafka.clients.admin.SharePartitionOffsetInfo;
 import org.apache.kafka.clients.consumer.AcknowledgeType;
@@ -63,6 +64,8 @@ final class Sharing {
         all.put("share: new partitions and other topics are consumed", Sharing::changes);
         all.put("share: a topic that goes does not hold up the other", Sharing::deletedTopic);
         all.put("share: a record that is given back too often is given up", Sharing::poison);
+        all.put("share: records of a key come in their order, whatever becomes of them", Sharing::keyOrder);
+        all.put("share: what is given up becomes a dead letter", Sharing::deadLetters);
         all.put("share: a group begins at the end unless told otherwise", Sharing::beginning);
         all.put("share: an id is one kind of group", Sharing::kinds);
         all.put("share: groups are listed, described and deleted", Sharing::administration);
@@ -75,6 +78,8 @@ final class Sharing {
         Map<String, Scenario> all = new TreeMap<>();
         all.put("restart: a share group goes on after a restart", broker -> interrupted(broker, Broker::stopAndStart));
         all.put("restart: a share group goes on after kill -9", broker -> interrupted(broker, Broker::killAndStart));
+        all.put("restart: dead letters come once each after a restart", broker -> buried(broker, Broker::stopAndStart));
+        all.put("restart: dead letters come once each after kill -9", broker -> buried(broker, Broker::killAndStart));
         return all;
     }
 
@@ -346,6 +351,171 @@ final class Sharing {
             List<ConsumerRecord<String, String>> next = next(consumer);
             Check.equal(List.of(1L), next.stream().map(ConsumerRecord::offset).toList());
             acknowledge(consumer, next, AcknowledgeType.ACCEPT);
+        }
+    }
+
+    /** Consumers that accept, give back, reject and fall silent: nobody gets a record while one before it of its key is not done with. */
+    private static void keyOrder(Broker broker) throws Exception {
+        String topic = broker.topic(1);
+        String group = group(broker, "share.ordering", "key", "share.record.lock.duration.ms", Integer.toString(LOCK_MS));
+        try (Admin admin = broker.admin()) {
+            ConfigResource resource = new ConfigResource(ConfigResource.Type.GROUP, group);
+            Check.equal("key", admin.describeConfigs(List.of(resource)).all().get().get(resource).get("share.ordering").value());
+        }
+        int keys = 7;
+        int each = 25;
+        try (Producer<String, String> producer = broker.producer()) {
+            for (int number = 0; number < each; number++) {
+                for (int key = 0; key < keys; key++) {
+                    producer.send(new ProducerRecord<>(topic, "k" + key, Integer.toString(number)));
+                }
+            }
+        }
+        // Of each key, what somebody is done with, or may be: it is noted before it is said.
+        Map<String, Integer> done = new ConcurrentHashMap<>();
+        List<String> wrong = java.util.Collections.synchronizedList(new ArrayList<>());
+        Set<String> members = ConcurrentHashMap.newKeySet();
+        List<Thread> threads = new ArrayList<>();
+        for (String name : List.of("a", "b", "c")) {
+            Thread thread = new Thread(() -> {
+                try (ShareConsumer<String, String> consumer = explicitConsumer(broker, group, "max.poll.records", 5)) {
+                    consumer.subscribe(List.of(topic));
+                    boolean hasSlept = false;
+                    while (done.values().stream().mapToInt(Integer::intValue).sum() < keys * each) {
+                        List<ConsumerRecord<String, String>> records = poll(consumer);
+                        for (ConsumerRecord<String, String> record : records) {
+                            members.add(name);
+                            int number = Integer.parseInt(record.value());
+                            if (done.getOrDefault(record.key(), 0) != number) {
+                                wrong.add(record.key() + "/" + number + " to " + name + " after " + done.get(record.key()));
+                            }
+                        }
+                        if (name.equals("c") && !hasSlept && !records.isEmpty()) {
+                            // What it has goes to the others, and its word counts for nothing.
+                            hasSlept = true;
+                            Thread.sleep(LOCK_MS * 3 / 2);
+                            records.forEach(record -> consumer.acknowledge(record, AcknowledgeType.RELEASE));
+                            consumer.commitSync();
+                            continue;
+                        }
+                        for (ConsumerRecord<String, String> record : records) {
+                            int number = Integer.parseInt(record.value());
+                            boolean isFirst = record.deliveryCount().orElse((short) 1) == 1;
+                            AcknowledgeType type = isFirst && number % 4 == 1 ? AcknowledgeType.RELEASE
+                                    : number % 4 == 2 ? AcknowledgeType.REJECT : AcknowledgeType.ACCEPT;
+                            if (type != AcknowledgeType.RELEASE) {
+                                done.put(record.key(), number + 1);
+                            }
+                            consumer.acknowledge(record, type);
+                        }
+                        settled(consumer.commitSync());
+                    }
+                } catch (InterruptedException e) {
+                    throw new IllegalStateException(e);
+                }
+            });
+            thread.start();
+            threads.add(thread);
+        }
+        for (Thread thread : threads) {
+            thread.join(3 * PATIENCE_MS);
+            Check.that(!thread.isAlive(), "all records are done with: " + done);
+        }
+        Check.equal(List.of(), wrong);
+        Check.that(members.size() > 1, "more than one consumer had records");
+    }
+
+    /** A group with a topic for dead letters; the topic. */
+    private static String lettersOf(Broker broker, String group) throws Exception {
+        String topic = "dlq." + group;
+        try (Admin admin = broker.admin()) {
+            NewTopic letters = new NewTopic(topic, 1, (short) -1).configs(Map.of("errors.deadletterqueue.group.enable", "true"));
+            admin.createTopics(List.of(letters)).all().get();
+            Broker.online(admin, topic, 1);
+        }
+        configure(broker, group, "errors.deadletterqueue.topic.name", topic);
+        return topic;
+    }
+
+    private static String header(ConsumerRecord<String, String> record, String name) {
+        return new String(record.headers().lastHeader(name).value(), java.nio.charset.StandardCharsets.UTF_8);
+    }
+
+    private static void deadLetters(Broker broker) throws Exception {
+        String topic = broker.topic(1);
+        String group = group(broker, "share.delivery.count.limit", "2");
+        String letters = lettersOf(broker, group);
+        try (Producer<String, String> producer = broker.producer()) {
+            for (String value : List.of("rejected", "accepted", "released")) {
+                ProducerRecord<String, String> record = new ProducerRecord<>(topic, "key of " + value, value);
+                record.headers().add("own", "header".getBytes());
+                producer.send(record).get();
+            }
+        }
+        try (ShareConsumer<String, String> consumer = explicitConsumer(broker, group)) {
+            consumer.subscribe(List.of(topic));
+            Map<String, AcknowledgeType> types = Map.of("rejected", AcknowledgeType.REJECT, "accepted", AcknowledgeType.ACCEPT, "released", AcknowledgeType.RELEASE);
+            int[] answered = {0};
+            Check.eventually("all are answered", PATIENCE_MS, () -> {
+                List<ConsumerRecord<String, String>> records = poll(consumer);
+                records.forEach(record -> consumer.acknowledge(record, types.get(record.value())));
+                settled(consumer.commitSync());
+                answered[0] += records.size();
+                return answered[0] >= 4;
+            });
+        }
+        try (Consumer<String, String> reader = broker.consumer()) {
+            reader.assign(List.of(new TopicPartition(letters, 0)));
+            List<ConsumerRecord<String, String>> read = Broker.take(reader, 2);
+            Check.equal(List.of("rejected", "released"), Broker.values(read));
+            List<String> names = List.of("own", "__dlq.errors.topic", "__dlq.errors.partition", "__dlq.errors.offset", "__dlq.errors.group", "__dlq.errors.delivery.count", "__dlq.errors.message");
+            List<List<String>> expected = List.of(
+                    List.of("header", topic, "0", "0", group, "1", "Offset rejected by client."),
+                    List.of("header", topic, "0", "2", group, "2", "Offset delivery count exceeded the threshold."));
+            for (int at = 0; at < 2; at++) {
+                ConsumerRecord<String, String> record = read.get(at);
+                Check.equal("key of " + record.value(), record.key());
+                Check.equal(expected.get(at), names.stream().map(name -> header(record, name)).toList());
+            }
+        }
+        try (Admin admin = broker.admin()) {
+            Check.eventually("the start is behind them", PATIENCE_MS, () -> start(admin, group, new TopicPartition(topic, 0)).map(SharePartitionOffsetInfo::startOffset).equals(Optional.of(3L)));
+        }
+    }
+
+    /** Everything is rejected while the server goes; each record is one dead letter. */
+    private static void buried(Broker broker, Interruption interruption) throws Exception {
+        String topic = broker.topic(1);
+        String group = group(broker, "share.record.lock.duration.ms", Integer.toString(LOCK_MS), "share.delivery.count.limit", "100");
+        String letters = lettersOf(broker, group);
+        int count = 400;
+        broker.fill(topic, 1, count);
+        try (ShareConsumer<String, String> consumer = explicitConsumer(broker, group, "max.poll.records", 20)) {
+            consumer.subscribe(List.of(topic));
+            Set<String> rejected = new HashSet<>();
+            boolean[] isInterrupted = {false};
+            Check.eventually("all are rejected", 3 * PATIENCE_MS, () -> {
+                List<ConsumerRecord<String, String>> records = poll(consumer);
+                records.forEach(record -> consumer.acknowledge(record, AcknowledgeType.REJECT));
+                boolean isTaken = consumer.commitSync().values().stream().allMatch(Optional::isEmpty);
+                if (isTaken) {
+                    records.forEach(record -> rejected.add(record.value()));
+                }
+                if (rejected.size() >= count / 2 && !isInterrupted[0]) {
+                    isInterrupted[0] = true;
+                    interruption.of(broker);
+                }
+                // Of some the answer was lost; those do not come again.
+                try (Admin admin = broker.admin()) {
+                    return start(admin, group, new TopicPartition(topic, 0)).map(SharePartitionOffsetInfo::startOffset).equals(Optional.of((long) count));
+                }
+            });
+        }
+        try (Consumer<String, String> reader = broker.consumer()) {
+            TopicPartition partition = new TopicPartition(letters, 0);
+            reader.assign(List.of(partition));
+            Check.equal((long) count, reader.endOffsets(List.of(partition)).get(partition));
+            Check.equal(new HashSet<>(numbers(count)), new HashSet<>(Broker.values(Broker.take(reader, count))));
         }
     }
 
