@@ -18,7 +18,6 @@ pub mod fuzzing;
 mod group_config;
 mod grpc;
 pub mod locator;
-pub mod locks;
 mod matrix;
 pub mod message;
 pub mod names;

@@ -4,7 +4,6 @@ use crate::ahead::ReadAhead;
 use crate::clients::{Channel, Clients};
 use crate::cluster::{Cluster, Place, is_guest_number};
 use crate::deliveries::Deliveries;
-use crate::locks::Locks;
 use crate::message::UNKNOWN_HOST;
 use crate::names::NodeNames;
 use crate::offsets::Offsets;
@@ -29,7 +28,6 @@ pub struct Node {
     pub delays: Arc<Delays>,
     pub names: NodeNames,
     pub clients: Clients,
-    pub locks: Locks,
     pub offsets: Offsets,
     pub(crate) deliveries: Deliveries,
     pub(crate) polls: Polls,
@@ -67,7 +65,6 @@ impl Node {
             names,
             booted,
             clients: Clients::default(),
-            locks: Locks::default(),
             offsets: Offsets::default(),
             deliveries: Deliveries::default(),
             polls: Polls::default(),

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 /// Largest frame, in bytes: what the original takes by default.
 const FRAME_BYTES: usize = 16 << 20;
-/// How often clients and locks are looked at for those that have died, and counters for rates.
+/// How often clients are looked at for those that have died, and counters for rates.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(5);
 
 /// Listening sockets and what is needed to serve on them.
@@ -81,7 +81,6 @@ async fn keep(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
             _ = expire.tick() => {
                 let now_ms = node.monotonic_ms();
                 node.clients.expire(now_ms);
-                node.locks.expire(now_ms);
                 node.deliveries.expire(now_ms);
                 node.expire_guests();
                 node.sample_rates();

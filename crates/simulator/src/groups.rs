@@ -154,6 +154,7 @@ impl Groups {
                 }
                 OffsetsRecord::Group { value: None, .. }
                 | OffsetsRecord::Offset { committed: None, .. }
+                | OffsetsRecord::Lock { .. }
                 | OffsetsRecord::Other => {}
             }
         }

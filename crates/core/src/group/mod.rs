@@ -16,6 +16,7 @@
 //! | `join`, `rebalance`, `sync`, `leave` | the way of a group through its states |
 //! | `offsets`, `commit`, `expiry` | committed offsets |
 //! | `noted` | offsets that are committed a moment later |
+//! | `locks` | who consumes a partition in order |
 //! | `admin` | describe, list, delete |
 //! | `metrics` | what is counted |
 //! | `records` | the records of `__consumer_offsets` |
@@ -29,6 +30,7 @@ mod expiry;
 mod java_hash;
 mod join;
 mod leave;
+mod locks;
 mod member;
 mod metrics;
 mod noted;
@@ -50,6 +52,7 @@ mod topics;
 
 pub use error::GroupError;
 pub use java_hash::partition_for;
+pub use locks::NamedPartition;
 pub use metrics::{GroupCensus, GroupMetrics};
 pub use noted::{Basis, Place};
 pub use offsets::CommittedOffset;

@@ -1,9 +1,10 @@
 //! The records of `__consumer_offsets`, in Kafka's schema and in the versions that Kafka 4.3 writes.
 //!
 //! A key is its record type (16 bits) and a message of version 0; a value is its version (16 bits) and a message.
-//! Type 0 is an offset written by brokers before 0.10 and read as type 1. Other types belong to kinds of groups that
+//! Locks have a type of our own, which Kafka's tools and brokers pass over. Type 0 is an offset written by brokers before 0.10 and read as type 1. Other types belong to kinds of groups that
 //! are not served; they are passed over, so that a topic taken over from Kafka can be read.
 
+use super::locks::NamedPartition;
 use super::member::Member;
 use super::offsets::CommittedOffset;
 use super::state::Group;
@@ -20,6 +21,10 @@ use duolog_wire::kafka::{Decoder, EncodeError, Encoder};
 const KEY_VERSION: i16 = 0;
 const GROUP_VALUE_VERSION: i16 = 3;
 const OFFSET_VALUE_VERSION: i16 = 4;
+/// The type of a lock's record, far from the numbers that Kafka gives out one after the other. The key goes on like that of an offset; the
+/// value is a version and the client's name.
+const LOCK_TYPE: i16 = 0x4C4B;
+const LOCK_VALUE_VERSION: i16 = 0;
 /// The only version that can say when an offset expires.
 const EXPIRING_OFFSET_VALUE_VERSION: i16 = 1;
 
@@ -35,6 +40,13 @@ pub enum OffsetsRecord<'a> {
         topic: &'a str,
         partition: PartitionIndex,
         committed: Option<CommittedOffset>,
+    },
+    /// `None`: it was given back, or has died.
+    Lock {
+        group: &'a str,
+        topic: &'a str,
+        partition: PartitionIndex,
+        client: Option<&'a str>,
     },
     /// Of a kind that is not served.
     Other,
@@ -58,6 +70,11 @@ pub fn decode<'a>(key: &'a [u8], value: Option<&'a [u8]>) -> Result<OffsetsRecor
             let key = LegacyOffsetCommitKey::decode(&mut decoder, KEY_VERSION)?;
             let committed = value.map(decode_legacy_offset).transpose()?;
             Ok(OffsetsRecord::Offset { group: key.group, topic: key.topic, partition: PartitionIndex(key.partition), committed })
+        }
+        LOCK_TYPE => {
+            let key = OffsetCommitKey::decode(&mut decoder, KEY_VERSION)?;
+            let client = value.map(decode_lock).transpose()?;
+            Ok(OffsetsRecord::Lock { group: key.group, topic: key.topic, partition: PartitionIndex(key.partition), client })
         }
         _ => Ok(OffsetsRecord::Other),
     }
@@ -95,6 +112,12 @@ fn decode_legacy_offset(value: &[u8]) -> Result<CommittedOffset, ReplayError> {
         expires_at: None,
         topic_id: TopicId::NONE,
     })
+}
+
+fn decode_lock(value: &[u8]) -> Result<&str, ReplayError> {
+    let mut decoder = Decoder::new(value);
+    let _version = decoder.i16()?;
+    Ok(decoder.string(false)?)
 }
 
 /// The group as it stands: its members with what they say for the chosen protocol, and their shares.
@@ -154,20 +177,30 @@ pub(super) fn offset(group: &str, topic: &str, partition: PartitionIndex, commit
         expire_timestamp: committed.expires_at.unwrap_or(TimestampMs::NONE).0,
         topic_id: committed.topic_id,
     };
-    Record { key: offset_key(group, topic, partition), value: Some(encode(version, |encoder| value.encode(encoder, version))) }
+    let value = encode(version, |encoder| value.encode(encoder, version));
+    Record { key: partition_key(OffsetCommitKey::RECORD_TYPE, group, topic, partition), value: Some(value) }
 }
 
 pub(super) fn offset_tombstone(group: &str, topic: &str, partition: PartitionIndex) -> Record {
-    Record { key: offset_key(group, topic, partition), value: None }
+    Record { key: partition_key(OffsetCommitKey::RECORD_TYPE, group, topic, partition), value: None }
+}
+
+pub(super) fn lock(group: &str, (topic, partition): &NamedPartition, client: &str) -> Record {
+    let value = encode(LOCK_VALUE_VERSION, |encoder| encoder.string(client, false));
+    Record { key: partition_key(LOCK_TYPE, group, topic, *partition), value: Some(value) }
+}
+
+pub(super) fn lock_tombstone(group: &str, (topic, partition): &NamedPartition) -> Record {
+    Record { key: partition_key(LOCK_TYPE, group, topic, *partition), value: None }
 }
 
 fn group_key(group: &str) -> Vec<u8> {
     encode(GroupMetadataKey::RECORD_TYPE, |encoder| GroupMetadataKey { group }.encode(encoder, KEY_VERSION))
 }
 
-fn offset_key(group: &str, topic: &str, partition: PartitionIndex) -> Vec<u8> {
+fn partition_key(kind: i16, group: &str, topic: &str, partition: PartitionIndex) -> Vec<u8> {
     let key = OffsetCommitKey { group, topic, partition: partition.0 };
-    encode(OffsetCommitKey::RECORD_TYPE, |encoder| key.encode(encoder, KEY_VERSION))
+    encode(kind, |encoder| key.encode(encoder, KEY_VERSION))
 }
 
 fn encode(prefix: i16, message: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>) -> Vec<u8> {

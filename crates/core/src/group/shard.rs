@@ -3,6 +3,7 @@
 //! What a shard does is spread over the files named after the requests; here are the look-up, replay and time.
 //! The records it puts out are applied already: replay is for what was written in an earlier life.
 
+use super::locks::Locks;
 use super::member::Member;
 use super::metrics::GroupMetrics;
 use super::offsets::Offsets;
@@ -27,14 +28,23 @@ pub struct GroupShard {
     pub(super) groups: BTreeMap<Arc<str>, Group>,
     /// Of other ids than `groups`.
     pub(super) share: BTreeMap<Arc<str>, ShareGroup>,
-    timers: Timers,
+    pub(super) locks: Locks,
+    pub(super) timers: Timers,
     expiry: Deadline,
 }
 
 impl GroupShard {
     pub fn new(settings: Arc<GroupSettings>, metrics: Arc<GroupMetrics>) -> GroupShard {
         let (groups, share) = (BTreeMap::new(), BTreeMap::new());
-        GroupShard { settings, metrics, groups, share, timers: Timers::default(), expiry: Deadline::default() }
+        GroupShard {
+            settings,
+            metrics,
+            groups,
+            share,
+            locks: Locks::default(),
+            timers: Timers::default(),
+            expiry: Deadline::default(),
+        }
     }
 
     /// The group, and all it needs to act.
@@ -90,6 +100,7 @@ impl GroupShard {
                     self.schedule_expiry(now);
                 }
             }
+            Timer::Locks => self.lock_expiry(at, now, out),
             Timer::Session { group, member } => {
                 let Some((found, mut context)) = self.enter(&group, now, out) else { return };
                 let deadline = match found.members.get_mut(&member) {
@@ -149,6 +160,9 @@ impl Shard for GroupShard {
                     self.forget_if_trivial(group);
                 }
             }
+            OffsetsRecord::Lock { group, topic, partition, client } => {
+                self.locks.replay(group, (topic.to_owned(), partition), client);
+            }
             OffsetsRecord::Other => share::replay(&mut self.share, key, value)?,
         }
         Ok(())
@@ -168,6 +182,7 @@ impl Shard for GroupShard {
             }
         }
         self.share_loaded(now, out);
+        self.locks_loaded(now);
         self.schedule_expiry(now);
     }
 

@@ -20,6 +20,8 @@ pub(super) enum Timer {
     Sync { group: Arc<str> },
     /// Looking for expired offsets.
     Expiry,
+    /// Looking for locks that have died.
+    Locks,
 }
 
 /// A moment on the monotonic clock that may move.
@@ -83,6 +85,10 @@ impl Timers {
 }
 
 impl Deadline {
+    pub(super) fn is_set(&self) -> bool {
+        self.due.is_some()
+    }
+
     pub(super) fn cancel(&mut self) {
         self.due = None;
     }

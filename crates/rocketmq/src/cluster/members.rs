@@ -118,7 +118,6 @@ impl Node {
                 });
             }
         }
-        self.locks.keep(|group| !is_moved(group) || self.home_now(group) == Place::Here);
     }
 }
 

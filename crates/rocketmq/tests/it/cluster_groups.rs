@@ -1,13 +1,12 @@
-//! Groups on several nodes: members, locks, offsets, and what is asked of clients elsewhere.
+//! Groups on several nodes: members, offsets, and what is asked of clients elsewhere.
 
-use crate::client::{Client, bodies, messages, pull_header, pulled, sent};
+use crate::client::{bodies, messages, pull_header, pulled, sent};
 use crate::cluster::{Cluster, asked_of, holding, members, until};
 use crate::consumers::{beat, committed, heartbeat, told_of};
 use duolog_base::NodeId;
-use duolog_wire::remoting::body::{LockBatchRequest, LockBatchResponse, MessageQueue, from_json, to_json};
 use duolog_wire::remoting::code::{request, response};
 use duolog_wire::remoting::header::{
-    CommonFields, ConsumerRunningInfoRequest, PullMessageRequest, ResetOffsetRequest, UpdateConsumerOffsetRequest,
+    ConsumerRunningInfoRequest, PullMessageRequest, ResetOffsetRequest, UpdateConsumerOffsetRequest,
 };
 use std::time::Duration;
 
@@ -38,33 +37,6 @@ async fn a_group_has_its_members_at_one_node_and_all_nodes_say_so() {
             .await;
         }
     }
-    cluster.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn locks_are_exclusive_across_nodes() {
-    let cluster = Cluster::start(2).await;
-    cluster.topic("t", &[1, 2]).await;
-    let group = cluster.group_at(2).await;
-    let (mut one, mut two) = (cluster.members[0].client().await, cluster.members[1].client().await);
-    let queue = |queue_id| MessageQueue { broker_name: "b".to_owned(), queue_id, topic: "t".to_owned() };
-    let lock = async |client: &mut Client, id: &str, code: i32, queues: &[i32]| {
-        let body = LockBatchRequest {
-            client_id: id.to_owned(),
-            consumer_group: group.clone(),
-            mq_set: queues.iter().map(|id| queue(*id)).collect(),
-            ..Default::default()
-        };
-        let command = client.request(code, CommonFields::default()).with_body(to_json(&body));
-        let answer = client.call(command).await;
-        assert_eq!(answer.code, 0, "{:?}", answer.remark);
-        from_json::<LockBatchResponse>(&answer.body).map(|locked| locked.locked.len()).unwrap_or(0)
-    };
-    assert_eq!(lock(&mut one, "one", request::LOCK_BATCH_MQ, &[0]).await, 1);
-    assert_eq!(lock(&mut two, "two", request::LOCK_BATCH_MQ, &[0, 1]).await, 1);
-    assert_eq!(lock(&mut one, "one", request::LOCK_BATCH_MQ, &[0, 1]).await, 1);
-    lock(&mut two, "two", request::UNLOCK_BATCH_MQ, &[1]).await;
-    assert_eq!(lock(&mut one, "one", request::LOCK_BATCH_MQ, &[1]).await, 1);
     cluster.stop().await;
 }
 

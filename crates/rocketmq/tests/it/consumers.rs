@@ -1,10 +1,7 @@
 //! Groups: who is a member, who is told, how far they have come, what they give back, and who may consume in order.
 
 use crate::client::{Client, Server, bodies, pull_header};
-use duolog_wire::remoting::body::{
-    ConsumerData, ConsumerIdList, Heartbeat, LockBatchRequest, LockBatchResponse, MessageQueue, ProducerData, SubscriptionData,
-    from_json, to_json,
-};
+use duolog_wire::remoting::body::{ConsumerData, ConsumerIdList, Heartbeat, ProducerData, SubscriptionData, from_json, to_json};
 use duolog_wire::remoting::code::{request, response};
 use duolog_wire::remoting::header::{
     CommonFields, ConsumerGroupRequest, ConsumerSendMessageBackRequest, Header, MaxOffsetRequest, OffsetResponse,
@@ -196,29 +193,5 @@ async fn a_message_that_was_given_back_comes_again_and_dies_in_the_end() {
         let back = ConsumerSendMessageBackRequest { offset, group: "g", ..Default::default() };
         assert_eq!(client.ask(request::CONSUMER_SEND_MSG_BACK, back).await.code, response::SYSTEM_ERROR);
     }
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn queues_are_locked_for_one_client() {
-    let server = Server::start().await;
-    let mut client = server.client().await;
-    let queue = |queue_id| MessageQueue { broker_name: "duolog".to_owned(), queue_id, topic: "t".to_owned() };
-    let asked = |id: &str, queues: &[i32]| LockBatchRequest {
-        client_id: id.to_owned(),
-        consumer_group: "g".to_owned(),
-        mq_set: queues.iter().map(|id| queue(*id)).collect(),
-        ..LockBatchRequest::default()
-    };
-    for (id, queues, expected) in [("a", vec![0, 1], vec![0, 1]), ("b", vec![1, 2], vec![2])] {
-        let command = client.request(request::LOCK_BATCH_MQ, CommonFields::default()).with_body(to_json(&asked(id, &queues)));
-        let answer: LockBatchResponse = from_json(&client.call(command).await.body).unwrap();
-        assert_eq!(answer.locked.iter().map(|queue| queue.queue_id).collect::<Vec<_>>(), expected);
-    }
-    let command = client.request(request::UNLOCK_BATCH_MQ, CommonFields::default()).with_body(to_json(&asked("a", &[0, 1])));
-    assert_eq!(client.call(command).await.code, 0);
-    let command = client.request(request::LOCK_BATCH_MQ, CommonFields::default()).with_body(to_json(&asked("b", &[1])));
-    let answer: LockBatchResponse = from_json(&client.call(command).await.body).unwrap();
-    assert_eq!(answer.locked.len(), 1);
     server.stop().await;
 }

@@ -20,6 +20,7 @@ mod grpc_retries;
 mod grpc_tls;
 mod grpc_transactions;
 mod hostile;
+mod locks;
 mod messages;
 mod node;
 mod old_messages;

@@ -1,6 +1,7 @@
 //! Groups driven by hand: virtual time, answers read when they are there, records kept to be replayed.
 
 mod full_disk;
+mod locks;
 mod membership;
 mod offsets;
 mod random;

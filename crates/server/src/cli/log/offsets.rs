@@ -23,6 +23,10 @@ pub(super) fn sentence(key: Option<&[u8]>, value: Option<&[u8]>) -> Option<Strin
         }
         OffsetsRecord::Group { id, value: Some(value) } => group_sentence(id, &value),
         OffsetsRecord::Group { id, value: None } => format!("group {id} is deleted"),
+        OffsetsRecord::Lock { group, topic, partition, client: Some(client) } => {
+            format!("group {group} locks {topic}-{partition} for {client}")
+        }
+        OffsetsRecord::Lock { group, topic, partition, client: None } => format!("group {group} unlocks {topic}-{partition}"),
         OffsetsRecord::Other => return None,
     };
     Some(text)
@@ -74,6 +78,9 @@ pub(super) fn value(key: Option<&[u8]>, value: Option<&[u8]>) -> Option<Value> {
         }
         OffsetsRecord::Group { id, value } => {
             json!({ "type": "group", "group": id, "state": value.map(|value| group_value(&value)) })
+        }
+        OffsetsRecord::Lock { group, topic, partition, client } => {
+            json!({ "type": "lock", "group": group, "topic": topic, "partition": partition.0, "client": client })
         }
         OffsetsRecord::Other => return None,
     };
