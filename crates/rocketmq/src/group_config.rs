@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 /// Deliveries after the first where the group's configuration leaves it to the protocol.
 const DEFAULT_RETRIES: i32 = 16;
+/// Always, unless a tool says otherwise.
+const PRIORITY_FACTOR: u64 = 100;
 
 /// Values of a group, by key.
 pub(crate) type GroupValues = BTreeMap<String, String>;
@@ -35,6 +37,12 @@ pub(crate) fn describe(name: &str, own: &GroupValues) -> Result<SubscriptionGrou
 /// What was kept for the tools; nothing if somebody else has written something else there.
 fn kept(attributes: &str) -> SubscriptionGroupConfig {
     from_json(attributes.as_bytes()).unwrap_or_default()
+}
+
+/// In how many of 100 receives of a topic for messages with a priority the highest queue comes first.
+pub(crate) fn priority_factor(config: &GroupConfig) -> u64 {
+    let said = kept(&config.attributes).attributes.remove("priority.factor");
+    said.and_then(|factor| factor.parse().ok()).unwrap_or(PRIORITY_FACTOR)
 }
 
 /// The pauses between deliveries that an administrator chose for a group.

@@ -24,6 +24,7 @@ pub mod names;
 mod node;
 mod offsets;
 mod polls;
+mod priority;
 mod progress;
 mod pull;
 mod queues;

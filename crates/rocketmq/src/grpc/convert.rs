@@ -1,6 +1,7 @@
 //! A stored message as gRPC clients see it, and the names that a message of theirs cannot give to properties of its own.
 
 use super::query_route::resource;
+use crate::priority::priority;
 use crate::transactions::is_half;
 use bytes::Bytes;
 use duolog_rocketmq_proto::{DeadLetterQueue, Digest, DigestType, Encoding, Message, MessageType, SystemProperties};
@@ -80,7 +81,7 @@ const SYSTEM_PROPERTIES: &[&str] = &[
     "TTL",
     "UNIQ_KEY",
     "WAIT",
-    "_SYS_MSG_PRIORITY_",
+    name::PRIORITY,
     BORN_HOST,
     "__CRC32#",
     "__LITE_TOPIC",
@@ -101,10 +102,12 @@ pub(super) fn message(encoded: &Bytes, stored: &StoredMessage<'_>) -> Message {
     let user: HashMap<String, String> = user.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let group = text(name::SHARDING_KEY);
     let delivered_at = properties.get(name::TIMER_DELIVER_MS).and_then(|at| at.parse().ok()).map(timestamp);
+    let priority = priority(properties);
     let message_type = match (&group, &delivered_at) {
         _ if is_half(properties) => MessageType::Transaction,
         (Some(_), _) => MessageType::Fifo,
         (None, Some(_)) => MessageType::Delay,
+        (None, None) if priority.is_some() => MessageType::Priority,
         (None, None) => MessageType::Normal,
     };
     let system = SystemProperties {
@@ -123,6 +126,7 @@ pub(super) fn message(encoded: &Bytes, stored: &StoredMessage<'_>) -> Message {
         queue_offset: Some(stored.queue_offset),
         delivery_attempt: Some(stored.reconsume_times.saturating_add(1)),
         message_group: group,
+        priority,
         trace_context: text(name::TRACE_CONTEXT),
         dead_letter_queue: text(name::DLQ_ORIGIN_TOPIC)
             .map(|topic| DeadLetterQueue { topic, message_id: text(name::DLQ_ORIGIN_MESSAGE_ID).unwrap_or_default() }),

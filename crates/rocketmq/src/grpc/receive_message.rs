@@ -1,8 +1,8 @@
 //! ReceiveMessage: messages that nobody else in the group gets until they are acknowledged or their time is over.
 //!
 //! *Behaviour*: a queue that is asked for is looked at first and the others after it, except for a push consumer of an ordered
-//! group, which gets what was assigned to it. Where there is nothing the request is held until there is something, or its time is
-//! over. Of queues that other nodes lead there is nothing: routes send clients to their leaders. What members of the group have given back from this topic comes along ([`crate::deliveries`]).
+//! group, which gets what was assigned to it, and of topics for messages with a priority ([`crate::priority`]). Where there is nothing
+//! the request is held until there is something, or its time is over. Of queues that other nodes lead there is nothing: routes send clients to their leaders. What members of the group have given back from this topic comes along ([`crate::deliveries`]).
 //! With `auto_renew` messages stay hidden for as long as the client's stream is open. The answer is a status, the messages, and the time.
 
 use super::call::{Call, duration, group_name, subscription};
@@ -11,6 +11,7 @@ use super::limits::{LEAST_HIDDEN, MOST_POLLING, POLLING, RECEIVED_MESSAGES};
 use super::status::{Refused, ok};
 use crate::deliveries::{Begin, Given, MOST_HIDDEN, Order, RENEWED, Receive};
 use crate::group_config::max_attempts;
+use crate::priority::receive_order;
 use duolog_base::PartitionIndex;
 use duolog_core::config::GroupConfig;
 use duolog_core::metadata::TopicImage;
@@ -38,7 +39,7 @@ async fn receive(call: &Call, request: &ReceiveMessageRequest) -> Result<Vec<Mes
     let group = group_name(request.group.as_ref())?;
     let config = call.consuming(group)?;
     let hidden = hidden(request)?;
-    let queues = wanted_queues(&topic, asked.map_or(-1, |queue| queue.id), request, &config)?;
+    let queues = wanted_queues(&topic, asked.map_or(-1, |queue| queue.id), request, &config, call.now_ms())?;
     let want = usize::try_from(request.batch_size).unwrap_or(0).clamp(1, RECEIVED_MESSAGES);
     let polling = duration(request.long_polling_timeout.as_ref()).unwrap_or(POLLING).min(MOST_POLLING);
     let is_alive = |client: &str| call.front.clients.is_alive(client, call.now_ms());
@@ -88,6 +89,7 @@ fn wanted_queues(
     asked: i32,
     request: &ReceiveMessageRequest,
     config: &GroupConfig,
+    turn: u64,
 ) -> Result<Vec<PartitionIndex>, Refused> {
     let count = topic.partitions.len() as i32;
     if asked >= count {
@@ -96,7 +98,7 @@ fn wanted_queues(
     if asked >= 0 && request.auto_renew && config.consume_orderly {
         return Ok(vec![PartitionIndex(asked)]);
     }
-    Ok((0..count).map(|ahead| PartitionIndex((asked.max(0) + ahead) % count)).collect())
+    Ok(receive_order(topic, config, asked, turn))
 }
 
 fn message(given: Given, asked: Option<&Resource>, hidden: Duration) -> Option<Message> {

@@ -2,7 +2,7 @@
 //!
 //! *Behaviour*: the queue is the one that the client chose, so that what it sends in order (a message group) stays in order. The
 //! answer has an entry for each message, in the order in which they came. Messages with a delivery
-//! timestamp ahead are kept until then. A transactional message is sent alone; its entry has the id by which the transaction is ended.
+//! timestamp ahead are kept until then. The queue of a message with a priority is that of the priority. A transactional message is sent alone; its entry has the id by which the transaction is ended.
 
 use super::call::Call;
 use super::convert::{BORN_HOST, is_system_property, milliseconds, upper_hex};
@@ -14,6 +14,7 @@ use crate::append::{Gathering, Place, Target};
 use crate::cluster::Place as CurrentPlace;
 use crate::delay::Later;
 use crate::message::{MessageLimits, Outgoing};
+use crate::priority::queue_of;
 use crate::transactions::{CHECK_IMMUNITY, HalfId};
 use bytes::{Bytes, BytesMut};
 use duolog_base::{Offset, PartitionIndex, TimestampMs};
@@ -197,7 +198,7 @@ fn check<'a>(message: &'a Message, topic: &TopicImage, limits: MessageLimits) ->
     if is_blank_or_control(&system.message_id) {
         return bad(Code::IllegalMessageId, "the message id is empty or has control characters");
     }
-    check_kind(system, topic)?;
+    let kind = check_kind(system, topic)?;
     check_names(system)?;
     let count = topic.partitions.len() as i32;
     if !(0..count).contains(&system.queue_id) {
@@ -205,11 +206,15 @@ fn check<'a>(message: &'a Message, topic: &TopicImage, limits: MessageLimits) ->
     }
     let body = body(message, system, limits)?;
     let properties = properties(message, system)?;
-    Ok(Checked { system, queue: PartitionIndex(system.queue_id), body, properties })
+    let queue = match system.priority.filter(|_| kind == MessageType::Priority) {
+        Some(priority) => queue_of(priority, count),
+        None => PartitionIndex(system.queue_id),
+    };
+    Ok(Checked { system, queue, body, properties })
 }
 
-/// Holds a message to the kinds that its topic takes.
-fn check_kind(system: &SystemProperties, topic: &TopicImage) -> Result<(), Refused> {
+/// The kind of a message, which is held to those that its topic takes.
+fn check_kind(system: &SystemProperties, topic: &TopicImage) -> Result<MessageType, Refused> {
     let is_more = system.delivery_timestamp.is_some() || system.message_group.is_some() || system.lite_topic.is_some();
     let kind = match system.message_type() {
         MessageType::Transaction if !is_more => MessageType::Transaction,
@@ -220,14 +225,14 @@ fn check_kind(system: &SystemProperties, topic: &TopicImage) -> Result<(), Refus
         _ => MessageType::Normal,
     };
     let says_other = system.message_type() != MessageType::Unspecified && system.message_type() != kind;
-    let is_odd = matches!(kind, MessageType::Priority | MessageType::Lite);
-    if says_other || !(is_odd || accepted(&topic.config.message_type).contains(&kind)) {
+    if says_other || !(kind == MessageType::Lite || accepted(&topic.config.message_type).contains(&kind)) {
         let said = system.message_type().as_str_name();
         let problem = format!("a message of type {said} that is {} does not go to topic {}", kind.as_str_name(), topic.name);
         return Err(Refused::new(Code::MessagePropertyConflictWithType, problem));
     }
     match kind {
-        MessageType::Normal | MessageType::Fifo | MessageType::Delay | MessageType::Transaction => Ok(()),
+        MessageType::Priority if system.priority < Some(0) => Err(Refused::new(Code::BadRequest, "a priority is not negative")),
+        kind if kind != MessageType::Lite => Ok(kind),
         _ => Err(Refused::new(Code::Unsupported, format!("{} messages are not served", kind.as_str_name()))),
     }
 }
@@ -327,6 +332,7 @@ fn properties(message: &Message, system: &SystemProperties) -> Result<String, Re
     let keys = system.keys.join(" ");
     let delivered_at = system.delivery_timestamp.as_ref().map(|time| milliseconds(time).to_string());
     let is_half = system.message_type() == MessageType::Transaction;
+    let priority = system.priority.map(|priority| priority.to_string());
     let immunity = system.orphaned_transaction_recovery_duration.as_ref().map(|time| time.seconds.to_string());
     let own = [
         (name::TRANSACTION_PREPARED, is_half.then_some("true")),
@@ -335,6 +341,7 @@ fn properties(message: &Message, system: &SystemProperties) -> Result<String, Re
         (name::TAGS, system.tag.as_deref()),
         (name::KEYS, Some(keys.as_str())),
         (name::SHARDING_KEY, system.message_group.as_deref()),
+        (name::PRIORITY, priority.as_deref()),
         (name::TIMER_DELIVER_MS, delivered_at.as_deref()),
         (name::TRACE_CONTEXT, system.trace_context.as_deref()),
         (BORN_HOST, Some(system.born_host.as_str())),

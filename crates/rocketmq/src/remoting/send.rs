@@ -12,6 +12,7 @@ use crate::locator::Locator;
 use crate::message::{MessageError, MessageLimits, Outgoing};
 use crate::names::{RETRY_PREFIX, is_closed_topic};
 use crate::node::Node;
+use crate::priority::{priority, queue_of};
 use crate::remoting::Handling;
 use crate::remoting::call::{Answer, Call, Refusal, encoded};
 use crate::remoting::unanswered::{Held, Waiting};
@@ -155,14 +156,14 @@ pub(crate) struct SendTarget {
 pub(crate) fn send_target(node: &Node, command: &Command, image: &MetadataImage) -> Result<Option<SendTarget>, Refusal> {
     let header = header(command)?;
     let Some(topic) = image.topic(header.topic).filter(|topic| !topic.internal) else { return Ok(None) };
-    let partition = topic.partition(PartitionIndex(header.queue_id));
+    let partition = topic.partition(PartitionIndex(asked_queue(&header, topic)));
     Ok(partition.map(|partition| SendTarget { place: node.place_of(image, partition), number: partition.number }))
 }
 
 /// The send with a queue of the server's choice, if the client leaves that to it.
 fn pinned(node: &Node, command: &Command, image: &MetadataImage) -> Option<Command> {
-    let header = header(command).ok().filter(|header| header.queue_id < 0)?;
-    let topic = image.topic(header.topic)?;
+    let header = header(command).ok()?;
+    let topic = image.topic(header.topic).filter(|topic| asked_queue(&header, topic) < 0)?;
     let queue = node.any_queue(topic, image).0.to_string();
     let name = if command.fields.get("queueId").is_some() { "queueId" } else { "e" };
     let kept = command.fields.iter().filter(|(other, _)| *other != name);
@@ -354,7 +355,7 @@ fn gather(
     let header = header(command)?;
     check_open(header.topic)?;
     let Some(topic) = image.topic(header.topic).filter(|topic| !topic.internal) else { return Ok(None) };
-    let queue = queue(node, topic, header.queue_id)?;
+    let queue = queue(node, topic, asked_queue(&header, topic))?;
     if node.place_of(image, &topic.partitions[queue.0 as usize]) != CurrentPlace::Here {
         return Err(Refusal::not_here());
     }
@@ -365,6 +366,13 @@ fn gather(
         false => incoming.gather_one(gathering, topic, queue)?,
     };
     Ok(Some(Sent { place, messages, queue, number, unique_keys }))
+}
+
+/// The queue that a send is for: that of the message's priority, or the one that the client has chosen.
+fn asked_queue(header: &SendMessageRequest<'_>, topic: &TopicImage) -> i32 {
+    let properties = Properties::new(header.properties.unwrap_or_default());
+    let priority = priority(properties).filter(|_| !header.batch);
+    priority.map_or(header.queue_id, |priority| queue_of(priority, topic.partitions.len() as i32).0)
 }
 
 /// The queue asked for; a negative one leaves the choice to the server.

@@ -25,6 +25,7 @@ mod messages;
 mod node;
 mod old_messages;
 mod pop;
+mod priorities;
 mod queries;
 mod relay;
 mod replies;

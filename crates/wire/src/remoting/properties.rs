@@ -25,6 +25,7 @@ pub mod name {
     pub const UNIQUE_KEY: &str = "UNIQ_KEY";
     pub const INSTANCE_ID: &str = "INSTANCE_ID";
     pub const SHARDING_KEY: &str = "__SHARDINGKEY";
+    pub const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
     pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
     pub const REAL_TOPIC: &str = "REAL_TOPIC";
     pub const REAL_QUEUE_ID: &str = "REAL_QID";
