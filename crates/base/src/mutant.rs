@@ -57,10 +57,11 @@ pub enum Mutant {
     RollbackForgotten,
     UncommittedTimersCount,
     ProducerOfTimersReused,
+    KeyOrderIgnored,
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 36] = [
+pub const MUTANTS: [Mutant; 52] = [
     Mutant::LeaderCountsUnsynced,
     Mutant::FollowerReportsUnsynced,
     Mutant::TruncateToHighWatermark,
@@ -97,6 +98,22 @@ pub const MUTANTS: [Mutant; 36] = [
     Mutant::TornTailTrusted,
     Mutant::RecoveredPrefixUnsynced,
     Mutant::TruncationFramesSkipped,
+    Mutant::AcknowledgedUnstored,
+    Mutant::StaleLeaderWrites,
+    Mutant::StateEpochIgnored,
+    Mutant::ReleaseNotStored,
+    Mutant::AnybodyAcknowledges,
+    Mutant::DeliveredWithoutLimit,
+    Mutant::RenewalForgotten,
+    Mutant::DeliveryNotIdempotent,
+    Mutant::HalfCommittedTwice,
+    Mutant::QuestionNotCounted,
+    Mutant::RecallNotWritten,
+    Mutant::ClockSlipBelieved,
+    Mutant::RollbackForgotten,
+    Mutant::UncommittedTimersCount,
+    Mutant::ProducerOfTimersReused,
+    Mutant::KeyOrderIgnored,
 ];
 
 #[cfg(not(feature = "mutants"))]

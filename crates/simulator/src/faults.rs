@@ -10,6 +10,8 @@ use duolog_sim::Random;
 
 /// How faults are numbered when they are chosen; what happens more often has several numbers.
 const KINDS: u64 = 34;
+/// So many faults of so many are wrong clocks, where anything depends on clocks.
+const CLOCK_SLIPS: (u64, u64) = (1, 8);
 
 /// Those that may happen in a run: all of them in half of the runs, about half of them in the others.
 pub(crate) fn kinds(random: &mut Random) -> Vec<u64> {
@@ -69,6 +71,12 @@ pub enum Fault {
     OrderlyStop {
         node: usize,
     },
+    /// The clock of a node is wrong for a while.
+    ClockSlip {
+        node: usize,
+        by_ms: i64,
+        for_ms: u64,
+    },
 }
 
 impl Fault {
@@ -77,6 +85,11 @@ impl Fault {
         let random = &mut world.random;
         let node = random.below(nodes) as usize;
         let partition = random.below(world.partitions as u64) as usize;
+        if world.plays_delivery && random.chance(CLOCK_SLIPS.0, CLOCK_SLIPS.1) {
+            // Backwards no further than a clock is believed at once when it is right again.
+            let by_ms = if random.chance(1, 4) { -(random.below(900) as i64) } else { 2_000 + random.below(60_000) as i64 };
+            return Fault::ClockSlip { node, by_ms, for_ms: 50 + random.below(1500) };
+        }
         // Nothing is left out by every run, but most runs leave out much: what needs one kind of fault again and again is not drowned.
         let mut kind = random.below(KINDS);
         while !world.kinds.contains(&kind) {
@@ -152,6 +165,7 @@ impl Fault {
             }
             Fault::TakeBack { partition } => world.controller.reassign(partition as u32, None),
             Fault::OrderlyStop { node } => world.nodes[node].wants_stop = true,
+            Fault::ClockSlip { node, by_ms, for_ms } => world.nodes[node].slip = Some((by_ms, world.now_ms + for_ms)),
         }
     }
 }

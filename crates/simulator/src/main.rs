@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use duolog_replica::{MUTANTS, Mutant, plant};
-use duolog_simulator::{Logs, run_on};
+use duolog_simulator::{Cast, Logs, Setting, run_in};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,9 @@ struct Arguments {
     /// Gives the nodes of every run the production log, not of some runs only.
     #[arg(long)]
     production_log: bool,
+    /// Plays delivery in place of groups.
+    #[arg(long)]
+    delivery: bool,
     /// Plants this bug.
     #[arg(long)]
     mutant: Option<String>,
@@ -40,17 +43,20 @@ fn main() -> ExitCode {
     };
     let _planted = plant(mutant);
     let logs = if arguments.production_log { Logs::Production } else { Logs::BySeed };
+    let cast = if arguments.delivery { Cast::Delivery } else { Cast::Groups };
     let began = Instant::now();
     let limit = arguments.minutes.map(|minutes| Duration::from_secs(minutes * 60));
     let (mut acked, mut commits, mut events, mut faults) = (0, 0, 0, 0);
+    let (mut delivered, mut came) = (0, 0);
     let mut seed = arguments.seed;
     let goes_on = |seed: u64| limit.map_or(seed - arguments.seed < arguments.count, |limit| began.elapsed() < limit);
     while goes_on(seed) {
         let mut print = |at_ms: u64, text: &str| println!("{at_ms:6} {text}");
-        match run_on(logs, seed, if arguments.trace { Some(&mut print) } else { None }) {
+        match run_in(Setting { logs, cast }, seed, if arguments.trace { Some(&mut print) } else { None }) {
             Ok(report) => {
                 (acked, commits) = (acked + report.acked, commits + report.commits);
                 (events, faults) = (events + report.events, faults + report.faults);
+                (delivered, came) = (delivered + report.delivered, came + report.came);
             }
             Err(failure) => {
                 println!("seed {seed} fails at {} ms: {:?}", failure.at_ms, failure.violation);
@@ -61,7 +67,8 @@ fn main() -> ExitCode {
     }
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{} seeds in {seconds:.1} s: {events} events, {faults} faults, {acked} acknowledged records and {commits} offsets, none lost",
+        "{} seeds in {seconds:.1} s: {events} events, {faults} faults, {acked} acknowledged records, {commits} offsets, {delivered} \
+         records of share groups and {came} delayed ones, none lost",
         seed - arguments.seed
     );
     ExitCode::SUCCESS

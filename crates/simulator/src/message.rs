@@ -1,5 +1,6 @@
 //! What goes over the simulated network.
 
+use crate::delivery::Parcel;
 use crate::log::{Partition, Record};
 use duolog_base::BrokerEpoch;
 use duolog_core::group::{
@@ -17,6 +18,10 @@ pub enum Address {
     Client(usize),
     /// A member of a group.
     Member(usize),
+    /// A consumer of a share group.
+    Consumer(usize),
+    /// Of delayed and half records.
+    Owner(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +87,8 @@ pub enum Message {
         request: u64,
         answer: Box<Answer>,
     },
+    /// What delivery has to say.
+    Parcel(Box<Parcel>),
 }
 
 /// What a member of a group wants of its coordinator.

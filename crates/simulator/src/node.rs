@@ -2,6 +2,7 @@
 
 use crate::controller::Controller;
 use crate::coordinator::Coordinator;
+use crate::delivery::{Delivery, Places};
 use crate::log::{Disk, Log, Partition, Record};
 use crate::message::{Address, Message};
 use crate::oracle::{Oracle, Violation};
@@ -28,6 +29,10 @@ pub struct Surroundings<'a> {
     pub outbox: &'a mut Vec<(Address, Message)>,
     /// The partition that the group coordinator stands on.
     pub internal: Partition,
+    /// Those that delivery stands on, if the run plays it.
+    pub places: Option<Places>,
+    /// What the clock of the node shows.
+    pub wall_ms: i64,
 }
 
 /// A machine: its disk, and the process if it runs.
@@ -46,6 +51,8 @@ pub struct Node {
     pub sync_fails: bool,
     pub sync_ms: u64,
     pub wants_stop: bool,
+    /// By how much its clock is wrong, and until when.
+    pub slip: Option<(i64, u64)>,
 }
 
 pub struct Process {
@@ -66,6 +73,7 @@ pub struct Process {
     /// It ends now, in order, and is started again.
     pub stops: bool,
     pub(crate) coordinator: Option<Coordinator>,
+    pub(crate) delivery: Delivery,
     /// Ids given to members so far.
     pub(crate) fresh_ids: u32,
 }
@@ -84,12 +92,20 @@ impl Node {
             sync_fails: false,
             sync_ms: 8,
             wants_stop: false,
+            slip: None,
         }
+    }
+
+    /// What its clock shows.
+    pub fn wall_ms(&self, now_ms: u64) -> i64 {
+        let slip = self.slip.filter(|(_, until_ms)| now_ms < *until_ms);
+        now_ms as i64 + slip.map_or(0, |(by_ms, _)| by_ms)
     }
 
     pub fn start(&mut self) {
         self.life += 1;
-        self.wants_stop = false;
+        // A clock is set right before a process starts: it has nothing else to go by then.
+        (self.wants_stop, self.slip) = (false, None);
         self.process = Some(Process {
             me: Incarnation { node: self.id, epoch: None },
             life: self.life,
@@ -105,6 +121,7 @@ impl Node {
             committed: Vec::new(),
             stops: false,
             coordinator: None,
+            delivery: Delivery::default(),
             fresh_ids: 0,
         });
     }
@@ -156,6 +173,13 @@ impl Node {
         Some(Registration { node: self.id, incarnation, rack: None, directories, endpoints: Vec::new() })
     }
 
+    /// As the service of timers does when it starts.
+    pub fn look_at_clock(&mut self, around: &Surroundings) {
+        if let Some(process) = &mut self.process {
+            process.timer_now(around);
+        }
+    }
+
     /// What is due by time.
     pub fn tick(&mut self, around: &mut Surroundings) {
         let registration = self.registration();
@@ -173,6 +197,7 @@ impl Node {
         process.fetch_all(around);
         process.propose_all(around);
         process.tick_coordinator(around);
+        process.tick_delivery(around);
     }
 
     pub fn take(&mut self, from: Address, message: Message, around: &mut Surroundings) {
@@ -197,6 +222,7 @@ impl Node {
             }
             Message::Produce { partition, request, value } => process.produce(from, partition, request, value, around),
             Message::Ask { request, ask } => process.ask(from, request, *ask, around),
+            Message::Parcel(parcel) => process.take_parcel(from, *parcel, around),
             // An answer to an earlier life.
             _ => {}
         }
@@ -254,6 +280,13 @@ impl Process {
 
     fn image<'a>(&self, around: &Surroundings<'a>) -> &'a MetadataImage {
         &around.controller.images()[self.applied]
+    }
+
+    /// The node that leads a partition, as far as this one knows.
+    pub(crate) fn leader_of(&self, partition: Partition, around: &Surroundings) -> Option<Address> {
+        let topic = self.image(around).topics.values().next()?;
+        let leader = topic.partitions.get(partition as usize)?.leader;
+        (leader.0 > 0).then(|| Address::Node(leader.0 as usize - 1))
     }
 
     fn fetch_all(&mut self, around: &mut Surroundings) {
@@ -425,6 +458,7 @@ impl Process {
         if partition == around.internal {
             self.answer_members(around);
         }
+        self.delivery_after(partition, around);
     }
 
     fn answer_producers(&mut self, answered: Vec<(Ticket, AckOutcome)>, around: &mut Surroundings) {

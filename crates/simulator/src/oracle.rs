@@ -4,6 +4,7 @@
 //! from then on for ever. It also looks behind the scenes, so that a loss is found when it becomes possible and not only when it happens:
 //! everybody in the controller's in-sync set or eligible must hold all that is committed where power loss does not reach it.
 
+use crate::delivery::{DueViolation, Dues, ShareViolation, Shares, values};
 use crate::groups::{GroupViolation, Groups, Promise};
 use crate::log::{Log, Partition, Record};
 use crate::message::Answer;
@@ -110,6 +111,11 @@ pub enum Violation {
         node: NodeId,
         what: GroupViolation,
     },
+    Share {
+        node: NodeId,
+        what: ShareViolation,
+    },
+    Due(DueViolation),
 }
 
 #[derive(Debug, Default)]
@@ -126,10 +132,20 @@ pub struct Oracle {
     epochs: BTreeMap<Partition, LeaderEpoch>,
     /// What the values of the internal partition stand for: batches of the coordinator's records.
     batches: BTreeMap<u64, Bytes>,
+    /// Of the values that stand for delivered batches: producer, first sequence and count.
+    stamps: BTreeMap<u64, (i64, i32, i32)>,
+    /// Set if the run plays delivery, whose internal partitions no group folds.
+    plays_delivery: bool,
     pub groups: Groups,
+    pub shares: Shares,
+    pub dues: Dues,
 }
 
 impl Oracle {
+    pub fn new(plays_delivery: bool) -> Oracle {
+        Oracle { plays_delivery, ..Oracle::default() }
+    }
+
     pub fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
     }
@@ -166,6 +182,27 @@ impl Oracle {
         let value = self.next_value();
         self.batches.insert(value, batch);
         value
+    }
+
+    /// A value that stands for a batch of what was due, with the producer, the first sequence and the count of its records.
+    pub fn next_delivery(&mut self, batch: Bytes, stamp: (i64, i32, i32)) -> u64 {
+        let value = self.next_batch(batch);
+        self.stamps.insert(value, stamp);
+        value
+    }
+
+    pub fn stamp(&self, value: u64) -> Option<(i64, i32, i32)> {
+        self.stamps.get(&value).copied()
+    }
+
+    /// What delivery has come to break.
+    pub fn judge_delivery(&mut self) {
+        if let Some((node, what)) = self.shares.take_violation() {
+            self.fail(Violation::Share { node, what });
+        }
+        if let Some(what) = self.dues.take_violation() {
+            self.fail(Violation::Due(what));
+        }
     }
 
     pub fn batch(&self, value: u64) -> &Bytes {
@@ -233,7 +270,11 @@ impl Oracle {
         if record.epoch < from {
             self.fail(Violation::EpochWentBack { partition, offset, from, to: record.epoch });
         }
-        if let Some(batch) = self.batches.get(&record.value) {
+        if self.stamps.contains_key(&record.value) {
+            for value in values(&self.batches[&record.value]) {
+                self.dues.came_at(value, partition, offset);
+            }
+        } else if let Some(batch) = self.batches.get(&record.value).filter(|_| !self.plays_delivery) {
             self.groups.fold(offset, batch);
             self.judge_groups(node);
         }

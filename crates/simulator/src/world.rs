@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::controller::Controller;
+use crate::delivery::{Consumer, Owner, Places, Resets};
 use crate::faults::{Fault, kinds};
 use crate::log::{Disk, Partition};
 use crate::members::Member;
@@ -25,6 +26,12 @@ const END_MS: u64 = 12_000;
 const STORM: Weather = Weather { lost: 40, repeated: 200, late: 250, very_late: 80 };
 /// In so many runs of so many the nodes have the production log on a simulated disk.
 const PRODUCTION_LOGS: (u64, u64) = (1, 16);
+/// What is committed so long before the end must be delivered and done with by then.
+const SETTLED_MS: u64 = 3_000;
+/// How often it is looked whether groups are to begin anew.
+const RESET_TICK_MS: u64 = 50;
+/// In place of a partition where there is none.
+const NOWHERE: usize = Partition::MAX as usize;
 /// No seed has more events.
 const MOST_EVENTS: u64 = 400_000;
 
@@ -37,6 +44,9 @@ pub struct Report {
     pub committed: u64,
     /// Offsets of groups that were acknowledged.
     pub commits: u64,
+    /// Records of share groups that were answered as done with, and delayed records that came.
+    pub delivered: u64,
+    pub came: u64,
     /// Follows from every event in order: equal for equal runs.
     pub fingerprint: u64,
 }
@@ -62,6 +72,9 @@ pub(crate) enum Event {
     ControllerTick,
     ClientTick { client: usize },
     MemberTick { member: usize },
+    ConsumerTick { consumer: usize },
+    OwnerTick { owner: usize },
+    ResetTick,
     Fault,
     Healed,
 }
@@ -102,8 +115,16 @@ pub(crate) struct World<'a> {
     pub(crate) network: Network,
     clients: Vec<Client>,
     pub(crate) members: Vec<Member>,
+    pub(crate) consumers: Vec<Consumer>,
+    pub(crate) owners: Vec<Owner>,
+    /// By partition.
+    pub(crate) resets: Vec<Resets>,
     pub(crate) oracle: Oracle,
-    /// Of the topic; the last one is the internal one, which only the group coordinator writes.
+    /// The run plays delivery, and no groups.
+    pub(crate) plays_delivery: bool,
+    /// How much was committed of each partition a while before the end.
+    settled: Vec<usize>,
+    /// Of the topic; the last one is the internal one, which only the group coordinator writes, or the last two are those of delivery.
     pub(crate) partitions: usize,
     pub(crate) min_in_sync: usize,
     pub(crate) moves_replicas: bool,
@@ -128,14 +149,35 @@ pub enum Logs {
     Production,
 }
 
-/// Plays a seed to its end, or to the first violation.
-pub fn run(seed: u64, trace: Option<Trace>) -> Result<Report, Failure> {
-    run_on(Logs::BySeed, seed, trace)
+/// Who uses the cluster besides producers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cast {
+    /// Members of groups.
+    Groups,
+    /// Consumers of share groups, and owners of delayed and half records.
+    Delivery,
 }
 
-/// Plays a seed on these logs.
-pub fn run_on(logs: Logs, seed: u64, trace: Option<Trace>) -> Result<Report, Failure> {
-    let mut world = World::new(seed, logs, trace);
+/// What a seed does not decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    pub logs: Logs,
+    pub cast: Cast,
+}
+
+impl Setting {
+    pub const GROUPS: Setting = Setting { logs: Logs::BySeed, cast: Cast::Groups };
+    pub const DELIVERY: Setting = Setting { logs: Logs::BySeed, cast: Cast::Delivery };
+}
+
+/// Plays a seed to its end, or to the first violation.
+pub fn run(seed: u64, trace: Option<Trace>) -> Result<Report, Failure> {
+    run_in(Setting::GROUPS, seed, trace)
+}
+
+/// Plays a seed in this setting.
+pub fn run_in(setting: Setting, seed: u64, trace: Option<Trace>) -> Result<Report, Failure> {
+    let mut world = World::new(seed, setting, trace);
     world.begin();
     while let Some(Reverse(next)) = world.queue.pop().filter(|next| next.0.at_ms <= END_MS) {
         world.now_ms = next.at_ms;
@@ -143,6 +185,7 @@ pub fn run_on(logs: Logs, seed: u64, trace: Option<Trace>) -> Result<Report, Fai
         assert!(world.events <= MOST_EVENTS, "seed {seed} never ends");
         world.note(&next.event);
         world.handle(next.event);
+        world.oracle.judge_delivery();
         if world.oracle.violation().is_some() {
             break;
         }
@@ -155,7 +198,7 @@ pub fn run_on(logs: Logs, seed: u64, trace: Option<Trace>) -> Result<Report, Fai
 }
 
 impl<'a> World<'a> {
-    fn new(seed: u64, logs: Logs, trace: Option<Trace<'a>>) -> World<'a> {
+    fn new(seed: u64, Setting { logs, cast }: Setting, trace: Option<Trace<'a>>) -> World<'a> {
         let mut random = Random::new(seed);
         let nodes = 3 + random.below(3) as usize;
         let partitions = 1 + random.below(3) as usize;
@@ -164,7 +207,18 @@ impl<'a> World<'a> {
         let is_stormy = random.chance(1, 2);
         let kinds = kinds(&mut random);
         let clients = (0..partitions * 2).map(|index| Client::new(index + 1, (index % partitions) as Partition)).collect();
-        let members = members(&mut random);
+        let mut members = members(&mut random);
+        let plays_delivery = cast == Cast::Delivery;
+        let (consumers, owners) = match plays_delivery {
+            true => {
+                members.clear();
+                let consumer = |name| Consumer::new(name, (name % partitions) as Partition);
+                let owners = 2 + random.below(2) as usize;
+                ((0..partitions * 2 + 1).map(consumer).collect(), (0..owners).map(|_| Owner::new()).collect())
+            }
+            false => (Vec::new(), Vec::new()),
+        };
+        let internal = if plays_delivery { 2 } else { 1 };
         let on_disk = random.chance(PRODUCTION_LOGS.0, PRODUCTION_LOGS.1) || logs == Logs::Production;
         let disk = |index| if on_disk { Disk::real(seed.wrapping_add(index as u64)) } else { Disk::default() };
         let nodes = (0..nodes).map(|index| Node::new(index, disk(index))).collect();
@@ -178,8 +232,13 @@ impl<'a> World<'a> {
             network: Network::default(),
             clients,
             members,
-            oracle: Oracle::default(),
-            partitions: partitions + 1,
+            consumers,
+            owners,
+            resets: vec![Resets::default(); partitions],
+            oracle: Oracle::new(plays_delivery),
+            plays_delivery,
+            settled: Vec::new(),
+            partitions: partitions + internal,
             min_in_sync,
             moves_replicas,
             kinds,
@@ -202,6 +261,15 @@ impl<'a> World<'a> {
         }
         for member in 0..self.members.len() {
             self.schedule(300 + member as u64, Event::MemberTick { member });
+        }
+        for consumer in 0..self.consumers.len() {
+            self.schedule(300 + consumer as u64, Event::ConsumerTick { consumer });
+        }
+        for owner in 0..self.owners.len() {
+            self.schedule(300 + owner as u64, Event::OwnerTick { owner });
+        }
+        if self.plays_delivery {
+            self.schedule(300, Event::ResetTick);
         }
         self.schedule(FAULTS_FROM_MS, Event::Fault);
         self.schedule(HEALED_MS, Event::Healed);
@@ -227,8 +295,11 @@ impl<'a> World<'a> {
             Event::ControllerTick => 1,
             Event::ClientTick { client } => 32768 + *client as u64,
             Event::MemberTick { member } => 65536 + *member as u64,
+            Event::ConsumerTick { consumer } => 131072 + *consumer as u64,
+            Event::OwnerTick { owner } => 262144 + *owner as u64,
             Event::Fault => 2,
             Event::Healed => 3,
+            Event::ResetTick => 4,
         };
         for part in [self.now_ms, kind, self.oracle.total_committed(), self.controller.newest() as u64] {
             self.fingerprint = (self.fingerprint ^ part).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
@@ -264,6 +335,15 @@ impl<'a> World<'a> {
             Event::ControllerTick => self.controller_tick(),
             Event::ClientTick { client } => self.client_tick(client),
             Event::MemberTick { member } => self.member_tick(member),
+            Event::ConsumerTick { consumer } => self.consumer_tick(consumer),
+            Event::OwnerTick { owner } => self.owner_tick(owner),
+            Event::ResetTick => {
+                self.reset_tick();
+                if self.now_ms + SETTLED_MS >= END_MS && self.settled.is_empty() {
+                    self.settled = (0..self.partitions).map(|at| self.oracle.committed(at as Partition)).collect();
+                }
+                self.schedule(RESET_TICK_MS, Event::ResetTick);
+            }
             Event::Fault => self.fault(),
             Event::Healed => self.heal(),
         }
@@ -301,17 +381,41 @@ impl<'a> World<'a> {
             }
             Address::Client(client) => self.produced(client, message),
             Address::Member(member) => self.member_answered(member, message),
+            Address::Consumer(consumer) => {
+                if let Message::Parcel(parcel) = message {
+                    self.consumer_told(consumer, from, *parcel);
+                }
+            }
+            Address::Owner(owner) => {
+                if let Message::Parcel(parcel) = message {
+                    self.owner_told(owner, *parcel);
+                }
+            }
         }
     }
 
     /// The index of the partition that the group coordinator stands on.
     pub(crate) fn internal(&self) -> usize {
-        self.partitions - 1
+        if self.plays_delivery { NOWHERE } else { self.partitions - 1 }
+    }
+
+    /// Those that delivery stands on, if the run plays it.
+    pub(crate) fn places(&self) -> Option<Places> {
+        let last = self.partitions as Partition - 1;
+        self.plays_delivery.then_some(Places { states: last - 1, timers: last })
+    }
+
+    /// Mostly who asks knows the leader; sometimes he asks whom he knew.
+    pub(crate) fn likely_leader(&mut self, partition: Partition) -> usize {
+        let leader = self.controller.partitions().get(partition as usize).map_or(0, |known| known.leader.0.max(1) as usize - 1);
+        if self.random.chance(9, 10) { leader } else { self.random.below(self.nodes.len() as u64) as usize }
     }
 
     pub(crate) fn send(&mut self, from: Address, to: Address, message: Message) {
         // Producers here are not idempotent: what is appended twice would be there twice. Members number their requests, not their commits.
-        let copies = if matches!(message, Message::Produce { .. } | Message::Ask { .. }) { 1 } else { 2 };
+        // So do consumers and owners.
+        let is_once = matches!(message, Message::Produce { .. } | Message::Ask { .. });
+        let copies = if is_once || matches!(from, Address::Consumer(_) | Address::Owner(_)) { 1 } else { 2 };
         for delay_ms in self.network.send(from, to, &mut self.random).into_iter().take(copies).flatten() {
             self.schedule(delay_ms, Event::Deliver { from, to, message: message.clone() });
         }
@@ -321,8 +425,9 @@ impl<'a> World<'a> {
     fn at_node(&mut self, index: usize, happens: impl FnOnce(&mut Node, &mut Surroundings)) {
         let mut outbox = Vec::new();
         let internal = self.internal() as Partition;
+        let (places, wall_ms) = (self.places(), self.nodes[index].wall_ms(self.now_ms));
         let (controller, oracle) = (&self.controller, &mut self.oracle);
-        let mut around = Surroundings { now_ms: self.now_ms, controller, oracle, outbox: &mut outbox, internal };
+        let mut around = Surroundings { now_ms: self.now_ms, controller, oracle, outbox: &mut outbox, internal, places, wall_ms };
         happens(&mut self.nodes[index], &mut around);
         for (to, message) in outbox {
             self.send(Address::Node(index), to, message);
@@ -378,6 +483,9 @@ impl<'a> World<'a> {
         }
         self.nodes[index].start();
         self.check_log(index);
+        if self.plays_delivery {
+            self.at_node(index, |node, around| node.look_at_clock(around));
+        }
         let life = self.nodes[index].life;
         self.schedule(1, Event::Tick { node: index, life });
         for partition in 0..self.controller.partitions().len() {
@@ -491,6 +599,7 @@ impl<'a> World<'a> {
         for index in 0..self.nodes.len() {
             let node = &mut self.nodes[index];
             (node.paused_until_ms, node.sync_fails, node.sync_ms, node.wants_stop) = (0, false, 8, false);
+            node.slip = None;
             if node.process.is_none() {
                 self.restart(index, 1);
             }
@@ -505,7 +614,9 @@ impl<'a> World<'a> {
                 return;
             };
             let number = partition as Partition;
-            let recent = self.oracle.last_acked_ms(number).is_some_and(|acked_ms| acked_ms + 1000 >= END_MS);
+            let is_written_by_nodes = self.places().is_some_and(|places| number >= places.states);
+            let acked_ms = self.oracle.last_acked_ms(number);
+            let recent = is_written_by_nodes || acked_ms.is_some_and(|acked_ms| acked_ms + 1000 >= END_MS);
             let hold = image.replicas.iter().all(|node| {
                 let process = self.nodes[node.0 as usize - 1].process.as_ref();
                 process.is_some_and(|process| self.oracle.holds_most(number, &process.log))
@@ -519,6 +630,7 @@ impl<'a> World<'a> {
             self.say(&format!("{image:?} of {:?}", self.controller.image().nodes));
             self.oracle.fail(Violation::NotHealed { partition: number, what });
         }
+        self.check_delivery();
         let internal = self.internal() as Partition;
         for member in &self.members {
             let acked_ms = self.oracle.groups.last_acked_ms(&member.group);
@@ -528,9 +640,24 @@ impl<'a> World<'a> {
         }
     }
 
+    /// What was there a while ago is delivered and done with.
+    fn check_delivery(&mut self) {
+        let Some(places) = self.places() else { return };
+        for partition in 0..places.states {
+            let image = &self.controller.partitions()[partition as usize];
+            let (node, state_epoch) = (image.leader, self.resets[partition as usize].stored);
+            let end = self.settled.get(partition as usize).copied().unwrap_or_default();
+            self.oracle.shares.check_done(partition, state_epoch, end as i64, node);
+        }
+        self.oracle.dues.check_come(END_MS - SETTLED_MS);
+        self.oracle.judge_delivery();
+    }
+
     fn report(&self) -> Report {
         let (acked, committed, commits) = (self.oracle.acked(), self.oracle.total_committed(), self.oracle.groups.acked());
-        Report { events: self.events, faults: self.faults, acked, committed, commits, fingerprint: self.fingerprint }
+        let (delivered, came) = (self.oracle.shares.acked(), self.oracle.dues.came());
+        let (events, faults, fingerprint) = (self.events, self.faults, self.fingerprint);
+        Report { events, faults, acked, committed, commits, delivered, came, fingerprint }
     }
 }
 
@@ -540,6 +667,8 @@ fn address_number(address: Address) -> u64 {
         Address::Node(node) => 1 + node as u64,
         Address::Client(client) => 16 + client as u64,
         Address::Member(member) => 32 + member as u64,
+        Address::Consumer(consumer) => 40 + consumer as u64,
+        Address::Owner(owner) => 56 + owner as u64,
     }
 }
 

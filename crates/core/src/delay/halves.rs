@@ -61,7 +61,7 @@ impl Halves {
         self.order.first().map(|(next, _)| *next)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 }

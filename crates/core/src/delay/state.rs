@@ -161,7 +161,7 @@ impl Timers {
     }
 
     /// Those not delivered yet.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.halves.len() + self.pending.len() + self.delivering.len() + self.held.values().map(BTreeSet::len).sum::<usize>()
     }
 

@@ -1,7 +1,7 @@
 //! A checker that has never found anything is not trusted: each planted bug must be found within 1,000 seeds.
 
 use duolog_replica::{MUTANTS, Mutant, plant};
-use duolog_simulator::{Failure, Logs, run, run_on};
+use duolog_simulator::{Cast, Failure, Logs, Setting, run, run_in};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,15 +10,18 @@ const SEEDS: u64 = 1_000;
 /// How many seeds it takes to find the bug, and what is found.
 fn hunt(mutant: Mutant) -> Option<(u64, Failure)> {
     let _planted = plant(Some(mutant));
-    let logs = logs(mutant);
-    (0..SEEDS).find_map(|seed| run_on(logs, seed, None).err().map(|failure| (seed + 1, failure)))
+    let setting = setting(mutant);
+    (0..SEEDS).find_map(|seed| run_in(setting, seed, None).err().map(|failure| (seed + 1, failure)))
 }
 
-/// Bugs in the production log show there only, so these hunts do not wait for a seed that has it.
-fn logs(mutant: Mutant) -> Logs {
+/// Bugs in the production log show there only, and those of delivery only where it is played: these hunts do not wait for another seed.
+fn setting(mutant: Mutant) -> Setting {
     match mutant {
-        Mutant::TornTailTrusted | Mutant::RecoveredPrefixUnsynced | Mutant::TruncationFramesSkipped => Logs::Production,
-        _ => Logs::BySeed,
+        Mutant::TornTailTrusted | Mutant::RecoveredPrefixUnsynced | Mutant::TruncationFramesSkipped => {
+            Setting { logs: Logs::Production, cast: Cast::Groups }
+        }
+        _ if mutant > Mutant::TruncationFramesSkipped => Setting::DELIVERY,
+        _ => Setting::GROUPS,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Clusters under faults, one a seed. What fails is played again with `cargo run -p duolog-simulator --release -- --seed N --trace`.
 
-use duolog_simulator::{Report, run};
+use duolog_simulator::{Report, Setting, run, run_in};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -9,9 +9,12 @@ use std::time::SystemTime;
 const FIXED: u64 = 300;
 /// Seeds that nobody has played before.
 const FRESH: u64 = 1_000;
+/// The same with delivery in place of groups.
+const FIXED_DELIVERY: u64 = 60;
+const FRESH_DELIVERY: u64 = 140;
 
 /// Plays seeds on all processors; the reports in no particular order.
-fn play(first: u64, count: u64) -> Vec<Report> {
+fn play(setting: Setting, first: u64, count: u64) -> Vec<Report> {
     let (next, reports) = (AtomicU64::new(first), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
@@ -21,7 +24,7 @@ fn play(first: u64, count: u64) -> Vec<Report> {
                     if seed >= first + count {
                         return;
                     }
-                    let report = run(seed, None).unwrap_or_else(|failure| panic!("{failure:?}"));
+                    let report = run_in(setting, seed, None).unwrap_or_else(|failure| panic!("{failure:?}"));
                     reports.lock().unwrap().push(report);
                 }
             });
@@ -32,7 +35,7 @@ fn play(first: u64, count: u64) -> Vec<Report> {
 
 #[test]
 fn the_same_seeds_as_ever_lose_nothing() {
-    let reports = play(0, FIXED);
+    let reports = play(Setting::GROUPS, 0, FIXED);
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     assert!(sum(|report| report.acked) > FIXED * 50, "a cluster that does nothing loses nothing: {}", sum(|report| report.acked));
     assert!(sum(|report| report.commits) > FIXED * 20, "nor do groups that commit nothing: {}", sum(|report| report.commits));
@@ -42,7 +45,21 @@ fn the_same_seeds_as_ever_lose_nothing() {
 #[test]
 fn fresh_seeds_lose_nothing() {
     let since = SystemTime::UNIX_EPOCH.elapsed().expect("a clock behind 1970");
-    play(since.as_millis() as u64 * 1_000, FRESH);
+    play(Setting::GROUPS, since.as_millis() as u64 * 1_000, FRESH);
+}
+
+#[test]
+fn delivery_in_the_same_seeds_as_ever_keeps_its_promises() {
+    let reports = play(Setting::DELIVERY, 0, FIXED_DELIVERY);
+    let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
+    assert!(sum(|report| report.delivered) > FIXED_DELIVERY * 100, "done with: {}", sum(|report| report.delivered));
+    assert!(sum(|report| report.came) > FIXED_DELIVERY * 20, "delayed records: {}", sum(|report| report.came));
+}
+
+#[test]
+fn delivery_in_fresh_seeds_keeps_its_promises() {
+    let since = SystemTime::UNIX_EPOCH.elapsed().expect("a clock behind 1970");
+    play(Setting::DELIVERY, since.as_millis() as u64 * 1_000, FRESH_DELIVERY);
 }
 
 #[test]
@@ -52,7 +69,8 @@ fn the_same_seed_is_the_same_run() {
         let traced = || {
             let mut lines = Vec::new();
             let mut note = |at_ms: u64, text: &str| lines.push(format!("{at_ms} {text}"));
-            (run(seed, Some(&mut note)), lines)
+            let setting = if seed % 4 == 0 { Setting::DELIVERY } else { Setting::GROUPS };
+            (run_in(setting, seed, Some(&mut note)), lines)
         };
         let (first, second) = (traced(), traced());
         assert!(first == second, "seed {seed}");

@@ -6,6 +6,7 @@
 
 use super::{Allowed, Delivery, KeyHash, OffsetRange, Partition, Progress, one};
 use duolog_base::Offset;
+use duolog_replica::{Mutant, planted};
 use hashbrown::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -140,7 +141,7 @@ impl Partition {
                     Some(Turn::Waits) => false,
                     Some(Turn::Runs(_)) if one_of_each_key => false,
                     Some(Turn::Runs(before)) => !self.keys.has_between(key, Some(*before), offset),
-                    None => !self.keys.has_between(key, None, offset),
+                    None => !self.keys.has_between(key, None, offset) || planted(Mutant::KeyOrderIgnored),
                 };
                 self.keys.add(offset, key);
                 // What waits now is in the way of those behind it.
