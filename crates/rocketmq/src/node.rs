@@ -3,7 +3,7 @@
 use crate::ahead::ReadAhead;
 use crate::clients::{Channel, Clients};
 use crate::cluster::{Cluster, Place, is_guest_number};
-use crate::deliveries::Deliveries;
+use crate::deliveries::{Deliveries, LIMITS};
 use crate::message::UNKNOWN_HOST;
 use crate::names::NodeNames;
 use crate::offsets::Offsets;
@@ -15,6 +15,7 @@ use duolog_core::config::{ConfigError, GroupConfig};
 use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
 use duolog_core::metadata::{Endpoint, MetadataImage, TopicImage};
+use duolog_core::share::ShareGroups;
 use duolog_net::Peer;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -26,6 +27,7 @@ pub struct Node {
     pub broker: Arc<Broker>,
     pub groups: Arc<GroupCoordinator>,
     pub delays: Arc<Delays>,
+    pub share: Arc<ShareGroups>,
     pub names: NodeNames,
     pub clients: Clients,
     pub offsets: Offsets,
@@ -57,7 +59,7 @@ pub(crate) struct BrokerAddress {
 }
 
 impl Node {
-    pub fn new(broker: Arc<Broker>, groups: Arc<GroupCoordinator>, delays: Arc<Delays>) -> Node {
+    pub fn new(broker: Arc<Broker>, groups: Arc<GroupCoordinator>, delays: Arc<Delays>, share: &ShareGroups) -> Node {
         let config = broker.config();
         let names = NodeNames { cluster: config.rocketmq_cluster.clone(), broker: config.rocketmq_broker.clone() };
         let booted = broker.clock().now();
@@ -77,6 +79,7 @@ impl Node {
             broker,
             groups,
             delays,
+            share: share.with_limits(LIMITS),
         }
     }
 

@@ -11,7 +11,9 @@ use crate::node::Node;
 use crate::remoting::Refusal;
 use crate::resets::{Resets, TooManyResets};
 use duolog_base::{LeaderEpoch, Offset, PartitionIndex};
-use duolog_core::group::{Basis, CommitPartition, CommitRequest, CommitTopic, FetchRequest, FetchTopic, GroupError, Place};
+use duolog_core::group::{
+    Basis, CommitPartition, CommitRequest, CommitTopic, DELIVERED, FetchRequest, FetchTopic, GroupError, Place,
+};
 use duolog_core::metadata::TopicImage;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -31,6 +33,21 @@ pub struct Offsets {
     pub(crate) said: Notify,
 }
 
+/// How far a group has come in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Progress {
+    pub(crate) offset: Offset,
+    /// It is what was delivered one by one and is done with ([`crate::deliveries`]), and not what somebody has set.
+    pub(crate) is_delivered: bool,
+}
+
+impl Progress {
+    /// As it was noted.
+    fn said(offset: Offset, basis: Basis) -> Progress {
+        Progress { offset, is_delivered: basis.is_of_deliveries() }
+    }
+}
+
 impl Node {
     /// Notes an offset; it is stored a moment later. One that the member says of the time before it learns of a new one is not.
     pub fn note_offset(&self, group: &str, topic: &str, queue: PartitionIndex, offset: Offset, basis: Basis) -> bool {
@@ -44,9 +61,16 @@ impl Node {
 
     /// The offset a group has come to; `None` if it has none there.
     pub async fn committed(&self, group: &str, topic: &str, queue: PartitionIndex) -> Result<Option<Offset>, Refusal> {
+        Ok(self.progress_of(group, topic, queue).await?.map(|progress| progress.offset))
+    }
+
+    /// The same, and whose word it is.
+    pub(crate) async fn progress_of(&self, group: &str, topic: &str, queue: PartitionIndex) -> Result<Option<Progress>, Refusal> {
         match self.noted_elsewhere(Place { group, topic, partition: queue }) {
-            Some((offset, Basis::Ahead)) => Ok(Some(offset).max(self.committed_at_home(group, topic, queue).await?)),
-            Some((offset, _)) => Ok(Some(offset)),
+            Some((offset, Basis::Ahead)) => {
+                Ok(Some(Progress::said(offset, Basis::Ahead)).max(self.committed_at_home(group, topic, queue).await?))
+            }
+            Some((offset, basis)) => Ok(Some(Progress::said(offset, basis))),
             None => self.committed_at_home(group, topic, queue).await,
         }
     }
@@ -57,16 +81,20 @@ impl Node {
         group: &str,
         topic: &str,
         queue: PartitionIndex,
-    ) -> Result<Option<Offset>, GroupError> {
+    ) -> Result<Option<Progress>, GroupError> {
         let ahead = match self.groups.noted(Place { group, topic, partition: queue }) {
-            Some((offset, Basis::Ahead)) => Some(offset),
-            Some((offset, _)) => return Ok(Some(offset)),
+            Some((offset, Basis::Ahead)) => Some(Progress::said(offset, Basis::Ahead)),
+            Some((offset, basis)) => return Ok(Some(Progress::said(offset, basis))),
             None => None,
         };
         let topics = Some(vec![FetchTopic { name: topic.to_owned(), partitions: vec![queue] }]);
         let found = self.groups.fetch(FetchRequest { group_id: group.to_owned(), topics }).await?;
         let mut partitions = found.iter().flat_map(|topic| &topic.partitions);
-        let committed = partitions.find_map(|partition| partition.committed.as_ref()).map(|committed| committed.offset);
+        let committed = partitions.find_map(|partition| partition.committed.as_ref());
+        let committed = committed.map(|committed| {
+            let is_delivered = committed.metadata == DELIVERED;
+            Progress { offset: committed.offset, is_delivered }
+        });
         Ok(committed.max(ahead))
     }
 
@@ -87,6 +115,18 @@ impl Node {
     /// Stores an offset.
     pub async fn commit(&self, group: &str, topic: &TopicImage, queue: PartitionIndex, offset: Offset) -> Result<(), Refusal> {
         self.commit_all(group, topic, &[(queue, offset)]).await
+    }
+
+    /// Stores an offset to which a group has come whose messages are delivered one by one.
+    pub(crate) async fn commit_delivered(
+        &self,
+        group: &str,
+        topic: &TopicImage,
+        queue: PartitionIndex,
+        offset: Offset,
+    ) -> Result<(), Refusal> {
+        self.forget_noted(group, &topic.name, [queue].into_iter());
+        self.commit_at_home(group, topic, &[(queue, offset)], true).await
     }
 
     /// Sets offsets of a group, whatever its members remember: they are sent there when they pull the next time.
@@ -111,7 +151,7 @@ impl Node {
 
     async fn commit_all(&self, group: &str, topic: &TopicImage, offsets: &[(PartitionIndex, Offset)]) -> Result<(), Refusal> {
         self.forget_noted(group, &topic.name, offsets.iter().map(|(queue, _)| *queue));
-        self.commit_at_home(group, topic, offsets).await
+        self.commit_at_home(group, topic, offsets, false).await
     }
 
     /// Commits as one who uses the group as a store of offsets only.
@@ -120,13 +160,14 @@ impl Node {
         group: &str,
         topic: &TopicImage,
         offsets: &[(PartitionIndex, Offset)],
+        is_delivered: bool,
     ) -> Result<(), GroupError> {
         let existing = offsets.iter().filter(|(queue, _)| topic.partition(*queue).is_some());
         let commit = |(queue, offset): &(PartitionIndex, Offset)| CommitPartition {
             partition: *queue,
             offset: *offset,
             leader_epoch: LeaderEpoch::NONE,
-            metadata: String::new(),
+            metadata: if is_delivered { DELIVERED.to_owned() } else { String::new() },
         };
         let topics = vec![CommitTopic { name: topic.name.clone(), id: topic.id, partitions: existing.map(commit).collect() }];
         let outcomes = self.groups.commit(CommitRequest::anonymous(group, topics)).await?;

@@ -668,7 +668,12 @@ pub const KEYS: &[Key] = &[
         "Whether the group may consume from the beginning; kept for RocketMQ's tools.",
     ),
     group("rocketmq.consume.broadcast.enable", Kind::Boolean, "true", "Whether broadcasting members are given messages."),
-    group("rocketmq.consume.orderly", Kind::Boolean, "false", "Whether gRPC members get the messages of a queue in order."),
+    group(
+        "rocketmq.consume.orderly",
+        Kind::Boolean,
+        "false",
+        "Whether gRPC members get the messages of a message group one after the other.",
+    ),
     group("rocketmq.notify.changes.enable", Kind::Boolean, "true", "Whether members are told at once when others come or go."),
     group("rocketmq.retry.queues", Kind::Int { min: 0, max: 1024 }, "1", "Partitions of the group's `%RETRY%` topic."),
     group(

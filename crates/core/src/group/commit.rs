@@ -1,6 +1,6 @@
 //! OffsetCommit, OffsetFetch and OffsetDelete.
 
-use super::noted::Basis;
+use super::noted::{Basis, DELIVERED};
 use super::offsets::CommittedOffset;
 use super::rebalance::Context;
 use super::request::{
@@ -141,7 +141,7 @@ impl Group {
         context: &mut Context<'_>,
     ) -> Result<(), GroupError> {
         let (length, max) = (commit.metadata.encode_utf16().count(), context.settings.offset_metadata_max);
-        if length > max {
+        if length > max && commit.metadata != DELIVERED {
             return Err(GroupError::MetadataTooLarge { bytes: length, max });
         }
         let committed = CommittedOffset {

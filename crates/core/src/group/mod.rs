@@ -54,7 +54,7 @@ pub use error::GroupError;
 pub use java_hash::partition_for;
 pub use locks::NamedPartition;
 pub use metrics::{GroupCensus, GroupMetrics};
-pub use noted::{Basis, Place};
+pub use noted::{Basis, DELIVERED, Place};
 pub use offsets::CommittedOffset;
 pub use records::{OffsetsRecord, decode as decode_offsets_record};
 pub use request::{

@@ -26,7 +26,16 @@ pub enum Basis {
     Unchanged(Option<Offset>),
 }
 
+/// What is stored beside an offset up to which messages were delivered one by one and are done with: who has state of its own to go by finds
+/// its own word again by it, and what others have set by its absence.
+pub const DELIVERED: &str = "duolog.delivered";
+
 impl Basis {
+    /// Whether one has said it who has a state of his own to go by.
+    pub fn is_of_deliveries(self) -> bool {
+        matches!(self, Basis::Unchanged(_))
+    }
+
     pub fn holds(self, offset: Offset, committed: Option<Offset>) -> bool {
         match self {
             Basis::Always => true,
@@ -187,7 +196,8 @@ fn commit_topic(topic: &TopicImage, notes: &HashMap<i32, Note>) -> (CommitTopic,
     let known =
         notes.iter().map(|(partition, note)| (PartitionIndex(*partition), note)).filter(|(partition, _)| exists(partition));
     let commit = |(partition, note): (PartitionIndex, &Note)| {
-        let commit = CommitPartition { partition, offset: note.offset, leader_epoch: LeaderEpoch::NONE, metadata: String::new() };
+        let metadata = if note.basis.is_of_deliveries() { DELIVERED.to_owned() } else { String::new() };
+        let commit = CommitPartition { partition, offset: note.offset, leader_epoch: LeaderEpoch::NONE, metadata };
         (commit, note.basis)
     };
     let (partitions, bases) = known.map(commit).unzip();

@@ -7,6 +7,7 @@
 use super::messages::{self, QUESTION};
 use super::{CALL_LIMIT, PAUSE, Patience, Place, REQUESTS, lost};
 use crate::node::Node;
+use crate::offsets::Progress;
 use crate::progress::QueueOffsets;
 use crate::remoting::Refusal;
 use bytes::Bytes;
@@ -44,7 +45,8 @@ enum Question {
     IsYoung(QueueName),
     // Of a group.
     Committed(String, QueueName),
-    Commit(String, String, Vec<(i32, i64)>),
+    /// Group, topic, offsets, and whether they are those of messages delivered one by one.
+    Commit(String, String, Vec<(i32, i64)>, bool),
     Progress(String),
     HasGroup(String),
     // Of everything that is a node's own.
@@ -72,6 +74,8 @@ pub(super) enum Reply {
     Refused(i32, String),
     Ends(i64, i64, i32),
     Offset(Option<i64>),
+    /// And whether it is that of messages delivered one by one.
+    Committed(Option<(i64, bool)>),
     Is(bool),
     /// Behind the head.
     Message(bool),
@@ -186,9 +190,14 @@ impl Node {
         group: &str,
         topic: &str,
         queue: PartitionIndex,
-    ) -> Result<Option<Offset>, Refusal> {
+    ) -> Result<Option<Progress>, Refusal> {
         let queue = QueueName { topic: topic.to_owned(), queue: queue.0 };
-        offset(self.ask_home(group, Question::Committed(group.to_owned(), queue)).await?)
+        match self.ask_home(group, Question::Committed(group.to_owned(), queue)).await? {
+            Reply::Committed(committed) => {
+                Ok(committed.map(|(offset, is_delivered)| Progress { offset: Offset(offset), is_delivered }))
+            }
+            _ => Err(unexpected()),
+        }
     }
 
     /// Stores offsets of a group at its home.
@@ -197,8 +206,10 @@ impl Node {
         group: &str,
         topic: &TopicImage,
         offsets: &[(PartitionIndex, Offset)],
+        is_delivered: bool,
     ) -> Result<(), Refusal> {
-        match self.ask_home(group, Question::Commit(group.to_owned(), topic.name.clone(), plain(offsets))).await? {
+        let question = Question::Commit(group.to_owned(), topic.name.clone(), plain(offsets), is_delivered);
+        match self.ask_home(group, question).await? {
             Reply::Done => Ok(()),
             _ => Err(unexpected()),
         }
@@ -428,13 +439,13 @@ impl Node {
             Question::Committed(group, at) => {
                 self.own_group(&group)?;
                 let committed = self.committed_here(&group, &at.topic, PartitionIndex(at.queue)).await?;
-                only(Reply::Offset(committed.map(|offset| offset.0)))
+                only(Reply::Committed(committed.map(|progress| (progress.offset.0, progress.is_delivered))))
             }
-            Question::Commit(group, topic, offsets) => {
+            Question::Commit(group, topic, offsets, is_delivered) => {
                 self.own_group(&group)?;
                 let image = self.broker.image();
                 let topic = image.topic(&topic).ok_or_else(Refusal::not_here)?;
-                self.commit_here(&group, topic, &typed(&offsets)).await?;
+                self.commit_here(&group, topic, &typed(&offsets), is_delivered).await?;
                 only(Reply::Done)
             }
             Question::Progress(group) => {

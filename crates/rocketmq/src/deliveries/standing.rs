@@ -1,16 +1,18 @@
-//! How a group stands in the queues of a topic: where new messages begin for it, how many there are, and whether a receive may find
-//! something now. Nothing is taken.
+//! How a group stands in the queues of a topic: where its next receive would begin, how many messages there are, and whether it
+//! may find something now. Nothing is taken.
 
-use super::in_flight::IN_FLIGHT_OF_QUEUE;
+use super::place::{Place, partition};
 use super::waiting::{led, numbers};
-use super::{Begin, Deliveries, DeliveryError, IN_FLIGHT, Order, Place};
+use super::{Begin, Deliveries, DeliveryError, Order};
 use crate::node::Node;
 use duolog_base::{Offset, PartitionIndex};
 use duolog_core::metadata::TopicImage;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// When there is something, but it may have to wait for others of its message group, it is looked again after so long at the latest.
+const ORDERED_PAUSE: Duration = Duration::from_millis(100);
 
 /// A group as it reads a topic.
 #[derive(Clone)]
@@ -24,13 +26,12 @@ pub(crate) struct Reader<'a> {
 /// How a group stands in one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
-    /// The first message that no receive has looked at.
+    /// The first message that a receive may get.
     pub(crate) next: Offset,
-    /// How many follow at most.
+    /// How many there are from it on at most.
     pub(crate) rest: u64,
     /// Whether a receive may find something.
     pub(crate) is_ready: bool,
-    due_ms: Option<u64>,
 }
 
 impl Deliveries {
@@ -41,24 +42,16 @@ impl Deliveries {
         reader: &Reader<'_>,
         queue: PartitionIndex,
     ) -> Result<Standing, DeliveryError> {
-        let now_ms = node.monotonic_ms();
-        let consumed = self.consumed(reader.group, &reader.topic, now_ms)?;
-        let on = consumed.queue(queue);
-        let at = Place { group: reader.group, topic: &reader.topic, queue, on: &on };
-        let turn = on.turn.lock().await;
-        self.take_over(node, at, reader.begin, now_ms).await?;
+        let consumed = self.consumed(reader.group, &reader.topic, node.monotonic_ms())?;
+        let place = Place::new(consumed, &reader.topic, queue);
+        let turn = place.queue.turn.lock().await;
+        self.take_over(node, &reader.topic, &place, reader.begin).await?;
         drop(turn);
         let end = node.broker.ends(&reader.topic, queue).map_or(Offset(0), |ends| ends.high_watermark);
-        let state = on.state.lock();
-        let Some(in_flight) = state.as_ref().map(|state| &state.in_flight) else {
-            return Ok(Standing { next: end, rest: 0, is_ready: false, due_ms: None });
-        };
-        let (next, due_ms) = (in_flight.next(), in_flight.next_due_ms(reader.order));
-        let has_room = in_flight.len() < IN_FLIGHT_OF_QUEUE && self.in_flight.load(Ordering::Relaxed) < IN_FLIGHT;
-        let may_go_on = has_room && (!matches!(reader.order, Order::Queue { .. }) || in_flight.is_empty());
-        let is_due = due_ms.is_some_and(|due_ms| due_ms <= now_ms);
+        // While as many are worked on as may be, there is nothing.
+        let next = node.share.next_fetch(&place.at).await?.unwrap_or(end);
         let rest = u64::try_from(end.0 - next.0).unwrap_or(0);
-        Ok(Standing { next, rest, is_ready: is_due || may_go_on && rest > 0, due_ms })
+        Ok(Standing { next, rest, is_ready: rest > 0 })
     }
 
     /// Waits until a receive may find something in one of the queues, as far as this node leads them; false when the deadline has
@@ -74,27 +67,23 @@ impl Deliveries {
         let consumed = self.consumed(reader.group, &reader.topic, node.monotonic_ms())?;
         let mut stopping = broker.stopping();
         let mut images = broker.metadata().changes();
+        let mut is_news = false;
         loop {
             let queues = led(node, &reader.topic, wished);
             // Everything is registered before it is looked, so that nothing that arrives is missed.
             let arrived = broker.watch(numbers(&reader.topic, &queues).collect::<Vec<_>>());
-            let mut changed = std::pin::pin!(consumed.changed.notified());
-            changed.as_mut().enable();
-            let mut due_ms = None::<u64>;
-            for queue in &queues {
-                match self.standing(node, &reader, *queue).await {
-                    Ok(standing) if standing.is_ready => return Ok(true),
-                    Ok(standing) => due_ms = due_ms.into_iter().chain(standing.due_ms).min(),
-                    Err(error) if error.is_elsewhere() => {}
-                    Err(error) => return Err(error),
+            let available = node.share.watch(queues.iter().map(|queue| partition(&consumed.group, &reader.topic, *queue)));
+            if self.is_any_ready(node, &reader, &queues).await? {
+                if !is_news && matches!(reader.order, Order::Ordered { .. }) {
+                    tokio::time::sleep_until((Instant::now() + ORDERED_PAUSE).min(deadline)).await;
+                    return Ok(Instant::now() < deadline);
                 }
+                return Ok(true);
             }
-            let due = due_ms.map(|due_ms| Duration::from_millis(due_ms.saturating_sub(node.monotonic_ms()).max(1)));
-            let due = due.map_or(deadline, |due| (Instant::now() + due).min(deadline));
             tokio::select! {
                 biased;
-                () = arrived.changed() => {}
-                () = changed => {}
+                () = arrived.changed() => is_news = true,
+                () = available.changed() => is_news = true,
                 _ = images.changed() => {
                     let image = broker.image();
                     let name = &reader.topic.name;
@@ -102,12 +91,20 @@ impl Deliveries {
                     reader.topic = topic.cloned().ok_or_else(|| DeliveryError::UnknownTopic(name.clone()))?;
                 }
                 _ = stopping.wait_for(|stopping| *stopping) => return Ok(false),
-                () = tokio::time::sleep_until(due) => {
-                    if Instant::now() >= deadline {
-                        return Ok(false);
-                    }
-                }
+                () = tokio::time::sleep_until(deadline) => return Ok(false),
             }
         }
+    }
+
+    async fn is_any_ready(&self, node: &Node, reader: &Reader<'_>, queues: &[PartitionIndex]) -> Result<bool, DeliveryError> {
+        for queue in queues {
+            match self.standing(node, reader, *queue).await {
+                Ok(standing) if standing.is_ready => return Ok(true),
+                Ok(_) => {}
+                Err(error) if error.is_nothing_here() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 }

@@ -1,8 +1,10 @@
 //! One receive from beginning to end: it takes what there is in the queues it may look at, and where there is nothing waits until
-//! something comes, or is due again, or its time is over.
+//! something comes, or is available again, or its time is over.
 //!
 //! Of queues that other nodes lead there is nothing. What members of the group have given back from this topic comes along ([`Retries`]).
 
+use super::place::partition;
+use super::receive::Taking;
 use super::returned::Retries;
 use super::{Consumed, Deliveries, DeliveryError, Given, RECEIVED_BYTES, Receive};
 use crate::cluster::Place;
@@ -10,9 +12,8 @@ use crate::node::Node;
 use duolog_base::{PartitionIndex, PartitionNumber};
 use duolog_core::config::FlushMode;
 use duolog_core::metadata::TopicImage;
+use duolog_core::share::SharePartition;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 impl Deliveries {
@@ -29,7 +30,6 @@ impl Deliveries {
         let broker = &node.broker;
         let consumed = self.consumed(group, &wanted.topic, node.monotonic_ms())?;
         let from: Arc<str> = wanted.topic.name.as_str().into();
-        let nobody = Notify::new();
         let mut queues = led(node, &wanted.topic, &wished);
         let mut stopping = broker.stopping();
         let mut images = broker.metadata().changes();
@@ -42,24 +42,16 @@ impl Deliveries {
             let watched =
                 numbers(&wanted.topic, &queues).chain(retries.iter().flat_map(|of| numbers(&of.wanted.topic, &of.queues)));
             let arrived = broker.watch(watched.collect::<Vec<_>>());
-            let mut changed = std::pin::pin!(consumed.changed.notified());
-            changed.as_mut().enable();
-            let mut returned = std::pin::pin!(retries.as_ref().map_or(&nobody, |of| &of.consumed.changed).notified());
-            returned.as_mut().enable();
+            let retried = retries.iter().flat_map(|of| partitions(&of.consumed, &of.wanted, &of.queues));
+            let available = node.share.watch(partitions(&consumed, &wanted, &queues).chain(retried));
             let given = self.look(node, &consumed, &wanted, &queues, retries.as_ref(), want).await?;
             if is_over || !given.is_empty() {
                 return Ok(given);
             }
-            let now_ms = node.monotonic_ms();
-            let due = consumed.next_due_ms(&queues, wanted.order);
-            let due = due.into_iter().chain(retries.as_ref().and_then(Retries::next_due_ms)).min();
-            let due = due.map(|due_ms| Duration::from_millis(due_ms.saturating_sub(now_ms).max(1)));
-            let due = due.map_or(deadline, |due| (Instant::now() + due).min(deadline));
             tokio::select! {
                 biased;
                 () = arrived.changed() => {}
-                () = changed => {}
-                () = returned => {}
+                () = available.changed() => {}
                 _ = images.changed() => {
                     let image = broker.image();
                     let name = &wanted.topic.name;
@@ -68,7 +60,7 @@ impl Deliveries {
                     queues = led(node, &wanted.topic, &wished);
                 }
                 _ = stopping.wait_for(|stopping| *stopping) => is_over = true,
-                () = tokio::time::sleep_until(due) => is_over = Instant::now() >= deadline,
+                () = tokio::time::sleep_until(deadline) => is_over = true,
             }
         }
     }
@@ -77,33 +69,38 @@ impl Deliveries {
     async fn look(
         &self,
         node: &Node,
-        consumed: &Consumed,
+        consumed: &Arc<Consumed>,
         wanted: &Receive<'_>,
         queues: &[PartitionIndex],
         retries: Option<&Retries<'_>>,
         want: usize,
     ) -> Result<Vec<Given>, DeliveryError> {
         let own = Some((consumed, wanted, queues));
-        let returned = retries.map(|of| (&*of.consumed, &of.wanted, &of.queues[..]));
+        let returned = retries.map(|of| (&of.consumed, &of.wanted, &of.queues[..]));
         let sources = if consumed.is_turn_of_retries() { [returned, own] } else { [own, returned] };
+        let mut taking = Taking::begin(node, wanted.number);
         let mut given: Vec<Given> = Vec::new();
-        for (consumed, wanted, queues) in sources.into_iter().flatten() {
+        'sources: for (consumed, wanted, queues) in sources.into_iter().flatten() {
             for queue in queues {
-                let more = self.receive(node, consumed, *queue, want - given.len(), wanted).await;
+                let more = self.receive(&mut taking, consumed, *queue, want - given.len(), wanted).await;
+                if more.is_err() {
+                    taking.give_back_last();
+                }
                 match more {
                     Ok(more) => given.extend(more),
-                    // Another node leads it now: clients go there with the next route.
-                    Err(error) if error.is_elsewhere() => {}
+                    // If another node leads it, clients go there with the next route.
+                    Err(error) if error.is_nothing_here() => {}
                     // What was taken already is not lost for a queue that cannot be read.
-                    Err(_) if !given.is_empty() => return Ok(given),
+                    Err(_) if !given.is_empty() => break 'sources,
                     Err(error) => return Err(error),
                 }
                 let bytes: usize = given.iter().map(|given| given.encoded.len()).sum();
                 if given.len() == want || bytes >= RECEIVED_BYTES {
-                    return Ok(given);
+                    break 'sources;
                 }
             }
         }
+        taking.keep();
         Ok(given)
     }
 }
@@ -115,6 +112,11 @@ pub(super) fn led(node: &Node, topic: &TopicImage, queues: &[PartitionIndex]) ->
         topic.partition(**queue).is_some_and(|partition| node.place_of(&image, partition) == Place::Here)
     };
     queues.iter().filter(is_led).copied().collect()
+}
+
+/// Queues as the group consumes them, to be watched.
+fn partitions(consumed: &Consumed, wanted: &Receive<'_>, queues: &[PartitionIndex]) -> impl Iterator<Item = SharePartition> {
+    queues.iter().map(|queue| partition(&consumed.group, &wanted.topic, *queue))
 }
 
 /// The partitions behind queues, to be watched.

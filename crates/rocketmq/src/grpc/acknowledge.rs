@@ -1,18 +1,16 @@
 //! AckMessage, ChangeInvisibleDuration and ForwardMessageToDeadLetterQueue: what a consumer says of a message it was given.
 //!
 //! *Behaviour*: a handle counts until the message is delivered again, or its time is changed; then it is answered with
-//! INVALID_RECEIPT_HANDLE. Acknowledgements have a result each.
+//! INVALID_RECEIPT_HANDLE. Acknowledgements have a result each, and are stored when they are answered.
 
 use super::call::{Call, duration, group_name};
 use super::limits::ACKNOWLEDGED;
 use super::status::{Refused, of_all, ok};
-use crate::deliveries::{Handle, MOST_HIDDEN};
-use duolog_core::metadata::TopicImage;
+use crate::deliveries::{Deliveries, DeliveryError, Handle, MOST_HIDDEN};
 use duolog_rocketmq_proto::{
     AckMessageEntry, AckMessageRequest, AckMessageResponse, AckMessageResultEntry, ChangeInvisibleDurationRequest,
     ChangeInvisibleDurationResponse, Code, ForwardMessageToDeadLetterQueueRequest, ForwardMessageToDeadLetterQueueResponse,
 };
-use std::sync::Arc;
 
 pub(super) async fn handle(call: Call, request: AckMessageRequest) -> Result<AckMessageResponse, Refused> {
     let topic = call.topic(request.topic.as_ref())?;
@@ -21,17 +19,17 @@ pub(super) async fn handle(call: Call, request: AckMessageRequest) -> Result<Ack
         let problem = format!("{} acknowledgements, 1 to {ACKNOWLEDGED} are possible", request.entries.len());
         return Err(Refused::new(Code::BadRequest, problem));
     }
-    let mut entries = Vec::with_capacity(request.entries.len());
-    for AckMessageEntry { message_id, receipt_handle, .. } in request.entries {
-        let done = acknowledge(&call, group, &topic, &receipt_handle).await;
+    let parsed: Vec<Result<Handle, Refused>> = request.entries.iter().map(|entry| parse(&entry.receipt_handle)).collect();
+    let handles = parsed.iter().filter_map(|handle| handle.as_ref().ok().copied()).collect();
+    let mut outcomes = Deliveries::acknowledge_all(call.node(), group, &topic, handles).await.into_iter();
+    let result = |(entry, parsed): (AckMessageEntry, Result<Handle, Refused>)| {
+        // There is an outcome for each handle.
+        let done = parsed.and_then(|_| Ok(outcomes.next().unwrap_or(Err(DeliveryError::StaleHandle))?));
         let status = Some(done.map_or_else(Refused::status, |()| ok()));
-        entries.push(AckMessageResultEntry { message_id, receipt_handle, status });
-    }
+        AckMessageResultEntry { message_id: entry.message_id, receipt_handle: entry.receipt_handle, status }
+    };
+    let entries: Vec<AckMessageResultEntry> = request.entries.into_iter().zip(parsed).map(result).collect();
     Ok(AckMessageResponse { status: Some(of_all(entries.iter().filter_map(|entry| entry.status.as_ref()))), entries })
-}
-
-async fn acknowledge(call: &Call, group: &str, topic: &Arc<TopicImage>, handle: &str) -> Result<(), Refused> {
-    Ok(call.node().deliveries.acknowledge(call.node(), group, topic, parse(handle)?).await?)
 }
 
 fn parse(handle: &str) -> Result<Handle, Refused> {

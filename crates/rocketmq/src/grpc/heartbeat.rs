@@ -29,6 +29,6 @@ pub(super) async fn terminate(call: Call, _: NotifyClientTerminationRequest) -> 
     if let Some(channel) = call.front.clients.leave(&call.client_id) {
         call.node().clients.gone(&channel);
     }
-    call.node().deliveries.release(&call.client_id, call.now_ms());
+    call.node().deliveries.release(call.node(), &call.client_id).await;
     Ok(NotifyClientTerminationResponse { status: Some(ok()) })
 }

@@ -2,7 +2,9 @@
 //!
 //! *Behaviour*: a queue that is asked for is looked at first and the others after it, except for a push consumer of an ordered
 //! group, which gets what was assigned to it, and of topics for messages with a priority ([`crate::priority`]). Where there is nothing
-//! the request is held until there is something, or its time is over. Of queues that other nodes lead there is nothing: routes send clients to their leaders. What members of the group have given back from this topic comes along ([`crate::deliveries`]).
+//! the request is held until there is something, or its time is over. Of queues that other nodes lead there is nothing: routes send
+//! clients to their leaders. What members of the group have given back from this topic comes along. A receive whose answer does not
+//! leave the server has given nothing ([`crate::deliveries`]).
 //! With `auto_renew` messages stay hidden for as long as the client's stream is open. The answer is a status, the messages, and the time.
 
 use super::call::{Call, duration, group_name, subscription};
@@ -42,19 +44,17 @@ async fn receive(call: &Call, request: &ReceiveMessageRequest) -> Result<Vec<Mes
     let queues = wanted_queues(&topic, asked.map_or(-1, |queue| queue.id), request, &config, call.now_ms())?;
     let want = usize::try_from(request.batch_size).unwrap_or(0).clamp(1, RECEIVED_MESSAGES);
     let polling = duration(request.long_polling_timeout.as_ref()).unwrap_or(POLLING).min(MOST_POLLING);
-    let is_alive = |client: &str| call.front.clients.is_alive(client, call.now_ms());
     let attempt_id = request.attempt_id.as_deref().filter(|id| !id.is_empty());
     let wanted = Receive {
         subscription: Arc::new(subscription(request.filter_expression.as_ref())?),
         store_host: call.store_host(),
         hidden,
         renewed_by: request.auto_renew.then(|| call.client_id.clone()),
-        order: if config.consume_orderly { Order::Queue { attempt_id } } else { Order::Any },
+        order: if config.consume_orderly { Order::Ordered { attempt_id } } else { Order::Any },
         begin: Begin::Usual,
         max_attempts: u32::try_from(max_attempts(&config)).unwrap_or(u32::MAX),
         number: 0,
         with_returned: !config.consume_orderly,
-        is_alive: &is_alive,
         topic,
     };
     let given = call.node().deliveries.wait(call.node(), group, wanted, queues, want, call.hold(polling)).await?;

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tonic::codegen::Service as _;
 
-/// How often clients that are gone are looked for.
+/// How often clients that are gone are looked for, and what others have is renewed.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(1);
 /// The one RPC whose request stays open.
 const TELEMETRY: &str = "/apache.rocketmq.v2.MessagingService/Telemetry";
@@ -97,8 +97,9 @@ async fn keep(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
                 let now_ms = front.node.monotonic_ms();
                 for client in front.clients.expire(now_ms) {
                     tracing::info!(client = &*client, "client is gone");
-                    front.node.deliveries.release(&client, now_ms);
+                    front.node.deliveries.release(&front.node, &client).await;
                 }
+                front.node.deliveries.renew(&front.node, |client| front.clients.is_alive(client, now_ms)).await;
                 front.node.deliveries.expire(now_ms);
             }
         }

@@ -70,7 +70,7 @@ impl From<Refusal> for Refused {
 impl From<DeliveryError> for Refused {
     fn from(error: DeliveryError) -> Refused {
         let code = match error {
-            DeliveryError::StaleHandle(_) => Code::InvalidReceiptHandle,
+            DeliveryError::StaleHandle | DeliveryError::BegunAnew => Code::InvalidReceiptHandle,
             DeliveryError::UnknownTopic(_) => Code::TopicNotFound,
             DeliveryError::TooManyTopics => Code::TooManyRequests,
             DeliveryError::Refused(refusal) => return refusal.into(),

@@ -4,8 +4,8 @@
 //! any. The client makes each message's checkpoint from what the answer has in common: time and number of the delivery lie in
 //! `popTime` and `reviveQid`, so that whoever acknowledges an earlier delivery is told that it is over, and nothing happens. What is
 //! not acknowledged comes again in place, with the deliveries so far as `reconsumeTimes`, and after the group's last attempt is a dead
-//! letter. In order (`order`), a queue goes on when all of it that was given is acknowledged; a request of the same `attemptId`
-//! gets the same once more. The answer always has its header: 209 too many requests are held, 210 there is nothing.
+//! letter. In order (`order`), a message waits until those of its message group that were given are acknowledged; a request of the
+//! same `attemptId` gets the same once more. The answer always has its header: 209 too many requests are held, 210 there is nothing.
 
 use crate::cluster::Place;
 use crate::deliveries::{Begin, Given, MOST_HIDDEN, Receive};
@@ -150,8 +150,6 @@ async fn take(call: &Call, pop: &Pop, turn: usize) -> Result<Vec<Given>, Refusal
         number: 0,
         // Members of this protocol pull their retry topic.
         with_returned: false,
-        // What others hide for as long as they live stays hidden: their server says when they are gone.
-        is_alive: &|_| true,
     };
     let (group, queues) = (&pop.asker.group, pop.asker.queues(turn));
     Ok(call.node.deliveries.wait(&call.node, group, receive, queues, pop.want, Instant::now()).await?)

@@ -5,7 +5,7 @@
 //! queue after the other, each where its leader is.
 
 use super::answer;
-use crate::deliveries::Handle;
+use crate::deliveries::{Deliveries, Handle};
 use crate::remoting::admin::invalid;
 use crate::remoting::call::{Answer, Call, Refusal};
 use crate::topics;
@@ -71,9 +71,10 @@ async fn of_queue(call: &Call, ack: &BatchAck) -> Result<Answer, Refusal> {
     let number = Handle::number_of(ack.pop_time, ack.revive_queue).filter(|_| ack.mark == OWN_TOPIC.to_string());
     let number = number.ok_or_else(foreign)?;
     let mut is_any = false;
-    for offset in offsets(ack)? {
-        let handle = Handle { queue, offset, number, is_returned: false };
-        match call.node.deliveries.acknowledge(&call.node, &ack.consumer_group, &topic, handle).await.map_err(Refusal::from) {
+    let handle = |offset| Handle { queue, offset, number, is_returned: false };
+    let handles = offsets(ack)?.into_iter().map(handle).collect();
+    for outcome in Deliveries::acknowledge_all(&call.node, &ack.consumer_group, &topic, handles).await {
+        match outcome.map_err(Refusal::from) {
             Ok(()) => is_any = true,
             Err(refusal) if refusal.code == response::NO_MESSAGE => {}
             Err(refusal) => return Err(refusal),

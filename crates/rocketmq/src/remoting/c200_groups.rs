@@ -82,6 +82,7 @@ pub(super) async fn delete(call: Call) -> Result<Answer, Refusal> {
     if header.clean_offset {
         // What is noted would be stored again.
         node.store_offsets().await;
+        node.forget_deliveries(group).await?;
         match node.groups.delete(group).await {
             Ok(()) | Err(GroupError::GroupNotFound) => {}
             Err(error) => return Err(error.into()),

@@ -70,7 +70,7 @@ impl Asker {
 
     pub(super) fn order(&self) -> Order<'_> {
         match self.is_ordered {
-            true => Order::Queue { attempt_id: self.attempt_id.as_deref() },
+            true => Order::Ordered { attempt_id: self.attempt_id.as_deref() },
             false => Order::Any,
         }
     }
@@ -214,7 +214,7 @@ impl From<DeliveryError> for Refusal {
     fn from(error: DeliveryError) -> Refusal {
         let remark = error.to_string();
         match error {
-            DeliveryError::StaleHandle(_) => Refusal::new(response::NO_MESSAGE, remark),
+            DeliveryError::StaleHandle | DeliveryError::BegunAnew => Refusal::new(response::NO_MESSAGE, remark),
             DeliveryError::UnknownTopic(topic) => topics::unknown(&topic),
             DeliveryError::TooManyTopics => Refusal::new(response::SYSTEM_BUSY, remark),
             DeliveryError::Refused(refusal) => refusal,

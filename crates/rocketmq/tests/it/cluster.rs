@@ -8,6 +8,7 @@ use duolog_core::config::{BrokerConfig, Source};
 use duolog_core::delay::Delays;
 use duolog_core::group::{GroupCoordinator, partition_for};
 use duolog_core::metadata::{ClusterOptions, DEFAULT_VOTERS, Endpoint, NewTopic};
+use duolog_core::share::ShareGroups;
 use duolog_peer::{Identity, PeerListener, Peers, Switchboard};
 use duolog_rocketmq::{GrpcServer, Node, RocketMqServer};
 use duolog_wire::remoting::Command;
@@ -86,6 +87,8 @@ impl Member {
             ("default.replication.factor", replicas.to_string()),
             ("offsets.topic.replication.factor", replicas.to_string()),
             ("offsets.topic.num.partitions", "8".to_owned()),
+            ("share.coordinator.state.topic.replication.factor", replicas.to_string()),
+            ("share.coordinator.state.topic.num.partitions", "8".to_owned()),
             ("rocketmq.delay.levels", "0s".to_owned()),
         ];
         let values = values.into_iter().map(|(key, value)| (key.to_owned(), value, Source::Flag)).collect();
@@ -99,7 +102,8 @@ impl Member {
         let broker = Broker::open(options).await.unwrap();
         let groups = GroupCoordinator::start(&broker);
         let delays = Delays::start(&broker);
-        let node = Arc::new(Node::new(broker, groups, delays));
+        let share = ShareGroups::start(&broker);
+        let node = Arc::new(Node::new(broker, groups, delays, &share));
         let server = RocketMqServer::listen(bound, Vec::new(), node.clone(), door()).unwrap();
         let grpc = GrpcServer::listen(grpc, node.clone(), door()).unwrap();
         let served = Served::start(node.clone(), dir, |stopped: Receiver<bool>| async move {

@@ -1,10 +1,13 @@
 //! gRPC clients on several nodes: routes name the leaders, and what comes to the wrong node is stored all the same.
 
-use crate::cluster::{Cluster, Member};
+use crate::cluster::{Cluster, Member, until};
 use crate::grpc_client::{GROUP, GrpcClient, body, code, resource};
+use crate::node::FOR_EVER;
+use duolog_base::{NodeId, PartitionIndex};
 use duolog_rocketmq_proto::messaging_service_client::MessagingServiceClient;
 use duolog_rocketmq_proto::{Address, AddressScheme, Code, Endpoints, MessageQueue, QueryAssignmentRequest, QueryRouteRequest};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use tonic::transport::Channel;
 
 async fn client(member: &Member, id: &'static str) -> GrpcClient {
@@ -64,4 +67,66 @@ async fn what_is_sent_to_the_wrong_node_is_received_at_the_leader_once() {
     let answer = one.client.query_route(asked).await.unwrap().into_inner();
     assert_eq!(code(&answer.status), Code::TopicNotFound);
     cluster.stop().await;
+}
+
+/// Receives everything that comes until so many are there, and acknowledges it.
+async fn drain(client: &mut GrpcClient, count: usize) -> BTreeSet<String> {
+    let mut drained = BTreeSet::new();
+    while drained.len() < count {
+        let (status, messages) = client.receive_as(GrpcClient::receiving("t", 0, 32)).await;
+        if status.code() != Code::Ok {
+            // The new leader is not ready yet.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for message in messages {
+            assert_eq!(client.acknowledge("t", &message).await, Code::Ok);
+            assert!(drained.insert(body(&message).to_owned()), "{} was acknowledged", body(&message));
+        }
+    }
+    drained
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_at_a_leader_that_dies_does_not_come_again() {
+    let mut cluster = Cluster::replicated(3, 3, Duration::from_secs(5)).await;
+    cluster.place("t", std::iter::once(vec![NodeId(3), NodeId(2), NodeId(1)])).await;
+    let mut old = client(&cluster.members[2], "old").await;
+    let bodies: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    old.send_all("t", 0, &bodies.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let received = old.receive("t", 20).await;
+    assert_eq!(received.len(), 20);
+    for message in received.iter().step_by(2) {
+        assert_eq!(old.acknowledge("t", message).await, Code::Ok);
+    }
+    drop(old);
+    let leader = cluster.members.pop().unwrap();
+    // Alone it cannot store what was noted.
+    leader.node.store_offsets().await;
+    leader.die().await;
+    let leader = until_led(&cluster).await;
+    let mut new = client(leader, "new").await;
+    // Whoever had it may still say so, as long as nobody else has it.
+    let late = async {
+        while new.acknowledge("t", &received[1]).await != Code::Ok {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(FOR_EVER, late).await.expect("a late acknowledgement is taken");
+    let left = tokio::time::timeout(FOR_EVER, drain(&mut new, 9)).await.expect("the others come again");
+    let expected: BTreeSet<String> = (3..20).step_by(2).map(|number: i32| number.to_string()).collect();
+    assert_eq!(left, expected);
+    assert!(new.finds_nothing("t", 0).await);
+    assert_eq!(new.acknowledge("t", &received[3]).await, Code::InvalidReceiptHandle, "somebody else has had it");
+    cluster.stop().await;
+}
+
+/// The member that leads the topic's only queue after its leader has died.
+async fn until_led(cluster: &Cluster) -> &Member {
+    let leads = |member: &&Member| {
+        let image = member.node.broker.image();
+        let partition = image.topic("t").and_then(|topic| topic.partition(PartitionIndex(0)));
+        partition.is_some_and(|partition| member.node.broker.leads(partition).is_some())
+    };
+    until("the queue has another leader", async || cluster.members.iter().any(|member| leads(&member))).await;
+    cluster.members.iter().find(leads).unwrap()
 }

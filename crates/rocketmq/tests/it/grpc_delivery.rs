@@ -1,10 +1,15 @@
 //! What gRPC consumers are given: once while they work on it, again if they fail, in order where that is asked for.
 
 use crate::admin_groups::commit_as_kafka;
-use crate::grpc_client::{GROUP, GrpcClient, GrpcNode, body, code, resource, seconds, system};
+use crate::client::Client;
+use crate::grpc_client::{GROUP, GrpcClient, GrpcNode, body, code, message, resource, seconds, system};
 use crate::node::FOR_EVER;
 use duolog_base::{Offset, PartitionIndex};
-use duolog_rocketmq_proto::{Code, ForwardMessageToDeadLetterQueueRequest, Message, ReceiveMessageRequest};
+use duolog_rocketmq_proto::{
+    Code, FilterExpression, FilterType, ForwardMessageToDeadLetterQueueRequest, Message, MessageType, ReceiveMessageRequest,
+};
+use duolog_wire::remoting::code::request;
+use duolog_wire::remoting::header::DeleteSubscriptionGroupRequest;
 
 fn bodies(messages: &[Message]) -> Vec<&str> {
     messages.iter().map(body).collect()
@@ -65,6 +70,84 @@ async fn acknowledgements_outlive_a_restart_and_what_was_not_acknowledged_comes_
 }
 
 #[tokio::test]
+async fn each_acknowledgement_and_attempt_outlives_a_restart_and_a_late_acknowledgement_counts() {
+    let server = GrpcNode::start().await;
+    server.topic("orders", 1).await;
+    let mut client = server.client("c").await;
+    client.send_all("orders", 0, &["a", "b", "c", "d", "e"]).await;
+    let received = client.receive("orders", 32).await;
+    for acknowledged in [1, 3] {
+        assert_eq!(client.acknowledge("orders", &received[acknowledged]).await, Code::Ok);
+    }
+    client.hide("orders", &received[4], 1).await.unwrap();
+    let again = client.receive("orders", 32).await;
+    assert_eq!((bodies(&again), system(&again[0]).delivery_attempt), (vec!["e"], Some(2)));
+    drop(client);
+    let server = GrpcNode::start_in(server.stop().await, &[]).await;
+    let mut client = server.client("c").await;
+    assert_eq!(client.acknowledge("orders", &received[0]).await, Code::Ok, "nobody else has it");
+    let left = client.receive("orders", 32).await;
+    assert_eq!(bodies(&left), ["c", "e"]);
+    assert_eq!(system(&left[1]).delivery_attempt, Some(2), "the first one has ended, the second was under way");
+    for message in &left {
+        assert_eq!(client.acknowledge("orders", message).await, Code::Ok);
+    }
+    assert_eq!(server.node.committed(GROUP, "orders", PartitionIndex(0)).await.unwrap(), Some(Offset(5)));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_filter_leaves_out_is_done_with() {
+    let server = GrpcNode::start().await;
+    server.topic("orders", 1).await;
+    let mut client = server.client("c").await;
+    for (text, tag) in [("a", "red"), ("b", "blue"), ("c", "red"), ("d", "blue")] {
+        let mut message = message("orders", text, text);
+        message.system_properties.as_mut().unwrap().tag = Some(tag.to_owned());
+        assert_eq!(code(&client.send(vec![message]).await.status), Code::Ok);
+    }
+    let only = |tag: &str, batch_size| {
+        let filter_expression = Some(FilterExpression { r#type: FilterType::Tag.into(), expression: tag.to_owned() });
+        ReceiveMessageRequest { filter_expression, ..GrpcClient::receiving("orders", 0, batch_size) }
+    };
+    let (_, received) = client.receive_as(only("red", 1)).await;
+    assert_eq!(bodies(&received), ["a"]);
+    let (_, more) = client.receive_as(only("red", 32)).await;
+    assert_eq!(bodies(&more), ["c"]);
+    for message in received.iter().chain(&more) {
+        assert_eq!(client.acknowledge("orders", message).await, Code::Ok);
+    }
+    assert!(client.finds_nothing("orders", 0).await);
+    assert_eq!(server.node.committed(GROUP, "orders", PartitionIndex(0)).await.unwrap(), Some(Offset(4)));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_group_that_is_deleted_with_its_offsets_begins_anew() {
+    let server = GrpcNode::start().await;
+    server.topic("orders", 1).await;
+    let mut client = server.client("c").await;
+    client.send_all("orders", 0, &["a"]).await;
+    let received = client.receive("orders", 32).await;
+    assert_eq!(client.acknowledge("orders", &received[0]).await, Code::Ok);
+    let mut remoting = Client::connect(server.remoting).await;
+    let delete = DeleteSubscriptionGroupRequest { group_name: GROUP, clean_offset: true };
+    assert_eq!(remoting.ask(request::DELETE_SUBSCRIPTIONGROUP, delete).await.code, 0);
+    let again = async {
+        loop {
+            let request = ReceiveMessageRequest { long_polling_timeout: seconds(0), ..GrpcClient::receiving("orders", 0, 3) };
+            let (_, messages) = client.receive_as(request).await;
+            if !messages.is_empty() {
+                return messages;
+            }
+        }
+    };
+    let again = tokio::time::timeout(FOR_EVER, again).await.expect("the server learns of it");
+    assert_eq!(bodies(&again), ["a"]);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_offset_that_somebody_sets_counts_although_members_acknowledge_what_they_have() {
     let server = GrpcNode::start().await;
     server.topic("orders", 1).await;
@@ -114,6 +197,35 @@ async fn an_ordered_group_gets_a_queue_in_order_and_one_batch_at_a_time() {
     }
     let next = tokio::time::timeout(FOR_EVER, waiting).await.unwrap().unwrap();
     assert_eq!(bodies(&next), ["c"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn message_groups_of_an_ordered_group_do_not_wait_for_each_other() {
+    let server = GrpcNode::start().await;
+    server.topic("orders", 1).await;
+    server.ordered_group(GROUP).await;
+    let mut client = server.client("c").await;
+    for (text, group) in [("a1", "a"), ("a2", "a"), ("b1", "b"), ("a3", "a"), ("b2", "b")] {
+        let mut message = message("orders", text, text);
+        let system = message.system_properties.as_mut().unwrap();
+        (system.message_type, system.message_group) = (MessageType::Fifo.into(), Some(group.to_owned()));
+        assert_eq!(code(&client.send(vec![message]).await.status), Code::Ok);
+    }
+    let first = client.receive("orders", 1).await;
+    assert_eq!(bodies(&first), ["a1"]);
+    let others = client.receive("orders", 32).await;
+    assert_eq!(bodies(&others), ["b1", "b2"], "those of the other message group go on");
+    assert!(client.finds_nothing("orders", 0).await);
+    client.hide("orders", &first[0], 1).await.unwrap();
+    let again = client.receive("orders", 2).await;
+    assert_eq!(bodies(&again), ["a1", "a2"]);
+    assert_eq!((system(&again[0]).delivery_attempt, system(&again[1]).delivery_attempt), (Some(2), Some(1)));
+    assert!(client.finds_nothing("orders", 0).await, "a3 has to wait");
+    for message in others.iter().chain(&again) {
+        assert_eq!(client.acknowledge("orders", message).await, Code::Ok);
+    }
+    assert_eq!(bodies(&client.receive("orders", 32).await), ["a3"]);
     server.stop().await;
 }
 

@@ -5,6 +5,7 @@ use duolog_core::broker::{Broker, BrokerOptions};
 use duolog_core::config::{BrokerConfig, Source};
 use duolog_core::delay::Delays;
 use duolog_core::group::GroupCoordinator;
+use duolog_core::share::ShareGroups;
 use duolog_net::{Bound, ConnectionLimits, Door, Listener};
 use duolog_rocketmq::Node;
 use std::io;
@@ -37,7 +38,8 @@ pub async fn open_at(dir: &TempDir, values: &[(&str, &str)], clock: Arc<dyn Cloc
     let broker = Broker::open(options).await.unwrap();
     let groups = GroupCoordinator::start(&broker);
     let delays = Delays::start(&broker);
-    Arc::new(Node::new(broker, groups, delays))
+    let share = ShareGroups::start(&broker);
+    Arc::new(Node::new(broker, groups, delays, &share))
 }
 
 /// A free port.
@@ -74,6 +76,7 @@ impl Served {
         tokio::time::timeout(FOR_EVER, self.serving).await.unwrap().unwrap().unwrap();
         self.node.delays.close();
         self.node.groups.close().await;
+        self.node.share.close().await;
         self.node.broker.close().await;
         self.dir
     }

@@ -43,7 +43,7 @@ impl Servers {
         let services =
             Arc::new(Services { broker: broker.clone(), groups: groups.clone(), share: share.clone(), delays: delays.clone() });
         let kafka = KafkaServer::listen(ports.give(Scheme::Kafka), services, door.clone()).map_err(taken(Scheme::Kafka))?;
-        let node = Arc::new(Node::new(broker.clone(), groups.clone(), delays.clone()));
+        let node = Arc::new(Node::new(broker.clone(), groups.clone(), delays.clone(), share));
         let (brokers, name_servers) = (ports.give(Scheme::RocketMq), ports.give(Scheme::NameServer));
         let rocketmq =
             RocketMqServer::listen(brokers, name_servers, node.clone(), door.clone()).map_err(taken(Scheme::RocketMq))?;

@@ -23,6 +23,7 @@ from rocketmq.v5.exception import InternalErrorException
 
 # The shortest that Apache's proxy allows.
 INVISIBLE_SECONDS = 10
+BEYOND_THE_TEST_SECONDS = 3600
 
 
 def configuration():
@@ -241,6 +242,37 @@ def test_a_push_consumer_receives(make_topic, producer, push, eventually):
 
 
 if CONTROL:
+
+    def test_what_is_acknowledged_does_not_come_again_after_kill(make_topic, producer, simple, eventually):
+        topic = make_topic()
+        sender = producer(topic)
+        for number in range(60):
+            sender.send(message(topic, str(number)))
+        consumer = simple(topic)
+        acknowledged, kept, again = set(), set(), set()
+
+        def every_second():
+            for one in consumer.receive(16, BEYOND_THE_TEST_SECONDS) or []:
+                if len(kept) > len(acknowledged):
+                    consumer.ack(one)
+                    acknowledged.add(one.body.decode())
+                else:
+                    kept.add(one.body.decode())
+            return len(acknowledged) + len(kept) >= 60
+
+        eventually("all messages", every_second)
+        restart_server("kill")
+
+        def what_was_kept():
+            try:
+                received = consumer.receive(16, BEYOND_THE_TEST_SECONDS) or []
+            except Exception:  # noqa: BLE001 The next attempt tells whether the server is back.
+                return False
+            again.update(one.body.decode() for one in received)
+            return len(again) >= len(kept)
+
+        eventually("what was kept comes again", what_was_kept)
+        assert again == kept
 
     @pytest.mark.parametrize("how", ["stop", "kill"])
     def test_clients_go_on_when_the_server_is_restarted(how, make_topic, producer, push, eventually):

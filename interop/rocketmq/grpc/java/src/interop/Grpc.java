@@ -49,6 +49,8 @@ public final class Grpc {
     /** The shortest that Apache's proxy allows. */
     private static final Duration INVISIBLE = Duration.ofSeconds(10);
 
+    private static final Duration BEYOND_THE_TEST = Duration.ofHours(1);
+
     private Grpc() {}
 
     public static void main(String[] arguments) throws Exception {
@@ -84,6 +86,7 @@ public final class Grpc {
         Map<String, Scenario> all = new TreeMap<>();
         all.put("restart: gRPC clients go on after a restart", scope -> restarted(scope, Server::stopAndStart));
         all.put("restart: gRPC clients go on after kill -9", scope -> restarted(scope, Server::killAndStart));
+        all.put("restart: what is acknowledged over gRPC does not come again after kill -9", Grpc::acknowledgedForGood);
         return all;
     }
 
@@ -426,6 +429,43 @@ public final class Grpc {
     private static void missing(Scope scope) throws Exception {
         Producer producer = producer(scope, scope.topic(1));
         Check.fails(ClientException.class, () -> producer.send(message(Scope.name("missing"), "nowhere").build()));
+    }
+
+    /** Every second message, so that what is acknowledged lies between what is not. */
+    private static void acknowledgedForGood(Scope scope) throws Exception {
+        String topic = scope.topic(4);
+        fill(producer(scope, topic), topic, 100);
+        SimpleConsumer consumer = simple(scope, topic, FilterExpression.SUB_ALL);
+        Set<String> acknowledged = new HashSet<>();
+        Set<String> kept = new HashSet<>();
+        Check.eventually("100 messages", () -> {
+            for (MessageView message : consumer.receive(16, BEYOND_THE_TEST)) {
+                if (kept.size() > acknowledged.size()) {
+                    consumer.ack(message);
+                    acknowledged.add(body(message));
+                } else {
+                    kept.add(body(message));
+                }
+            }
+            return acknowledged.size() + kept.size() >= 100;
+        });
+        scope.server.killAndStart();
+        Set<String> again = new HashSet<>();
+        Check.eventually("what was kept comes again", () -> {
+            List<MessageView> messages;
+            try {
+                messages = consumer.receive(16, BEYOND_THE_TEST);
+            } catch (ClientException notYet) {
+                return false;
+            }
+            for (MessageView message : messages) {
+                Check.that(!acknowledged.contains(body(message)), "acknowledged before: " + body(message));
+                again.add(body(message));
+            }
+            return again.size() >= kept.size();
+        });
+        Check.equal(kept, again);
+        Check.equal(List.of(), bodies(consumer.receive(16, BEYOND_THE_TEST)));
     }
 
     private static void restarted(Scope scope, Restart restart) throws Exception {
