@@ -15,6 +15,10 @@ final class Release {
         return Map.of();
     }
 
+    static Map<String, Scenario> restarts() {
+        return Map.of();
+    }
+
     static void createTopic(DefaultMQProducer producer, String topic, int queues) throws Exception {
         producer.createTopic("TBW102", topic, queues);
     }

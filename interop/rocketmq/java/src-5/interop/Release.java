@@ -26,7 +26,12 @@ final class Release {
         all.put("send: messages with a delay or a time arrive then", Release::delayed);
         all.put("send: a delayed message is recalled", Release::recalled);
         all.put("send: messages that the client batches by itself arrive", Release::automaticBatches);
+        all.putAll(Popping.scenarios());
         return all;
+    }
+
+    static Map<String, Scenario> restarts() {
+        return Popping.restarts();
     }
 
     static void createTopic(DefaultMQProducer producer, String topic, int queues) throws Exception {

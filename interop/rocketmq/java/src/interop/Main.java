@@ -34,6 +34,9 @@ public final class Main {
             together.putAll(some);
         }
         Map<String, Scenario> alone = new TreeMap<>(server.restarts() ? Restarts.scenarios() : Map.of());
+        if (server.restarts()) {
+            alone.putAll(Release.restarts());
+        }
         together.keySet().removeIf(name -> !name.contains(pattern));
         alone.keySet().removeIf(name -> !name.contains(pattern));
         boolean allPassed = run(together, server, AT_A_TIME) & run(alone, server, 1) && !(together.isEmpty() && alone.isEmpty());

@@ -17,13 +17,13 @@ import org.apache.rocketmq.common.message.MessageExt;
 
 /** The server is restarted, or killed and started, while clients work. */
 final class Restarts {
-    private static final int BEFORE = 300;
-    private static final int AFTER = 300;
+    static final int BEFORE = 300;
+    static final int AFTER = 300;
     /**
      * A client of release 4.9 does not notice for its pulls that a killed server has closed their connection: it waits until their own
      * time of 30 s is over, and 3 s more.
      */
-    private static final long NOTICED_MS = 60_000;
+    static final long NOTICED_MS = 60_000;
 
     private Restarts() {}
 
@@ -40,7 +40,7 @@ final class Restarts {
     }
 
     /** Sends numbers until it is told to stop; what was acknowledged is in the set. */
-    private static Thread sender(Scope scope, String topic, Set<String> acknowledged, AtomicBoolean enough) throws Exception {
+    static Thread sender(Scope scope, String topic, Set<String> acknowledged, AtomicBoolean enough) throws Exception {
         DefaultMQProducer producer = scope.producer();
         producer.setSendMsgTimeout(3000);
         Thread thread = new Thread(() -> {
@@ -62,7 +62,7 @@ final class Restarts {
         return thread;
     }
 
-    private static Set<String> places(List<MessageExt> messages) {
+    static Set<String> places(List<MessageExt> messages) {
         Set<String> places = ConcurrentHashMap.newKeySet();
         messages.forEach(message -> places.add(message.getQueueId() + "@" + message.getQueueOffset()));
         return places;
