@@ -20,4 +20,6 @@ pub mod group;
 pub mod metadata;
 pub mod query;
 pub mod replication;
+#[cfg(test)]
+mod scenarios;
 pub mod share;
